@@ -1,0 +1,1 @@
+"""Everything that touches files: data, training runs, results."""

@@ -1,0 +1,1 @@
+"""Data sets: tensorflow-datasets builders, tokenisers and batches."""
