@@ -1,0 +1,230 @@
+"""The papers as slow loops: what every implementation is held to.
+
+NumPy, float64, one sentence at a time, matrices as the papers print them (they
+multiply a column from the left, `W @ x`). Nothing here imports anything of
+ours, and where an algorithm can be had in two ways, the other one is here.
+"""
+
+import itertools
+import math
+
+import numpy as np
+
+
+def sigma(x):
+    """The logistic function."""
+    return 1 / (1 + np.exp(-np.asarray(x, np.float64)))
+
+
+# --- scores: one query [D], keys [S, D] -> [S] --------------------------------
+
+
+def additive(query, keys, v):
+    """Bahdanau 2015, A.1.2: e_j = v' tanh(q + k_j), q and k_j projected before."""
+    return np.array(
+        [
+            sum(v[a] * math.tanh(query[a] + key[a]) for a in range(len(v)))
+            for key in keys
+        ]
+    )
+
+
+def dot(query, keys):
+    """Luong 2015, eq. 8, "dot": e_j = q' k_j."""
+    return np.array(
+        [sum(q * k for q, k in zip(query, key, strict=True)) for key in keys]
+    )
+
+
+def scaled_dot(query, keys):
+    """Vaswani 2017, eq. 1: e_j = q' k_j / sqrt(D)."""
+    return dot(query, keys) / math.sqrt(len(query))
+
+
+def cosine(query, keys):
+    """Graves 2014 (NTM), eq. 6: e_j = q' k_j / (|q| |k_j|); 0 for a zero vector."""
+
+    def one(key):
+        norms = math.sqrt(sum(q * q for q in query) * sum(k * k for k in key))
+        return sum(q * k for q, k in zip(query, key, strict=True)) / (norms or 1)
+
+    return np.array([one(key) for key in keys])
+
+
+def bilinear(query, keys, matrix):
+    """Luong 2015, eq. 8, "general": e_j = q' W k_j."""
+    D, E = matrix.shape
+    return np.array(
+        [
+            sum(query[d] * matrix[d, e] * key[e] for d in range(D) for e in range(E))
+            for key in keys
+        ]
+    )
+
+
+def concat(query, keys, matrix, v):
+    """Luong 2015, eq. 8, "concat": e_j = v' tanh(W [q; k_j]), W of shape [A, D+E]."""
+    return np.array([v @ np.tanh(matrix @ np.concatenate([query, k])) for k in keys])
+
+
+# --- weights: scores [S], mask [S] -> [S] -------------------------------------
+
+
+def masked_softmax(scores, mask):
+    """Bahdanau 2015, eq. 6, over the positions where `mask` holds."""
+    weights = np.zeros(len(scores))
+    open_ = [j for j in range(len(scores)) if mask[j]]
+    if open_:
+        peak = max(scores[j] for j in open_)
+        total = math.fsum(math.exp(scores[j] - peak) for j in open_)
+        for j in open_:
+            weights[j] = math.exp(scores[j] - peak) / total
+    return weights
+
+
+def sparsemax(scores, mask):
+    """Martins 2016, eq. 1-2: the nearest point of the simplex, by trying supports.
+
+    On a fixed support the projection is `e - tau`; of all supports that give a
+    point of the simplex, the one nearest to the scores wins. No sorting.
+    """
+    best, best_distance = np.zeros(len(scores)), np.inf
+    open_ = [j for j in range(len(scores)) if mask[j]]
+    for size in range(1, len(open_) + 1):
+        for support in map(list, itertools.combinations(open_, size)):
+            point = np.zeros(len(scores))
+            tau = (math.fsum(scores[j] for j in support) - 1) / size
+            point[support] = [scores[j] - tau for j in support]
+            distance = math.fsum((point[j] - scores[j]) ** 2 for j in open_)
+            if (point >= 0).all() and distance < best_distance:
+                best, best_distance = point, distance
+    return best
+
+
+def hardmax(scores, mask):
+    """All weight on the first of the highest scores."""
+    weights = np.zeros(len(scores))
+    open_ = [j for j in range(len(scores)) if mask[j]]
+    if open_:
+        weights[max(open_, key=lambda j: (scores[j], -j))] = 1
+    return weights
+
+
+def sigmoid(scores, mask):
+    """Ramapuram 2024, eq. 3: every position on its own."""
+    return np.array([sigma(s) if m else 0.0 for s, m in zip(scores, mask, strict=True)])
+
+
+def read(weights, values):
+    """Bahdanau 2015, eq. 5: c = sum_j a_j h_j."""
+    context = np.zeros(values.shape[1])
+    for weight, value in zip(weights, values, strict=True):
+        context += weight * value
+    return context
+
+
+# --- windows ------------------------------------------------------------------
+
+
+def diagonal(position, length, size, rate=1.0):
+    """A cursor at min(rate * i, L - 1), shared out between its two neighbours."""
+    weights = np.zeros(size)
+    if length:
+        cursor = min(rate * position, length - 1)
+        left = math.floor(cursor)
+        weights[left] += 1 - (cursor - left)
+        if left + 1 < length:
+            weights[left + 1] += cursor - left
+    return weights
+
+
+def local_p(position, mask, half_width):
+    """Luong 2015, eq. 10: exp(-(s-p)^2 / (2 sigma^2)) in [p-D, p+D], sigma = D/2."""
+    sigma_ = half_width / 2
+    return np.array(
+        [
+            math.exp(-((s - position) ** 2) / (2 * sigma_**2))
+            if m and position - half_width <= s <= position + half_width
+            else 0.0
+            for s, m in enumerate(mask)
+        ]
+    )
+
+
+# --- losses -------------------------------------------------------------------
+
+
+def log_softmax(logits):
+    """log p_v = logit_v - log sum_u exp(logit_u)."""
+    peak = max(logits)
+    total = math.log(math.fsum(math.exp(x - peak) for x in logits))
+    return np.array([x - peak - total for x in logits])
+
+
+def token_cross_entropy(logits, label, smoothing=0.0):
+    """Szegedy 2016, section 7: targets (1 - s) [v = label] + s / V, in nats."""
+    V = len(logits)
+    log_p = log_softmax(logits)
+    target = [smoothing / V + (1 - smoothing) * (v == label) for v in range(V)]
+    return -math.fsum(t * p for t, p in zip(target, log_p, strict=True))
+
+
+# --- cells --------------------------------------------------------------------
+
+
+def gru(p, state, *inputs):
+    """Bahdanau 2015, A.1.1: the state is reset before it meets U.
+
+    z = sigma(W_z x + U_z s), r = sigma(W_r x + U_r s),
+    s~ = tanh(W x + U [r s]), s' = (1 - z) s + z s~.
+    `p` maps "W", "U", "b" and their "_z" and "_r" kin to arrays; each of
+    `inputs` is a pair (suffixless name, vector), so that the decoder's
+    C c is ("C", c) beside ("W", y). Cho 2014 (1406.1078, eq. 7) prints
+    s' = z s + (1 - z) s~: the same cell with -W_z, -U_z.
+    """
+
+    def drive(gate):
+        return sum(p[name + gate] @ x for name, x in inputs) + p.get("b" + gate, 0)
+
+    z = sigma(drive("_z") + p["U_z"] @ state)
+    r = sigma(drive("_r") + p["U_r"] @ state)
+    candidate = np.tanh(drive("") + p["U"] @ (r * state))
+    return (1 - z) * state + z * candidate
+
+
+def lstm(p, carry, x):
+    """Hochreiter 1997 with Gers' forget gate, as Graves 2013 eq. 7-11, no peepholes.
+
+    `p["W_i"]`, `p["U_i"]`, `p["b_i"]` and so on for the gates i, f, o and the
+    new content g; carry = (h, c).
+    """
+    h, c = carry
+    i, f, o = (
+        sigma(p[f"W_{k}"] @ x + p[f"U_{k}"] @ h + p.get(f"b_{k}", 0)) for k in "ifo"
+    )
+    g = np.tanh(p["W_g"] @ x + p["U_g"] @ h + p.get("b_g", 0))
+    c = f * c + i * g
+    return o * np.tanh(c), c
+
+
+# --- gradients ----------------------------------------------------------------
+
+
+def numerical_gradient(f, x, step=1e-5):
+    """Central differences of a scalar function, entry by entry; x is [..] float64."""
+    x = np.array(x, np.float64)
+    gradient = np.zeros_like(x)
+    for index in np.ndindex(x.shape):
+        up, down = x.copy(), x.copy()
+        up[index] += step
+        down[index] -= step
+        gradient[index] = (f(up) - f(down)) / (2 * step)
+    return gradient
+
+
+def numerical_gradients(f, tree, step=1e-5):
+    """`numerical_gradient` for every array of a dict, the others held fixed."""
+    return {
+        name: numerical_gradient(lambda x, n=name: f({**tree, n: x}), array, step)
+        for name, array in tree.items()
+    }
