@@ -1,0 +1,142 @@
+"""Shape and dtype checks read from annotations.
+
+`@shaped` turns `query: Float[Array, "A"]` into the error message that a user
+needs. It runs at trace time only, so it costs nothing in a compiled program.
+"""
+
+import functools
+import inspect
+import types
+import typing
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import AbstractArray
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_KINDS = {"Float": jnp.floating, "Int": jnp.integer, "Bool": jnp.bool_}
+
+
+def shaped(function: F) -> F:
+    """Checks the array arguments of `function` against its annotations.
+
+    Letters bind across arguments and into the fields of NamedTuples; `*B` binds
+    any leading axes; `...` matches any. Other annotations are left alone.
+
+    Raises (from the decorated function):
+      ValueError: if a shape disagrees with the letters.
+      TypeError: if an argument is no array, or of another kind of dtype.
+    """
+    signature = inspect.signature(function)
+
+    @functools.wraps(function)
+    def checked(*args: Any, **kwargs: Any) -> Any:
+        sizes: dict[str, Any] = {}
+        arguments = signature.bind(*args, **kwargs).arguments
+        for name, value in arguments.items():
+            parameter = signature.parameters[name]
+            if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+                _check(name, value, parameter.annotation, sizes)
+        return function(*args, **kwargs)
+
+    return typing.cast(F, checked)
+
+
+def _check(name: str, value: Any, annotation: Any, sizes: dict[str, Any]) -> None:
+    """Checks one argument; recurses into unions with None and NamedTuples."""
+    if isinstance(annotation, types.UnionType) or (
+        typing.get_origin(annotation) is typing.Union
+    ):
+        if value is None:
+            return
+        options = [a for a in typing.get_args(annotation) if a is not type(None)]
+        if len(options) == 1:
+            _check(name, value, options[0], sizes)
+    elif isinstance(annotation, type) and issubclass(annotation, AbstractArray):
+        _check_dtype(name, value, annotation)
+        _check_shape(name, jnp.shape(value), annotation.dim_str, sizes)
+    elif isinstance(annotation, type) and hasattr(annotation, "_fields"):
+        for field, of in typing.get_type_hints(annotation).items():
+            if not hasattr(value, field):
+                raise TypeError(
+                    f"{name}: expected {annotation.__name__}, "
+                    f"got {type(value).__name__} (it has no field {field!r})"
+                )
+            _check(f"{name}.{field}", getattr(value, field), of, sizes)
+
+
+def _check_dtype(name: str, value: Any, annotation: Any) -> None:
+    kind = annotation.__name__.partition("[")[0]
+    if not hasattr(value, "dtype"):
+        raise TypeError(
+            f"{name}: expected an array, got {type(value).__name__} "
+            "(wrap it in jnp.asarray)"
+        )
+    wanted = _KINDS.get(kind)
+    if wanted is None or jax.dtypes.issubdtype(value.dtype, wanted):
+        return
+    if kind == "Bool":
+        raise TypeError(
+            f"{name}: expected a boolean mask (True = attend), got {value.dtype} "
+            f"(compare it, as in {name} > 0; what is added to scores is `bias`)"
+        )
+    raise TypeError(
+        f"{name}: expected {kind.lower()} values, got {value.dtype} (use astype)"
+    )
+
+
+def _check_shape(
+    name: str, shape: tuple[int, ...], letters: str, sizes: dict[str, Any]
+) -> None:
+    axes, known = letters.split(), dict(sizes)
+    if axes and axes[0] == "...":
+        axes, shape = axes[1:], shape[len(shape) - len(axes) + 1 :]
+    elif axes and axes[0].startswith("*"):
+        leading = shape[: max(0, len(shape) - len(axes) + 1)]
+        bound = sizes.setdefault(axes[0], leading)
+        if bound != leading:
+            _complain(name, shape, axes, known, "the leading axes must agree")
+        axes, shape = axes[1:], shape[len(leading) :]
+    if len(shape) != len(axes):
+        extra = len(shape) - len(axes)
+        hint = (
+            "a batch? wrap the call in jax.vmap" if extra > 0 else "an axis is missing"
+        )
+        _complain(name, shape, axes, known, hint)
+    for axis, size in zip(axes, shape, strict=True):
+        if _wanted(axis, size, sizes) != size:
+            _complain(name, shape, axes, known, "")
+
+
+def _wanted(axis: str, size: int, sizes: dict[str, Any]) -> int:
+    """The size an axis must have: a number, a bound letter, or a sum of them."""
+    if axis.isdigit():
+        return int(axis)
+    parts = axis.split("+")
+    if len(parts) > 1 and all(part in sizes for part in parts):
+        return sizes.setdefault(axis, sum(sizes[part] for part in parts))
+    return sizes.setdefault(axis, size)
+
+
+def _complain(
+    name: str,
+    shape: tuple[int, ...],
+    axes: list[str],
+    sizes: dict[str, Any],
+    hint: str,
+) -> typing.NoReturn:
+    def spell(axis: str) -> str:
+        bound = sizes.get(axis)
+        if isinstance(bound, tuple):
+            return ", ".join(map(str, bound))
+        return axis if bound is None else f"{axis}={bound}"
+
+    wanted = ", ".join(filter(None, map(spell, axes)))
+    got = ", ".join(map(str, shape))
+    raise ValueError(
+        f"{name}: expected shape [{wanted}], got [{got}]"
+        + (f" ({hint})" if hint else " (sizes of one letter must agree)")
+    )

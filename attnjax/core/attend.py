@@ -1,0 +1,215 @@
+"""Attention: score -> weights -> context.
+
+`attend` is the whole idea for one query. Targets, heads and batch are
+`jax.vmap` around it; `attend_heads` is that ladder written out once.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from attnjax.core import context as contexts
+from attnjax.core import precision, scores, weights
+from attnjax.core._checks import shaped
+
+Score = Callable[[Array, Array], Array]
+Weighting = Callable[[Array, Array | None], Array]
+
+
+class Memory(NamedTuple):
+    """What a query may read; fixed while a sequence is decoded."""
+
+    keys: Float[Array, "... S D"]
+    values: Float[Array, "... S E"]
+    mask: Bool[Array, "... S"]
+
+
+class Attended(NamedTuple):
+    """What was read, and from where."""
+
+    context: Float[Array, "... E"]
+    weights: Float[Array, "... S"]
+
+
+@shaped
+def attend(
+    query: Float[Array, "D"],
+    keys: Float[Array, "S K"],
+    values: Float[Array, "S E"],
+    mask: Bool[Array, "S"] | None = None,
+    *,
+    bias: Float[Array, "S"] | None = None,
+    score: Score = scores.scaled_dot,
+    weighting: Weighting = weights.masked_softmax,
+) -> Attended:
+    r"""Reads the values with the weights that a query gives to the keys.
+
+    .. math:: c = \sum_j a_j h_j, \qquad a = \mathrm{weighting}(\mathrm{score}(q, k))
+
+    Source: Bahdanau, Cho & Bengio 2015 (arXiv:1409.0473), eqs. 5 and 6.
+
+    Args:
+      query: what asks, shape [D].
+      keys: what is compared, shape [S, K]; the score says which K fits D.
+      values: what is read, shape [S, E].
+      mask: True = attend, shape [S]; None attends everywhere.
+      bias: added to the scores, shape [S].
+      score: maps query and keys to scores [S].
+      weighting: maps scores and mask to weights [S].
+
+    Returns:
+      The context [E], in the promoted dtype of the inputs, and the weights [S].
+      With nothing to attend to, both are 0.
+
+    Raises:
+      ValueError: if shapes disagree.
+      TypeError: if `mask` is not boolean.
+
+    Example:
+      >>> attend(jnp.ones(2), jnp.ones((2, 2)), jnp.array([[1.0], [3.0]])).context
+      Array([2.], dtype=float32)
+    """
+    matched = score(query, keys)
+    if bias is not None:
+        dtype = precision.promoted(matched, bias)
+        matched = matched.astype(dtype) + bias.astype(dtype)
+    given = weighting(matched, mask)
+    return Attended(contexts.read(given, values), given)
+
+
+@shaped
+def attend_heads(
+    query: Float[Array, "B T H D"],
+    keys: Float[Array, "B S N K"],
+    values: Float[Array, "B S N E"],
+    mask: Bool[Array, "..."] | None = None,
+    *,
+    bias: Float[Array, "..."] | None = None,
+    score: Score = scores.scaled_dot,
+    weighting: Weighting = weights.masked_softmax,
+) -> Attended:
+    """Attends for every head and target of a batch.
+
+    The axes are those of `jax.nn.dot_product_attention`. With N key heads for H
+    query heads, query heads h*G .. h*G + G - 1 share key head h, G = H / N. To use
+    it inside `nnx.MultiHeadAttention`, see `attention_fn`.
+
+    Source: Vaswani et al. 2017 (arXiv:1706.03762), section 3.2.2; grouped heads:
+    Ainslie et al. 2023 (arXiv:2305.13245).
+
+    Args:
+      query: what asks, shape [B, T, H, D].
+      keys: what is compared, shape [B, S, N, K].
+      values: what is read, shape [B, S, N, E].
+      mask: True = attend, broadcastable to [B, H, T, S]; None attends everywhere.
+      bias: added to the scores, broadcastable to [B, H, T, S].
+      score: maps one query and its keys to scores [S].
+      weighting: maps scores and mask to weights [S].
+
+    Returns:
+      Contexts [B, T, H, E] and weights [B, H, T, S].
+
+    Raises:
+      ValueError: if shapes disagree, or H is not a multiple of N.
+      TypeError: if `mask` is not boolean.
+
+    Example:
+      >>> x = jnp.ones((1, 2, 4, 3))
+      >>> attend_heads(x, x[:, :, :2], x[:, :, :2]).weights.shape
+      (1, 4, 2, 2)
+    """
+    B, T, H, _ = query.shape
+    S, N = keys.shape[1:3]
+    if H % N:
+        raise ValueError(
+            f"query: expected a number of heads that is a multiple of the {N} key "
+            f"heads, got {H} (each key head serves H / N query heads)"
+        )
+    wanted = (B, H, T, S)
+    mask = None if mask is None else _broadcast("mask", mask, wanted)
+    bias = None if bias is None else _broadcast("bias", bias, wanted)
+
+    def one(q: Array, k: Array, v: Array, m: Array | None, b: Array | None) -> Attended:
+        return attend(q, k, v, m, bias=b, score=score, weighting=weighting)
+
+    over_targets = jax.vmap(one, in_axes=(0, None, None, 0, 0))
+    by_axis = Attended(1, 0)
+    over_groups = jax.vmap(over_targets, (1, None, None, 0, 0), by_axis)
+    over_heads = jax.vmap(over_groups, (1, 1, 1, 0, 0), by_axis)
+    over_batch = jax.vmap(over_heads)
+    group = partial(_group, heads=N)
+    read = over_batch(
+        query.reshape(B, T, N, H // N, -1), keys, values, group(mask), group(bias)
+    )
+    return Attended(read.context.reshape(B, T, H, -1), read.weights.reshape(wanted))
+
+
+def attention_fn(
+    *, score: Score = scores.scaled_dot, weighting: Weighting = weights.masked_softmax
+) -> Callable[..., Array]:
+    """Makes an `attention_fn` for `flax.nnx.MultiHeadAttention`.
+
+    The weights are dropped, as flax expects an array; use `attend_heads` to see
+    them. Dropout on weights is not offered: a non-zero rate is refused.
+
+    Args:
+      score: maps one query and its keys to scores [S].
+      weighting: maps scores and mask to weights [S].
+
+    Returns:
+      A function of (query, key, value, mask=None, bias=None, ...) that gives
+      contexts [B, T, H, E].
+
+    Raises (when called):
+      ValueError: if dropout is asked for.
+
+    Example:
+      >>> x = jnp.ones((1, 2, 4, 3))
+      >>> attention_fn()(x, x, x).shape
+      (1, 2, 4, 3)
+    """
+
+    def attention(
+        query: Array,
+        key: Array,
+        value: Array,
+        mask: Array | None = None,
+        bias: Array | None = None,
+        dropout_rate: float = 0.0,
+        deterministic: bool = False,
+        **_: object,
+    ) -> Array:
+        if dropout_rate and not deterministic:
+            raise ValueError(
+                f"dropout_rate: expected 0, got {dropout_rate} (apply dropout to "
+                "the module's inputs or outputs)"
+            )
+        if mask is not None and mask.dtype != bool:
+            mask = mask > 0  # flax's own mask helpers make float masks of 0 and 1
+        return attend_heads(
+            query, key, value, mask, bias=bias, score=score, weighting=weighting
+        ).context
+
+    return attention
+
+
+def _broadcast(name: str, x: Array, shape: tuple[int, ...]) -> Array:
+    try:
+        return jnp.broadcast_to(x, shape)
+    except ValueError:
+        raise ValueError(
+            f"{name}: expected a shape that broadcasts to [B, H, T, S] = "
+            f"{list(shape)}, got {list(x.shape)} (put 1 where an axis is shared)"
+        ) from None
+
+
+def _group(x: Array | None, heads: int) -> Array | None:
+    """Splits the head axis of [B, H, T, S] into key heads and groups."""
+    if x is None:
+        return None
+    B, H, T, S = x.shape
+    return x.reshape(B, heads, H // heads, T, S)

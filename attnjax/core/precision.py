@@ -1,0 +1,137 @@
+"""Compute and accumulation dtypes: the one file that decides them.
+
+Every matrix product of the library goes through `matmul`; every softmax, loss
+and normalisation through `accumulator`. Inputs choose the compute dtype (their
+promoted dtype), sums are taken in at least float32, results are returned in the
+compute dtype. Nothing names float32 as a ceiling, so float64 works throughout.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+from jax.typing import DTypeLike
+
+
+def promoted(*arrays: Array) -> Any:
+    """The dtype that all arrays fit in, also under strict promotion."""
+    with jax.numpy_dtype_promotion("standard"):
+        return jnp.result_type(*arrays)
+
+
+def accumulation_dtype(dtype: DTypeLike) -> Any:
+    """The dtype sums are taken in: float32, or `dtype` where that is wider."""
+    return jnp.float32 if jnp.finfo(dtype).bits < 32 else jnp.dtype(dtype)
+
+
+def accumulator(x: Array) -> Array:
+    """`x` in the dtype that sums are taken in.
+
+    Example:
+      >>> accumulator(jnp.ones(2, jnp.bfloat16)).dtype
+      dtype('float32')
+    """
+    return x.astype(accumulation_dtype(x.dtype))
+
+
+def matmul(x: Array, w: Array) -> Array:
+    """Multiplies the last axis of `x` with the first of `w`.
+
+    Leading axes of `x` are flattened to one, so that the gradient of `w` is one
+    2-D product. Below 32 bits, forward and backward products all take narrow
+    operands and accumulate in float32 (forward-mode differentiation is then
+    not available).
+
+    Args:
+      x: shape [..., K].
+      w: shape [K, N] or [K].
+
+    Returns:
+      Shape [..., N] or [...], in the promoted dtype of the inputs.
+
+    Raises:
+      ValueError: if the sizes of K differ.
+
+    Example:
+      >>> matmul(jnp.ones((2, 3)), jnp.ones((3, 1))).tolist()
+      [[3.0], [3.0]]
+    """
+    if isinstance(w, Tapped):
+        return w.tap(x)
+    if x.ndim == 0 or w.ndim == 0 or x.shape[-1] != w.shape[0]:
+        raise ValueError(
+            f"w: expected shape [{x.shape[-1] if x.ndim else '?'}, ...], "
+            f"got {list(w.shape)} (its first axis meets the last axis of x)"
+        )
+    dtype = promoted(x, w)
+    flat = x.astype(dtype).reshape(-1, x.shape[-1]) if x.ndim > 2 else x.astype(dtype)
+    product = _narrow if jnp.finfo(dtype).bits < 32 else _dot
+    return product(flat, w.astype(dtype)).reshape(*x.shape[:-1], *w.shape[1:])
+
+
+def _dot(x: Array, w: Array) -> Array:
+    """`x @ w` in the dtype of both, accumulated in at least float32."""
+    wide = accumulation_dtype(x.dtype)
+    axes = (((x.ndim - 1,), (0,)), ((), ()))
+    return lax.dot_general(x, w, axes, preferred_element_type=wide).astype(x.dtype)
+
+
+@jax.custom_vjp
+def _narrow(x: Array, w: Array) -> Array:
+    """`_dot` whose backward products take narrow operands too."""
+    return _dot(x, w)
+
+
+def _narrow_forward(x: Array, w: Array) -> tuple[Array, tuple[Array, Array]]:
+    return _dot(x, w), (x, w)
+
+
+def _narrow_backward(kept: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
+    x, w = kept
+    rows, outputs = jnp.atleast_2d(x), g.reshape(-1, *w.shape[1:])
+    wide = jnp.float32
+    if w.ndim == 1:
+        dx = outputs[:, None] * w
+        dw = lax.dot_general(
+            outputs, rows, (((0,), (0,)), ((), ())), preferred_element_type=wide
+        )
+    else:
+        dx = lax.dot_general(
+            outputs, w, (((1,), (1,)), ((), ())), preferred_element_type=wide
+        )
+        dw = lax.dot_general(
+            rows, outputs, (((0,), (0,)), ((), ())), preferred_element_type=wide
+        )
+    return dx.reshape(x.shape).astype(x.dtype), dw.astype(w.dtype)
+
+
+_narrow.defvjp(_narrow_forward, _narrow_backward)
+
+
+class Tapped:
+    """A weight matrix whose products are watched while a cell is scanned.
+
+    `matmul(x, tapped)` is `x @ weight + offset`, and `x` is recorded. With offsets
+    of zero the value is unchanged, and the gradient of the offset is that of
+    the product: the weight's own gradient is then one matmul over all steps,
+    taken after the scan (`cells/scan.py`). Any use of the matrix other than
+    `matmul` sees the plain array.
+    """
+
+    def __init__(self, weight: Array, record: Any) -> None:
+        self.weight = weight
+        self._record = record
+
+    def tap(self, x: Array) -> Array:
+        return self._record(self, x)
+
+    shape = property(lambda self: self.weight.shape)
+    dtype = property(lambda self: self.weight.dtype)
+    ndim = property(lambda self: self.weight.ndim)
+
+    def __jax_array__(self) -> Array:
+        return self.weight
+
+    def __getitem__(self, index: Any) -> Array:
+        return self.weight[index]

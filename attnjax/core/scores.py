@@ -1,0 +1,214 @@
+"""Alignment scores: how well one query matches each key.
+
+Every function maps one query and its keys to one score per key. Projections
+into a shared space belong to the caller, so that keys are projected once per
+source; batches, heads and target positions are `jax.vmap`. Nothing here knows
+of masks: a score is unnormalised, `weights` decides what may be read.
+"""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from attnjax.core import precision
+from attnjax.core._checks import shaped
+
+
+@shaped
+def additive(
+    query: Float[Array, "A"], keys: Float[Array, "S A"], v: Float[Array, "A"]
+) -> Float[Array, "S"]:
+    r"""Scores keys with a one-layer tanh network.
+
+    .. math:: e_j = v^\top \tanh(q + k_j)
+
+    with q = W_a s_{i-1} and k_j = U_a h_j projected by the caller, so that the
+    keys are projected once per source rather than once per target step.
+
+    Source: Bahdanau, Cho & Bengio 2015 (arXiv:1409.0473), appendix A.1.2.
+
+    Args:
+      query: projected decoder state, shape [A].
+      keys: projected source states, shape [S, A].
+      v: scoring vector, shape [A].
+
+    Returns:
+      Scores, shape [S], in the promoted dtype of the inputs.
+
+    Raises:
+      ValueError: if a shape disagrees with the letters above.
+      TypeError: if an argument is not a floating-point array.
+
+    Example:
+      >>> keys = jnp.array([[1.0, 0.0], [0.0, 2.0]])
+      >>> additive(jnp.zeros(2), keys, v=jnp.ones(2))  # doctest: +ELLIPSIS
+      Array([0.761..., 0.964...], dtype=float32)
+    """
+    return precision.matmul(jnp.tanh(query + keys), v)
+
+
+@shaped
+def dot(query: Float[Array, "D"], keys: Float[Array, "S D"]) -> Float[Array, "S"]:
+    r"""Scores keys by their inner product with the query.
+
+    .. math:: e_j = q^\top k_j
+
+    Source: Luong, Pham & Manning 2015 (arXiv:1508.04025), eq. 8, "dot".
+
+    Args:
+      query: what asks, shape [D].
+      keys: what is compared, shape [S, D].
+
+    Returns:
+      Scores, shape [S], in the promoted dtype of the inputs.
+
+    Raises:
+      ValueError: if a shape disagrees with the letters above.
+      TypeError: if an argument is not a floating-point array.
+
+    Example:
+      >>> dot(jnp.array([2.0, 1.0]), jnp.eye(2))
+      Array([2., 1.], dtype=float32)
+    """
+    return precision.matmul(keys, query)
+
+
+@shaped
+def scaled_dot(
+    query: Float[Array, "D"], keys: Float[Array, "S D"]
+) -> Float[Array, "S"]:
+    r"""Scores keys by their inner product with the query over the root of its width.
+
+    .. math:: e_j = q^\top k_j / \sqrt{D}
+
+    The scale keeps the variance of a score at 1 when the components of query
+    and key are independent with variance 1.
+
+    Source: Vaswani et al. 2017 (arXiv:1706.03762), eq. 1.
+
+    Args:
+      query: what asks, shape [D].
+      keys: what is compared, shape [S, D].
+
+    Returns:
+      Scores, shape [S], in the promoted dtype of the inputs.
+
+    Raises:
+      ValueError: if a shape disagrees with the letters above.
+      TypeError: if an argument is not a floating-point array.
+
+    Example:
+      >>> scaled_dot(jnp.array([2.0, 1.0, 0.0, 0.0]), jnp.eye(4))
+      Array([1. , 0.5, 0. , 0. ], dtype=float32)
+    """
+    return dot(query * query.shape[-1] ** -0.5, keys)
+
+
+@shaped
+def cosine(query: Float[Array, "D"], keys: Float[Array, "S D"]) -> Float[Array, "S"]:
+    r"""Scores keys by the cosine of their angle with the query.
+
+    .. math:: e_j = \frac{q^\top k_j}{\lVert q\rVert \, \lVert k_j\rVert}
+
+    A zero vector has no direction: its score, and its gradient, is 0.
+
+    Source: Graves, Wayne & Danihelka 2014 (arXiv:1410.5401), eq. 6.
+
+    Args:
+      query: what asks ("key" in the paper), shape [D].
+      keys: what is compared (rows of the paper's memory), shape [S, D].
+
+    Returns:
+      Scores in [-1, 1], shape [S], in the promoted dtype of the inputs.
+
+    Raises:
+      ValueError: if a shape disagrees with the letters above.
+      TypeError: if an argument is not a floating-point array.
+
+    Example:
+      >>> cosine(jnp.array([3.0, 0.0]), jnp.array([[2.0, 0.0], [0.0, 0.0]]))
+      Array([1., 0.], dtype=float32)
+    """
+    return dot(_unit(query), _unit(keys))
+
+
+def _unit(x: Float[Array, "*B D"]) -> Float[Array, "*B D"]:
+    """Vectors of length 1 along the last axis; zero vectors stay zero."""
+    wide = precision.accumulator(x)
+    # The largest component is divided out first: squares then neither overflow
+    # nor vanish, and tiny vectors keep their direction.
+    peak = jnp.max(jnp.abs(wide), axis=-1, keepdims=True)
+    wide = wide / jnp.where(peak > 0, peak, 1)
+    square = jnp.sum(wide * wide, axis=-1, keepdims=True)
+    # Both branches of a `where` are differentiated: keep sqrt away from 0.
+    norm = jnp.sqrt(jnp.where(square > 0, square, 1))
+    return (wide / norm).astype(x.dtype)
+
+
+@shaped
+def bilinear(
+    query: Float[Array, "D"], keys: Float[Array, "S E"], matrix: Float[Array, "D E"]
+) -> Float[Array, "S"]:
+    r"""Scores keys through a learned matrix.
+
+    .. math:: e_j = q^\top W k_j
+
+    The query is the one projected: O(D E) a query, whatever the number of keys.
+
+    Source: Luong, Pham & Manning 2015 (arXiv:1508.04025), eq. 8, "general".
+
+    Args:
+      query: what asks, shape [D].
+      keys: what is compared, shape [S, E].
+      matrix: W, shape [D, E].
+
+    Returns:
+      Scores, shape [S], in the promoted dtype of the inputs.
+
+    Raises:
+      ValueError: if a shape disagrees with the letters above.
+      TypeError: if an argument is not a floating-point array.
+
+    Example:
+      >>> bilinear(jnp.ones(2), jnp.eye(3), matrix=jnp.arange(6.0).reshape(2, 3))
+      Array([3., 5., 7.], dtype=float32)
+    """
+    return dot(precision.matmul(query, matrix), keys)
+
+
+@shaped
+def concat(
+    query: Float[Array, "D"],
+    keys: Float[Array, "S E"],
+    matrix: Float[Array, "D+E A"],
+    v: Float[Array, "A"],
+) -> Float[Array, "S"]:
+    r"""Scores keys with a tanh network on query and key side by side.
+
+    .. math:: e_j = v^\top \tanh(W [q; k_j])
+
+    The same family as `additive`, which takes the two products of W already
+    made; here the keys are projected at every call.
+
+    Source: Luong, Pham & Manning 2015 (arXiv:1508.04025), eq. 8, "concat".
+
+    Args:
+      query: what asks, shape [D].
+      keys: what is compared, shape [S, E].
+      matrix: W, shape [D + E, A]; its first D rows meet the query.
+      v: scoring vector, shape [A].
+
+    Returns:
+      Scores, shape [S], in the promoted dtype of the inputs.
+
+    Raises:
+      ValueError: if a shape disagrees with the letters above.
+      TypeError: if an argument is not a floating-point array.
+
+    Example:
+      >>> keys, matrix = jnp.zeros((2, 1)), jnp.ones((2, 1))
+      >>> concat(jnp.ones(1), keys, matrix, v=jnp.ones(1))  # doctest: +ELLIPSIS
+      Array([0.761..., 0.761...], dtype=float32)
+    """
+    split = query.shape[-1]
+    projected = precision.matmul(query, matrix[:split])
+    return additive(projected, precision.matmul(keys, matrix[split:]), v)

@@ -1,0 +1,178 @@
+"""Weights: scores made comparable, non-negative, and 0 where masked.
+
+Every function has one signature, `(scores, mask) -> weights`, over the last
+axis, so that one can stand for another in `attend`. A row with nothing to
+attend to has weights 0 and gradient 0; it is never NaN and never uniform over
+padding. All compute in at least float32 and return the dtype of `scores`.
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from attnjax.core import precision
+from attnjax.core._checks import shaped
+
+
+@shaped
+def masked_softmax(
+    scores: Float[Array, "*B S"], mask: Bool[Array, "*B S"] | None = None
+) -> Float[Array, "*B S"]:
+    r"""Normalises scores exponentially over the positions where `mask` is True.
+
+    .. math:: a_j = \frac{\exp e_j}{\sum_k \exp e_k}
+
+    Source: Bahdanau, Cho & Bengio 2015 (arXiv:1409.0473), eq. 6.
+
+    Args:
+      scores: unnormalised match, shape [..., S].
+      mask: True = attend, shape [..., S]; None attends everywhere.
+
+    Returns:
+      Weights, shape [..., S]; each row sums to 1, or is 0 where nothing is
+      attended to.
+
+    Raises:
+      ValueError: if the shapes differ.
+      TypeError: if `mask` is not boolean.
+
+    Example:
+      >>> masked_softmax(jnp.zeros(3), jnp.array([True, True, False]))
+      Array([0.5, 0.5, 0. ], dtype=float32)
+    """
+    wide, mask = _prepare(scores, mask)
+    peak = jax.lax.stop_gradient(
+        jnp.max(wide, axis=-1, keepdims=True, initial=_low(wide))
+    )
+    unnormalised = jnp.where(mask, jnp.exp(wide - peak), 0)
+    total = jnp.sum(unnormalised, axis=-1, keepdims=True)
+    return (unnormalised / jnp.where(total > 0, total, 1)).astype(scores.dtype)
+
+
+@shaped
+def sparsemax(
+    scores: Float[Array, "*B S"], mask: Bool[Array, "*B S"] | None = None
+) -> Float[Array, "*B S"]:
+    r"""Projects scores onto the simplex: like softmax, but most weights are exactly 0.
+
+    .. math:: a = \arg\min_{p \in \Delta} \lVert p - e \rVert^2
+              \;\Rightarrow\; a_j = \max(e_j - \tau, 0)
+
+    The gradient is the exact one: on the support, the cotangent minus its mean.
+
+    Source: Martins & Astudillo 2016 (arXiv:1602.02068), algorithm 1.
+
+    Args:
+      scores: unnormalised match, shape [..., S].
+      mask: True = attend, shape [..., S]; None attends everywhere.
+
+    Returns:
+      Weights, shape [..., S]; each row sums to 1, or is 0 where nothing is
+      attended to.
+
+    Raises:
+      ValueError: if the shapes differ.
+      TypeError: if `mask` is not boolean.
+
+    Example:
+      >>> sparsemax(jnp.array([1.0, 0.5, -1.0]))
+      Array([0.75, 0.25, 0.  ], dtype=float32)
+    """
+    wide, mask = _prepare(scores, mask)
+    constant = jax.lax.stop_gradient(wide)
+    peak = jnp.max(constant, axis=-1, keepdims=True, initial=_low(wide))
+    # Everything more than 1 below the peak has weight 0, so clipping there
+    # changes nothing and keeps the sums below small.
+    shifted = jnp.where(mask, jnp.maximum(constant - peak, -2), -2)
+    ordered = -jnp.sort(-shifted, axis=-1)
+    rank = jnp.arange(1, scores.shape[-1] + 1, dtype=wide.dtype)
+    in_support = 1 + rank * ordered > jnp.cumsum(ordered, axis=-1)
+    size = jnp.sum(in_support, axis=-1, keepdims=True, dtype=wide.dtype)
+    tau = (jnp.sum(jnp.where(in_support, ordered, 0), -1, keepdims=True) - 1) / (
+        jnp.where(size > 0, size, 1)
+    )
+    support = mask & (shifted > tau)
+    # Written again with the support as a constant, the threshold is linear in
+    # the scores, so differentiation gives the projection's exact Jacobian.
+    count = jnp.maximum(jnp.sum(support, axis=-1, keepdims=True, dtype=wide.dtype), 1)
+    centred = jnp.where(support, wide - peak, 0)
+    threshold = (jnp.sum(centred, axis=-1, keepdims=True) - 1) / count
+    return jnp.where(support, centred - threshold, 0).astype(scores.dtype)
+
+
+@shaped
+def hardmax(
+    scores: Float[Array, "*B S"], mask: Bool[Array, "*B S"] | None = None
+) -> Float[Array, "*B S"]:
+    r"""Puts all weight on the highest score; the first of equals wins.
+
+    .. math:: a_j = [j = \arg\max_k e_k]
+
+    Its gradient is 0: training through it needs another estimator.
+
+    Source: the limit of softmax(e / t) for t to 0; Weston, Chopra & Bordes 2015
+    (arXiv:1410.3916), eq. 2, reads memory this way.
+
+    Args:
+      scores: unnormalised match, shape [..., S].
+      mask: True = attend, shape [..., S]; None attends everywhere.
+
+    Returns:
+      Weights in {0, 1}, shape [..., S]; each row sums to 1, or is 0 where
+      nothing is attended to.
+
+    Raises:
+      ValueError: if the shapes differ.
+      TypeError: if `mask` is not boolean.
+
+    Example:
+      >>> hardmax(jnp.array([1.0, 3.0, 2.0]))
+      Array([0., 1., 0.], dtype=float32)
+    """
+    wide, mask = _prepare(scores, mask)
+    best = jnp.argmax(wide, axis=-1)
+    one_hot = jax.nn.one_hot(best, scores.shape[-1], dtype=scores.dtype)
+    return jnp.where(mask, one_hot, 0)
+
+
+@shaped
+def sigmoid(
+    scores: Float[Array, "*B S"], mask: Bool[Array, "*B S"] | None = None
+) -> Float[Array, "*B S"]:
+    r"""Weighs every position on its own; the row need not sum to 1.
+
+    .. math:: a_j = \frac{1}{1 + \exp(-e_j)}
+
+    Source: Ramapuram et al. 2024 (arXiv:2409.04431), eq. 3, there with a bias of
+    -log S in the scores, which the caller adds.
+
+    Args:
+      scores: unnormalised match, shape [..., S].
+      mask: True = attend, shape [..., S]; None attends everywhere.
+
+    Returns:
+      Weights in [0, 1], shape [..., S].
+
+    Raises:
+      ValueError: if the shapes differ.
+      TypeError: if `mask` is not boolean.
+
+    Example:
+      >>> sigmoid(jnp.array([0.0, 100.0]))
+      Array([0.5, 1. ], dtype=float32)
+    """
+    wide, mask = _prepare(scores, mask)
+    return jnp.where(mask, jax.nn.sigmoid(wide), 0).astype(scores.dtype)
+
+
+def _low(wide: Array) -> Array:
+    """A finite floor, not -inf: (-inf) - (-inf) would be NaN in an empty row."""
+    return jnp.finfo(wide.dtype).min
+
+
+def _prepare(scores: Array, mask: Array | None) -> tuple[Array, Array]:
+    """Scores in the accumulation dtype, floored where masked, and the mask."""
+    wide = precision.accumulator(scores)
+    if mask is None:
+        return wide, jnp.ones(scores.shape, bool)
+    return jnp.where(mask, wide, _low(wide)), mask
