@@ -126,7 +126,7 @@ def make_train_step(
         loss, total_grads = sum_of_parts(
             loss_fn, state.params, batch, rng, accumulate=accumulate
         )
-        scale = 1 / jnp.maximum(loss.weight, 1)
+        scale = 1 / jnp.where(loss.weight > 0, loss.weight, 1)
         grads = jax.tree.map(
             lambda g, p: (g * scale.astype(g.dtype)).astype(p.dtype),
             total_grads,
