@@ -57,7 +57,7 @@ def _check(name: str, value: Any, annotation: Any, sizes: dict[str, Any]) -> Non
             _check(name, value, options[0], sizes)
     elif isinstance(annotation, type) and issubclass(annotation, AbstractArray):
         _check_dtype(name, value, annotation)
-        _check_shape(name, jnp.shape(value), annotation.dim_str, sizes)
+        _check_shape(name, value.shape, annotation.dim_str, sizes)
     elif isinstance(annotation, type) and hasattr(annotation, "_fields"):
         for field, of in typing.get_type_hints(annotation).items():
             if not hasattr(value, field):
@@ -129,7 +129,11 @@ def _complain(
     hint: str,
 ) -> typing.NoReturn:
     def spell(axis: str) -> str:
-        bound = sizes.get(axis)
+        parts = axis.split("+")
+        known = all(part in sizes for part in parts)
+        bound = (
+            _wanted(axis, 0, dict(sizes)) if known and parts[1:] else sizes.get(axis)
+        )
         if isinstance(bound, tuple):
             return ", ".join(map(str, bound))
         return axis if bound is None else f"{axis}={bound}"

@@ -6,6 +6,7 @@ promoted dtype), sums are taken in at least float32, results are returned in the
 compute dtype. Nothing names float32 as a ceiling, so float64 works throughout.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -58,7 +59,7 @@ def matmul(x: Array, w: Array) -> Array:
       [[3.0], [3.0]]
     """
     if isinstance(w, Tapped):
-        return w.tap(x)
+        return w.product(x)
     if x.ndim == 0 or w.ndim == 0 or x.shape[-1] != w.shape[0]:
         raise ValueError(
             f"w: expected shape [{x.shape[-1] if x.ndim else '?'}, ...], "
@@ -112,26 +113,27 @@ _narrow.defvjp(_narrow_forward, _narrow_backward)
 class Tapped:
     """A weight matrix whose products are watched while a cell is scanned.
 
-    `matmul(x, tapped)` is `x @ weight + offset`, and `x` is recorded. With offsets
-    of zero the value is unchanged, and the gradient of the offset is that of
-    the product: the weight's own gradient is then one matmul over all steps,
-    taken after the scan (`cells/scan.py`). Any use of the matrix other than
-    `matmul` sees the plain array.
+    `matmul(x, tapped)` calls `product(x)` in place of the product with the weight;
+    `cells/scan.py` uses this to take a weight's gradient after the scan. Any
+    other use sees the plain array, and is counted, so that such a weight can be
+    differentiated in the ordinary way.
     """
 
-    def __init__(self, weight: Array, record: Any) -> None:
-        self.weight = weight
-        self._record = record
+    def __init__(self, weight: Array, product: Callable[[Array], Array]) -> None:
+        self._weight = weight
+        self.product = product
+        self.other_uses = 0
 
-    def tap(self, x: Array) -> Array:
-        return self._record(self, x)
-
-    shape = property(lambda self: self.weight.shape)
-    dtype = property(lambda self: self.weight.dtype)
-    ndim = property(lambda self: self.weight.ndim)
+    shape = property(lambda self: self._weight.shape)
+    dtype = property(lambda self: self._weight.dtype)
+    ndim = property(lambda self: self._weight.ndim)
 
     def __jax_array__(self) -> Array:
-        return self.weight
+        self.other_uses += 1
+        return self._weight
 
     def __getitem__(self, index: Any) -> Array:
-        return self.weight[index]
+        return self.__jax_array__()[index]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.__jax_array__(), name)
