@@ -129,6 +129,8 @@ def hardmax(
       >>> hardmax(jnp.array([1.0, 3.0, 2.0]))
       Array([0., 1., 0.], dtype=float32)
     """
+    if scores.shape[-1] == 0:  # argmax refuses what has no elements
+        return scores
     wide, mask = _prepare(scores, mask)
     best = jnp.argmax(wide, axis=-1)
     one_hot = jax.nn.one_hot(best, scores.shape[-1], dtype=scores.dtype)
