@@ -1,0 +1,170 @@
+"""Which shapes batches have, and which examples go into which.
+
+A shape (B, S, T) holds B examples of at most S source and T target ids, EOS
+counted. Few shapes mean few compilations; well chosen ones, little padding. All
+here is arithmetic on lengths: no example is read.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from experiments.errors import UserError
+
+
+class Shape(NamedTuple):
+    """The shape of a batch.
+
+    Attributes:
+      rows: examples in a batch (B).
+      source: source positions (S).
+      target: target positions (T).
+    """
+
+    rows: int
+    source: int
+    target: int
+
+    @property
+    def cost(self) -> int:
+        """Positions in a row, on both sides."""
+        return self.source + self.target
+
+    def fits(self, lengths: np.ndarray) -> np.ndarray:
+        """Tells which of the lengths [N, 2] have room, as bool [N]."""
+        return (lengths <= np.array([self.source, self.target])).all(axis=-1)
+
+
+def make_shape(source: int, target: int, *, tokens: int, row_multiple: int) -> Shape:
+    """Gives a shape as many rows as keep both sides within a budget of positions.
+
+    Raises:
+      UserError: if not even `row_multiple` rows are within the budget.
+    """
+    longest = max(source, target)
+    rows = tokens // longest // row_multiple * row_multiple
+    if rows == 0:
+        raise UserError(
+            f"tokens: expected at least {longest * row_multiple} ({row_multiple} rows "
+            f"of {longest} positions), got {tokens} (raise it, or lower max_length)"
+        )
+    return Shape(rows, source, target)
+
+
+def choose_shapes(
+    lengths: np.ndarray, *, tokens: int, buckets: int = 8, row_multiple: int = 1
+) -> tuple[Shape, ...]:
+    """Chooses shapes in which the padding of these examples is small.
+
+    Starts from one box around all lengths, and splits the box, side and length at
+    which a split saves the most positions, until there are `buckets` boxes.
+
+    Args:
+      lengths: of source and target, EOS counted, [N, 2].
+      tokens: most positions of a batch on either side, padding included.
+      buckets: most shapes to choose.
+      row_multiple: number that divides the rows of every batch.
+
+    Returns:
+      The shapes, cheapest row first.
+
+    Raises:
+      UserError: if the longest examples do not fit into the budget.
+    """
+
+    def shape(box: np.ndarray) -> Shape:
+        source, target = (int(side) for side in box[:, :2].max(axis=0))
+        return make_shape(source, target, tokens=tokens, row_multiple=row_multiple)
+
+    def cost(box: np.ndarray) -> int:
+        return _positions(shape(box), int(box[:, 2].sum()))
+
+    def best_split(box: np.ndarray) -> tuple[int, list[np.ndarray]]:
+        splits = [(0, [box])]
+        for side in (0, 1):
+            for length in np.unique(box[:, side])[:-1]:
+                short = box[:, side] <= length
+                halves = [box[short], box[~short]]
+                splits.append((cost(box) - sum(map(cost, halves)), halves))
+        return max(splits, key=lambda split: split[0])
+
+    pairs, counts = np.unique(lengths, axis=0, return_counts=True)
+    found = [best_split(np.column_stack([pairs, counts]))]
+    boxes = [np.column_stack([pairs, counts])]
+    while len(boxes) < buckets:
+        best = max(range(len(boxes)), key=lambda i: found[i][0])
+        saved, halves = found[best]
+        if saved <= 0:
+            break
+        boxes[best : best + 1] = halves
+        found[best : best + 1] = [best_split(half) for half in halves]
+    return tuple(sorted({shape(box) for box in boxes}, key=_by_cost))
+
+
+def assign(lengths: np.ndarray, shapes: Sequence[Shape]) -> np.ndarray:
+    """Gives every example the shape in which it wastes least.
+
+    Args:
+      lengths: of source and target, EOS counted, [N, 2].
+      shapes: the shapes there are.
+
+    Returns:
+      Index of the shape with the cheapest rows that the example fits, [N]; -1 where
+      it fits none.
+    """
+    chosen = np.full(len(lengths), -1)
+    for index in sorted(range(len(shapes)), key=lambda i: _by_cost(shapes[i])):
+        free = chosen < 0
+        chosen[free] = np.where(shapes[index].fits(lengths[free]), index, -1)
+    return chosen
+
+
+class Move(NamedTuple):
+    """Examples that fill rows of another shape, sooner than start a batch there."""
+
+    origin: int
+    destination: int
+    count: int
+
+
+def plan_moves(counts: Sequence[int], shapes: Sequence[Shape]) -> list[Move]:
+    """Decides which left-over examples are moved into a roomier shape.
+
+    A last batch that is nearly empty costs more than a few rows of longer padding.
+
+    Args:
+      counts: examples of each shape.
+      shapes: the shapes, cheapest row first.
+
+    Returns:
+      The moves, in the order in which to make them.
+    """
+    counts, moves = list(counts), []
+    for k, shape in enumerate(shapes):
+        rest = counts[k] % shape.rows
+        options = [(0, k)]
+        for j in range(k + 1, len(shapes)):
+            if (
+                rest
+                and shapes[j].source >= shape.source
+                and (shapes[j].target >= shape.target)
+            ):
+                more = _positions(shapes[j], counts[j] + rest)
+                less = _positions(shapes[j], counts[j]) + shape.rows * shape.cost
+                options.append((more - less, j))
+        saved, j = min(options)
+        if saved < 0:
+            moves.append(Move(k, j, rest))
+            counts[k] -= rest
+            counts[j] += rest
+    return moves
+
+
+def _positions(shape: Shape, count: int) -> int:
+    """Positions of all batches that hold `count` examples."""
+    return -(-count // shape.rows) * shape.rows * shape.cost
+
+
+def _by_cost(shape: Shape) -> tuple[int, int, int]:
+    return shape.cost, shape.source, shape.rows
