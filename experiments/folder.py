@@ -1,0 +1,274 @@
+"""The folder of a training run: begun, found again, read from.
+
+    RUN/config.json     what was asked for
+    RUN/metrics.jsonl   one line a step that was logged (`experiments.logs`)
+    RUN/tensorboard/    the same as events
+    RUN/checkpoints/    the last two and the best (`experiments.checkpoints`)
+
+and whatever the caller adds: tokenisers, pictures.
+"""
+
+import fcntl
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+from attnjax.train import Params
+from experiments.checkpoints import Checkpoints
+from experiments.configs import differences, flatten, from_plain, to_plain
+from experiments.errors import UserError
+from experiments.logs import best_step, quiet_third_party, read_metrics, write_atomic
+from experiments.processes import on_main
+
+_CONFIG = "config.json"
+T = TypeVar("T")
+
+
+class Run:
+    """The folder of one training run."""
+
+    def __init__(self, folder: Path, config: Mapping[str, Any]) -> None:
+        quiet_third_party()
+        self.folder = folder
+        self.config = dict(config)  # plain, as config.json holds it
+        self.checkpoints = Checkpoints(folder / "checkpoints")
+        self.may_change: tuple[str, ...] = ()
+
+    @classmethod
+    def create(
+        cls,
+        folder: Path | str,
+        config: Any,
+        *,
+        resume: bool = False,
+        may_change: Sequence[str] = (),
+    ) -> Self:
+        """Makes the folder of a run, or finds it again.
+
+        Args:
+          folder: new or empty; with `resume`, also one that holds this run.
+          config: dataclass or mapping of what JSON can hold.
+          resume: whether to go on with a run that is there already. If none is, it
+            is begun, so that one command serves for both.
+          may_change: dotted fields (a prefix names all below it) in which a resumed
+            run may differ from what it was begun with, such as "steps".
+
+        Raises:
+          UserError: if the folder is in use and `resume` is False, if it holds
+            something else, or a run with another config.
+        """
+        folder, plain = Path(folder), to_plain(config)
+        on_main(lambda: _prepare(folder, plain, resume, tuple(may_change)))
+        run = cls(folder, plain)
+        run.may_change = tuple(may_change)
+        return run
+
+    @classmethod
+    def open(cls, folder: Path | str) -> Self:
+        """Finds the folder of a run, to read from it.
+
+        Raises:
+          UserError: if there is none.
+        """
+        folder = Path(folder)
+        return cls(folder, _read_config(folder))
+
+    def config_as(self, kind: type[T]) -> T:
+        """Rebuilds the config as the dataclass that it was.
+
+        Raises:
+          UserError: if the file is of another dataclass or of another version.
+        """
+        return from_plain(kind, self.config)
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """Reads the lines of metrics.jsonl."""
+        return read_metrics(self.folder / "metrics.jsonl")
+
+    def load_params(
+        self,
+        which: str = "best",
+        *,
+        like: Params | None = None,
+    ) -> Params:
+        """Reads the parameters of a checkpoint.
+
+        Args:
+          which: "best", or "last". A run that was never validated has no best one:
+            "best" is then the last.
+          like: parameters of the same shapes, placed where the arrays shall go; by
+            default the result is a nested dict of arrays on one device.
+
+        Raises:
+          UserError: if there is no such checkpoint, or it is damaged, or it belongs
+            to another config.
+        """
+        step = self.checkpoint_step(which)
+        if problem := self.checkpoints.problem(step):
+            others = [s for s in self.checkpoints.steps() if s != step]
+            hint = f"; there are also steps {others}" if others else ""
+            raise UserError(
+                f"checkpoint {self.checkpoints.path(step)}: damaged, {problem} "
+                f"(copy it anew, or train again{hint})"
+            )
+        self.check_config(step)
+        return self.checkpoints.load_params(step, like)
+
+    def checkpoint_step(self, which: str = "best") -> int:
+        """Finds the step of the "best" or "last" checkpoint.
+
+        Raises:
+          UserError: if there is none.
+        """
+        if which not in ("best", "last"):
+            raise UserError(f"which: expected best or last, got {which}")
+        steps = self.checkpoints.steps()
+        if not steps:
+            raise UserError(
+                f"{self.folder}: expected a checkpoint in this run, got none (it "
+                f"stopped before it saved one: resume it, or train again)"
+            )
+        step = self._best_step() if which == "best" else steps[-1]
+        if step is None:
+            return steps[-1]
+        if step not in steps:
+            raise UserError(
+                f"checkpoint {self.checkpoints.path(step)}: the best of this run, but "
+                f"it is missing (use the last one instead, or train again)"
+            )
+        return step
+
+    def _best_step(self) -> int | None:
+        for step in reversed(self.checkpoints.steps()):
+            if self.checkpoints.problem(step) is None:
+                metric, direction = self.checkpoints.manifest(step)["best"]
+                return best_step(self.metrics(), f"validation/{metric}", direction)
+        return None
+
+    def check_config(self, step: int) -> None:
+        """Checks that a sound checkpoint was written by a run with this config.
+
+        Raises:
+          UserError: naming the fields that differ.
+        """
+        there = self.checkpoints.manifest(step)["config"]
+        ours = flatten(self.config)
+        wrong = differences(there, {k: v for k, v in ours.items() if k in there})
+        if wrong:
+            raise UserError(
+                f"checkpoint {self.checkpoints.path(step)}: belongs to another config: "
+                f"{'; '.join(wrong)} (put back the checkpoints of this run)"
+            )
+
+    def newest_sound_step(self) -> tuple[int, list[str]]:
+        """Finds where to resume, and sets damaged checkpoints after it aside.
+
+        Returns:
+          The step, 0 if there is no checkpoint; and what the user should know.
+
+        Raises:
+          UserError: if there are checkpoints, but none is sound.
+        """
+        damaged: list[int] = []
+        notices: list[str] = []
+        for step in reversed(self.checkpoints.steps()):
+            problem = self.checkpoints.problem(step)
+            if problem is None:
+                for other in damaged:
+                    self.checkpoints.set_aside(other)
+                return step, notices
+            damaged.append(step)
+            notices.append(
+                f"checkpoint {self.checkpoints.path(step)} is damaged ({problem}): "
+                f"put aside, going on from an earlier one"
+            )
+        if damaged:
+            path = self.checkpoints.path(damaged[0])
+            raise UserError(
+                f"checkpoint {path}: damaged, {self.checkpoints.problem(damaged[0])}, "
+                f"and there is no other one (copy it back, or delete "
+                f"{self.checkpoints.folder} to start this run over)"
+            )
+        return 0, notices
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Names what a checkpoint must agree with: the config less what may change."""
+        return _fixed(self.config, self.may_change)
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keeps a second process from training in the same folder.
+
+        Raises:
+          UserError: if one does.
+        """
+        with (self.folder / ".lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise UserError(
+                    f"{self.folder}: another process is training in this folder "
+                    f"(wait for it, stop it, or name another folder)"
+                ) from None
+            yield
+
+
+def _prepare(
+    folder: Path, plain: Any, resume: bool, may_change: tuple[str, ...]
+) -> None:
+    """Makes the folder and its config.json, or checks those that are there."""
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder}: expected a folder, got a file (name another one)")
+    entries = _entries(folder)
+    if entries and not resume:
+        what = "one that holds a run" if _CONFIG in entries else "one with other files"
+        how = "add --resume to continue it, or " if _CONFIG in entries else ""
+        raise UserError(
+            f"{folder}: expected a new or empty folder, got {what} ({how}name another "
+            f"folder; nothing was changed)"
+        )
+    if entries:
+        there = _read_config(folder)
+        wrong = differences(_fixed(there, may_change), _fixed(plain, may_change))
+        if wrong:
+            raise UserError(
+                f"{folder}: expected the config that this run was begun with, got "
+                f"another: {'; '.join(wrong)} (resume it with its own config, or name "
+                f"another folder)"
+            )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomic(folder / _CONFIG, json.dumps(plain, indent=2) + "\n")
+    except OSError as e:
+        raise UserError(f"{folder}: cannot write there: {e.strerror}") from e
+
+
+def _entries(folder: Path) -> set[str]:
+    """Lists what is in a folder, but for hidden files: a killed process left those."""
+    if not folder.is_dir():
+        return set()
+    return {path.name for path in folder.iterdir() if not path.name.startswith(".")}
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    path = folder / _CONFIG
+    if not folder.is_dir():
+        raise UserError(f"{folder}: expected the folder of a run, got none there")
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(
+            f"{folder}: expected the folder of a run, got one without {_CONFIG}"
+        ) from None
+    except (ValueError, OSError) as e:
+        raise UserError(f"{path}: cannot be read: {e}") from e
+
+
+def _fixed(plain: Any, may_change: tuple[str, ...]) -> dict[str, Any]:
+    return {
+        key: value
+        for key, value in flatten(plain).items()
+        if not any(key == free or key.startswith(f"{free}.") for free in may_change)
+    }

@@ -1,0 +1,160 @@
+"""What the user sees of a training run: a bar on a terminal, plain lines elsewhere.
+
+Everything goes to stderr, so that stdout holds results only.
+"""
+
+import time
+from typing import Protocol, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+
+
+class Reporter(Protocol):
+    """What the loop tells; every method returns at once."""
+
+    def phase(self, name: str) -> None:
+        """Says what is being done from now on: compiling, training, saving ..."""
+
+    def update(self, step: int, loss: float, rate: float, seconds_left: float) -> None:
+        """Says how far it is; rate in tokens per second."""
+
+    def say(self, text: str) -> None:
+        """Says something that stays on the screen."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+def make_reporter(title: str, *, step: int, steps: int, silent: bool) -> Reporter:
+    """Makes the reporter that suits where stderr goes.
+
+    Args:
+      title: what is being trained.
+      step: steps taken already.
+      steps: steps to take in all.
+      silent: whether to say nothing (every process but the main one).
+    """
+    console = Console(stderr=True)
+    if silent:
+        return Silent()
+    if console.is_terminal:
+        return Bar(console, title, step=step, steps=steps)
+    return Lines(console, title, step=step, steps=steps)
+
+
+class Silent:
+    """Says nothing."""
+
+    def phase(self, name: str) -> None: ...
+
+    def update(
+        self, step: int, loss: float, rate: float, seconds_left: float
+    ) -> None: ...
+
+    def say(self, text: str) -> None: ...
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+class Bar:
+    """A bar that is redrawn in place."""
+
+    def __init__(self, console: Console, title: str, *, step: int, steps: int) -> None:
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=20),
+            TaskProgressColumn(),
+            TextColumn("{task.completed}/{task.total}"),
+            TextColumn("{task.fields[phase]}{task.fields[figures]}"),
+            console=console,
+            refresh_per_second=4,
+        )
+        self._task = self._progress.add_task(
+            title, completed=step, total=steps, phase="starting", figures=""
+        )
+        self._steps, self._next = steps, 0.0
+
+    def phase(self, name: str) -> None:
+        self._progress.update(self._task, phase=name)
+
+    def update(self, step: int, loss: float, rate: float, seconds_left: float) -> None:
+        now = time.monotonic()
+        if now < self._next and step < self._steps:
+            return
+        self._next = now + 0.25
+        figures = _figures(loss, rate, seconds_left)
+        self._progress.update(self._task, completed=step, figures=f"  {figures}")
+
+    def say(self, text: str) -> None:
+        self._progress.console.print(text, markup=False, highlight=False)
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+
+class Lines:
+    """A line now and then, for a file or a pipe."""
+
+    def __init__(
+        self,
+        console: Console,
+        title: str,
+        *,
+        step: int,
+        steps: int,
+        every: float = 10.0,
+    ) -> None:
+        self._console, self._title, self._every = console, title, every
+        self._step, self._steps = step, steps
+        self._phase = ""
+        self._next = time.monotonic() + every
+
+    def phase(self, name: str) -> None:
+        slow = name == "compiling"
+        if slow and not self._phase:  # the first wait deserves an explanation
+            self._print(name)
+        self._phase = name
+
+    def update(self, step: int, loss: float, rate: float, seconds_left: float) -> None:
+        self._step = step
+        now = time.monotonic()
+        if now >= self._next:
+            self._next = now + self._every
+            self._print(f"{self._phase}  {_figures(loss, rate, seconds_left)}")
+
+    def _print(self, text: str) -> None:
+        done = f"{self._step}/{self._steps} {100 * self._step // self._steps}%"
+        self.say(f"{self._title}  {done}  {text}")
+
+    def say(self, text: str) -> None:
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+def _figures(loss: float, rate: float, seconds_left: float) -> str:
+    return f"loss {loss:.3f}  {rate:,.0f} tokens/s  {duration(seconds_left)} left"
+
+
+def duration(seconds: float) -> str:
+    """Writes a time for people.
+
+    Example:
+      >>> duration(59.6), duration(3661)
+      ('1:00', '1:01:01')
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
