@@ -112,13 +112,25 @@ def _check_shape(
 
 
 def _wanted(axis: str, size: int, sizes: dict[str, Any]) -> int:
-    """The size an axis must have: a number, a bound letter, or a sum of them."""
+    """The size an axis must have: a number, a letter, a sum (D+E) or a multiple (3*D).
+
+    A letter on its own is bound to `size` when it is new.
+    """
     if axis.isdigit():
         return int(axis)
-    parts = axis.split("+")
-    if len(parts) > 1 and all(part in sizes for part in parts):
-        return sizes.setdefault(axis, sum(sizes[part] for part in parts))
-    return sizes.setdefault(axis, size)
+    known = _evaluate(axis, sizes)
+    return sizes.setdefault(axis, size) if known is None else known
+
+
+def _evaluate(axis: str, sizes: dict[str, Any]) -> int | None:
+    """The value of a sum or multiple of letters, if all are bound."""
+    total = 0
+    for term in axis.split("+"):
+        factor, _, letter = term.rpartition("*")
+        if letter not in sizes:
+            return None
+        total += int(factor or 1) * sizes[letter]
+    return total
 
 
 def _complain(
@@ -129,13 +141,9 @@ def _complain(
     hint: str,
 ) -> typing.NoReturn:
     def spell(axis: str) -> str:
-        parts = axis.split("+")
-        known = all(part in sizes for part in parts)
-        bound = (
-            _wanted(axis, 0, dict(sizes)) if known and parts[1:] else sizes.get(axis)
-        )
-        if isinstance(bound, tuple):
-            return ", ".join(map(str, bound))
+        if axis.startswith("*"):
+            return ", ".join(map(str, sizes.get(axis, (axis,))))
+        bound = None if axis.isdigit() else _evaluate(axis, sizes)
         return axis if bound is None else f"{axis}={bound}"
 
     wanted = ", ".join(filter(None, map(spell, axes)))

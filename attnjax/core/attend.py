@@ -23,7 +23,7 @@ Weighting = Callable[[Array, Array | None], Array]
 class Memory(NamedTuple):
     """What a query may read; fixed while a sequence is decoded."""
 
-    keys: Float[Array, "... S D"]
+    keys: Float[Array, "... S K"]
     values: Float[Array, "... S E"]
     mask: Bool[Array, "... S"]
 

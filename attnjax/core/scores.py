@@ -128,11 +128,15 @@ def cosine(query: Float[Array, "D"], keys: Float[Array, "S D"]) -> Float[Array, 
       >>> cosine(jnp.array([3.0, 0.0]), jnp.array([[2.0, 0.0], [0.0, 0.0]]))
       Array([1., 0.], dtype=float32)
     """
-    return dot(_unit(query), _unit(keys))
+    dtype = precision.promoted(query, keys)
+    return dot(_unit(query), _unit(keys)).astype(dtype)
 
 
 def _unit(x: Float[Array, "*B D"]) -> Float[Array, "*B D"]:
-    """Vectors of length 1 along the last axis; zero vectors stay zero."""
+    """Vectors of length 1 along the last axis, in the accumulation dtype.
+
+    Zero vectors stay zero. A narrow unit vector would not have length 1.
+    """
     wide = precision.accumulator(x)
     # The largest component is divided out first: squares then neither overflow
     # nor vanish, and tiny vectors keep their direction.
@@ -141,7 +145,7 @@ def _unit(x: Float[Array, "*B D"]) -> Float[Array, "*B D"]:
     square = jnp.sum(wide * wide, axis=-1, keepdims=True)
     # Both branches of a `where` are differentiated: keep sqrt away from 0.
     norm = jnp.sqrt(jnp.where(square > 0, square, 1))
-    return (wide / norm).astype(x.dtype)
+    return wide / norm
 
 
 @shaped

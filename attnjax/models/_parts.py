@@ -1,0 +1,163 @@
+"""What several models are made of: parameters, embeddings, the output layer."""
+
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import Array
+from jax.typing import DTypeLike
+
+from attnjax.cells.gru import GRUParams
+from attnjax.core import precision
+from attnjax.core.noise import dropout
+
+Tree = Any
+Draw = Callable[[Array, tuple[int, ...]], Array]
+
+
+class Params(nnx.Module):
+    """Makes the leaves of a parameter tree trainable; call it to get arrays."""
+
+    def __init__(self, tree: Tree) -> None:
+        self.tree = nnx.data(jax.tree.map(nnx.Param, tree))
+
+    def __call__(self, dtype: DTypeLike) -> Tree:
+        """The tree of arrays, in the dtype to compute in."""
+        return jax.tree.map(
+            lambda p: p[...].astype(dtype),
+            self.tree,
+            is_leaf=lambda x: isinstance(x, nnx.Variable),
+        )
+
+
+class Initializers(NamedTuple):
+    """How each kind of weight is drawn: functions of a key and a shape."""
+
+    embedding: Draw
+    matrix: Draw
+    recurrent: Draw  # square blocks side by side
+    alignment: Draw
+    vector: Draw  # v_a
+
+
+def initializers(name: Literal["paper", "glorot"]) -> Initializers:
+    """The paper's initialisation, or one that suits small models and Adam.
+
+    Source: Bahdanau, Cho & Bengio 2015 (arXiv:1409.0473), appendix B.1; Glorot &
+    Bengio 2010 for the other, with embeddings of variance 1 / width.
+    """
+    small, tiny = jax.nn.initializers.normal(0.01), jax.nn.initializers.normal(0.001)
+    if name == "paper":
+        return Initializers(small, small, _orthogonal_blocks, tiny, _zeros)
+    glorot = jax.nn.initializers.glorot_uniform()
+    return Initializers(_unit_rows, glorot, _orthogonal_blocks, glorot, _unit_rows)
+
+
+def _zeros(rng: Array, shape: tuple[int, ...]) -> Array:
+    return jnp.zeros(shape)
+
+
+def _unit_rows(rng: Array, shape: tuple[int, ...]) -> Array:
+    return jax.random.normal(rng, shape) * shape[-1] ** -0.5
+
+
+def _orthogonal_blocks(rng: Array, shape: tuple[int, ...]) -> Array:
+    size, width = shape
+    one = jax.nn.initializers.orthogonal()
+    rngs = jax.random.split(rng, width // size)
+    return jnp.concatenate([one(r, (size, size)) for r in rngs], axis=1)
+
+
+def init_gru(rng: Array, M: int, D: int, draw: Initializers) -> GRUParams:
+    """Weights of a GRU that reads width M into state width D; no bias at first."""
+    r_input, r_gates, r_candidate = jax.random.split(rng, 3)
+    return GRUParams(
+        w=draw.matrix(r_input, (M, 3 * D)),
+        u_gates=draw.recurrent(r_gates, (D, 2 * D)),
+        u_candidate=draw.recurrent(r_candidate, (D, D)),
+        b=jnp.zeros(3 * D),
+    )
+
+
+def embed(table: nnx.Param, ids: Array, dtype: DTypeLike) -> Array:
+    """Rows of an embedding table, [..., M]."""
+    return table[...][ids].astype(dtype)
+
+
+def split_rng(rng: Array | None, count: int) -> list[Array | None]:
+    """Keys for `count` uses of one key, or as many times None."""
+    return [None] * count if rng is None else list(jax.random.split(rng, count))
+
+
+def check_tied(tied: bool, embed_dim: int, readout_dim: int) -> None:
+    """Checks that the target embedding can serve as the output matrix."""
+    if tied and embed_dim != readout_dim:
+        raise ValueError(
+            f"readout_dim: expected {embed_dim}, got {readout_dim} (with tie_output "
+            "the output matrix is the target embedding, of width embed_dim)"
+        )
+
+
+class Emitter(nnx.Module):
+    r"""The deep output layer: what the decoder knows -> logits.
+
+    .. math:: \tilde t = \sum_k U_k x_k, \quad t_j = \max(\tilde t_{2j-1}, \tilde t_{2j}),
+              \quad \mathrm{logits} = W_o t + b_o
+
+    Source: Bahdanau, Cho & Bengio 2015 (arXiv:1409.0473), appendix A.2.2; maxout:
+    Goodfellow et al. 2013. Without maxout, t is tanh of a layer of its own width.
+    """
+
+    def __init__(
+        self,
+        widths: tuple[int, ...],
+        readout_dim: int,
+        vocab_size: int,
+        *,
+        maxout: bool,
+        tied: bool,
+        draw: Initializers,
+        rngs: nnx.Rngs,
+    ) -> None:
+        """Draws the weights.
+
+        Args:
+          widths: of the inputs x_k.
+          readout_dim: l, the width of t.
+          vocab_size: V.
+          maxout: halve 2 l units by maxout; otherwise l tanh units.
+          tied: W_o is given at call, as the target embedding [V, l].
+          draw: how weights are drawn.
+          rngs: the stream `params` is drawn from.
+        """
+        self.maxout = maxout
+        width = readout_dim * (2 if maxout else 1)
+        self.w_readout = nnx.Param(draw.matrix(rngs.params(), (sum(widths), width)))
+        self.b_readout = nnx.Param(jnp.zeros(width))
+        if not tied:
+            shape = (vocab_size, readout_dim)
+            self.w_output = nnx.Param(draw.matrix(rngs.params(), shape))
+        self.b_output = nnx.Param(jnp.zeros(vocab_size))
+
+    def __call__(
+        self,
+        parts: tuple[Array, ...],
+        table: nnx.Param | None,
+        rng: Array | None,
+        *,
+        dropout_rate: float,
+    ) -> Array:
+        """Logits [..., V] from the inputs x_k [..., width_k]."""
+        x = jnp.concatenate(parts, axis=-1)
+        dtype = x.dtype
+        units = precision.matmul(x, self.w_readout[...].astype(dtype))
+        units = units + self.b_readout[...].astype(dtype)
+        if self.maxout:
+            units = jnp.max(units.reshape(*units.shape[:-1], -1, 2), axis=-1)
+        else:
+            units = jnp.tanh(units)
+        units = dropout(rng, units, rate=dropout_rate)
+        w_output = (self.w_output if table is None else table)[...].astype(dtype)
+        return precision.matmul(units, w_output.T) + self.b_output[...].astype(dtype)
