@@ -1,0 +1,216 @@
+"""Heads are a ladder of vmaps, and the field's own attention agrees with it."""
+
+import functools
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from attnjax.core import masks
+from attnjax.core.attend import Attended, Memory, attend, attend_heads, attention_fn
+from attnjax.core.weights import sparsemax
+from tests.arg_specs import ATTENTION
+from tests.core.cases import draw
+
+B, T, S, H, D, E = ATTENTION
+# 50 roundings of products and sums of width 11 and 7, in float32.
+CLOSE = 2e-5
+
+heads = jax.jit(attend_heads)  # one compilation a shape, not one an operation
+jax_heads = jax.jit(jax.nn.dot_product_attention)
+
+
+def _inputs(heads=H, width=E, dtype="float32"):
+    shapes = (B, T, H, D), (B, S, heads, D), (B, S, heads, width)
+    return [jnp.asarray(draw(i, *shape), dtype) for i, shape in enumerate(shapes)]
+
+
+def _mask():
+    """Random, with at least one key for every query."""
+    return jnp.asarray(draw(9, B, H, T, S) > 0).at[..., 2].set(True)
+
+
+@jax.jit
+def _ladder(query, keys, values, mask):
+    """Multi-head attention as the three vmaps that it is."""
+    over_targets = jax.vmap(attend, in_axes=(0, None, None, 0))
+    out = Attended(context=1, weights=0)
+    over_heads = jax.vmap(over_targets, in_axes=(1, 1, 1, 0), out_axes=out)
+    return jax.vmap(over_heads)(query, keys, values, mask)
+
+
+def _objective(function):
+    def objective(*arrays):
+        y = function(*arrays)
+        return jnp.sum(y * jnp.cos(jnp.arange(y.size, dtype=y.dtype)).reshape(y.shape))
+
+    return jax.jit(jax.value_and_grad(objective, argnums=(0, 1, 2)))
+
+
+def test_heads_are_the_ladder_of_vmaps():
+    inputs = *_inputs(), _mask()
+    got, want = heads(*inputs), _ladder(*inputs)
+    chex.assert_shape([got.context, got.weights], [(B, T, H, E), (B, H, T, S)])
+    chex.assert_trees_all_close(got, want, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("mask", [None, "random"])
+def test_agrees_with_jax_in_value_and_gradient(mask):
+    inputs = _inputs(width=D)  # jax refuses another value width
+    mask = None if mask is None else _mask()
+
+    def ours(*x):
+        return heads(*x, mask).context
+
+    def theirs(*x):
+        return jax_heads(*x, mask=mask)
+
+    got, want = _objective(ours)(*inputs), _objective(theirs)(*inputs)
+    chex.assert_trees_all_close(got, want, rtol=CLOSE, atol=CLOSE)
+
+
+def test_agrees_with_jax_under_a_bias():
+    inputs, bias = _inputs(width=D), jnp.asarray(draw(3, B, H, T, S), "float32")
+    got = heads(*inputs, bias=bias).context
+    want = jax_heads(*inputs, bias=bias)
+    np.testing.assert_allclose(got, want, CLOSE, CLOSE)
+
+
+@pytest.mark.parametrize("shared", [1, 2, 3, 6])
+def test_grouped_heads_are_repeated_heads(shared):
+    query = jnp.asarray(draw(0, B, T, 6, D), "float32")
+    _, keys, values = _inputs(shared, width=D)
+    got = heads(query, keys, values)
+    repeated = (jnp.repeat(x, 6 // shared, axis=2) for x in (keys, values))
+    chex.assert_trees_all_close(got, heads(query, *repeated), rtol=CLOSE, atol=1e-6)
+    want = jax_heads(query, keys, values)
+    np.testing.assert_allclose(got.context, want, CLOSE, CLOSE)
+
+
+@pytest.mark.parametrize(
+    "shape", [(S,), (T, S), (1, 1, T, S), (B, 1, 1, S), (B, H, T, S), (H, 1, 1)]
+)
+def test_masks_and_biases_broadcast(shape):
+    inputs = _inputs()
+    mask = jnp.asarray(draw(4, *shape) > -1)
+    bias = jnp.asarray(draw(5, *shape), "float32")
+    got = heads(*inputs, mask, bias=bias)
+    wide = (jnp.broadcast_to(x, (B, H, T, S)) for x in (mask, bias))
+    want = heads(*inputs, next(wide), bias=next(wide))
+    chex.assert_trees_all_equal(got, want)
+
+
+def test_an_empty_row_among_others_stays_empty():
+    mask = _mask().at[1, 2, 3].set(False)
+    got = heads(*_inputs(), mask)
+    assert not got.context[1, 3, 2].any()
+    assert not got.weights[1, 2, 3].any()
+    assert got.context[1, 3, 1].any()
+
+
+def test_cached_decoding_is_training():
+    """Position 3 of a causal pass is one query at position 3 over a longer cache."""
+    query, keys, values = _inputs()
+    positions = jnp.arange(T)
+    whole = heads(query, keys[:, :T], values[:, :T], masks.causal(positions, positions))
+    cache = jnp.arange(S)  # slots 5 and 6 are not written yet
+    step = heads(
+        query[:, 3:4],
+        keys.at[:, 4:].set(1e6),
+        values.at[:, 4:].set(1e6),
+        masks.causal(jnp.array([3]), cache),
+    )
+    np.testing.assert_allclose(step.context, whole.context[:, 3:4], 1e-5, 1e-6)
+    np.testing.assert_allclose(
+        step.weights[..., :4], whole.weights[:, :, 3:4, :4], 1e-5, 1e-6
+    )
+
+
+def test_packed_sentences_do_not_leak():
+    x = jnp.asarray(draw(6, 1, S, H, D), "float32")
+    segments = jnp.array([0, 0, 0, 1, 1, 1, 1])
+    packed = heads(x, x, x, masks.segments(segments, segments)).context
+    apart = [heads(y, y, y).context for y in (x[:, :3], x[:, 3:])]
+    np.testing.assert_allclose(packed, jnp.concatenate(apart, axis=1), 1e-5, 1e-6)
+
+
+def test_a_memory_is_the_last_three_arguments():
+    query, keys, values = (x[0, :, 0] for x in _inputs())
+    memory = Memory(keys, values, jnp.ones(S, bool))
+    chex.assert_trees_all_equal(
+        attend(query[0], *memory), attend(query[0], keys, values, memory.mask)
+    )
+
+
+def test_the_ladder_costs_two_products():
+    text = jax.jit(attend_heads).lower(*_inputs()).as_text()
+    assert text.count("dot_general") == 2
+
+
+def test_fits_flax_multi_head_attention():
+    def module(**options):
+        return nnx.MultiHeadAttention(
+            num_heads=3, in_features=D, qkv_features=6, decode=False,
+            rngs=nnx.Rngs(0), **options,
+        )  # fmt: skip
+
+    x = jnp.asarray(draw(7, B, T, D), "float32")
+    mask = nnx.make_causal_mask(jnp.ones((B, T)))
+    want = module()(x, mask=mask)
+    np.testing.assert_allclose(
+        module(attention_fn=attention_fn())(x, mask=mask), want, CLOSE, CLOSE
+    )
+    other = module(attention_fn=attention_fn(weighting=sparsemax))(x, mask=mask)
+    assert not np.allclose(other, want, 1e-3)
+
+
+def test_flax_dropout_is_refused():
+    x = _inputs()
+    with pytest.raises(
+        ValueError, match=r"^dropout_rate: expected 0, got 0\.5 \(apply"
+    ):
+        attention_fn()(*x, dropout_rate=0.5)
+    attention_fn()(*x, dropout_rate=0.5, deterministic=True)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (
+            {"keys": jnp.ones((B, S, 2, D)), "values": jnp.ones((B, S, 2, E))},
+            ValueError,
+            r"^query: expected a number of heads that is a multiple of the 2 key "
+            r"heads, got 3 \(",
+        ),
+        (
+            {"mask": jnp.ones((B, T, S), bool)},
+            ValueError,
+            r"^mask: expected a shape that broadcasts to \[B, H, T, S\] = "
+            r"\[2, 3, 5, 7\], got \[2, 5, 7\] \(",
+        ),
+        (
+            {"bias": jnp.ones((T, S - 1))},
+            ValueError,
+            r"^bias: expected a shape that broadcasts .* got \[5, 6\]",
+        ),
+        ({"mask": jnp.ones((T, S))}, TypeError, r"^mask: expected a boolean .*`bias`"),
+        (
+            {"query": jnp.ones((T, H, D))},
+            ValueError,
+            r"^query: expected shape \[B, T, H, D\], got \[5, 3, 11\] \(",
+        ),
+        (
+            {"values": jnp.ones((B, S + 1, H, E))},
+            ValueError,
+            r"^values: expected shape \[B=2, S=7, N=3, E\], got \[2, 8, 3, 13\]",
+        ),
+    ],
+)
+def test_bad_heads_are_told_what_to_do(change, error, message):
+    names = "query", "keys", "values"
+    good = dict(zip(names, _inputs(), strict=True))
+    with pytest.raises(error, match=message):
+        functools.partial(attend_heads, **(good | change))()

@@ -1,0 +1,107 @@
+"""One file decides compute and accumulation dtypes: what it promises."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from attnjax.core import precision
+from tests.core.cases import draw
+
+SHAPES = [((5,), (5,)), ((5,), (5, 3)), ((7, 5), (5,)), ((7, 5), (5, 3))]
+SHAPES += [((2, 7, 5), (5, 3)), ((2, 7, 5), (5,)), ((3, 2, 7, 5), (5, 11))]
+each_shape = pytest.mark.parametrize(("x", "w"), SHAPES)
+
+
+@each_shape
+def test_matmul_is_numpys_in_value_and_gradient(x, w):
+    x, w = draw(0, *x), draw(1, *w)
+    with jax.enable_x64(True):
+        y, pullback = jax.vjp(precision.matmul, jnp.asarray(x), jnp.asarray(w))
+        g = draw(2, *y.shape)
+        dx, dw = pullback(jnp.asarray(g))
+    np.testing.assert_allclose(y, x @ w, rtol=1e-12, atol=1e-13)
+    columns = g[..., None] if w.ndim == 1 else g
+    matrix = w[:, None] if w.ndim == 1 else w
+    np.testing.assert_allclose(dx, columns @ matrix.T, rtol=1e-12, atol=1e-13)
+    want = x.reshape(-1, 5).T @ columns.reshape(-1, matrix.shape[1])
+    np.testing.assert_allclose(dw, want.reshape(w.shape), rtol=1e-12, atol=1e-13)
+
+
+@each_shape
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_narrow_products_are_rounded_wide_ones(x, w, dtype):
+    x, w = jnp.asarray(draw(0, *x), dtype), jnp.asarray(draw(1, *w), dtype)
+    y, pullback = jax.vjp(precision.matmul, x, w)
+    g = jnp.asarray(draw(2, *y.shape), dtype)
+    wide = [a.astype("float32") for a in (x, w)]
+    want, wide_pullback = jax.vjp(precision.matmul, *wide)
+    got, want = (y, *pullback(g)), (want, *wide_pullback(g.astype("float32")))
+    for a, b in zip(got, want, strict=True):
+        assert a.dtype == dtype
+        # The sum is wide: the only error is the rounding of the result.
+        np.testing.assert_allclose(
+            a.astype("float32"), b, rtol=2 * jnp.finfo(dtype).eps, atol=1e-6
+        )
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_three_thousand_rows_are_summed_wide_backwards_too(dtype):
+    x, w = jnp.ones((3000, 1), dtype), jnp.ones((1, 1), dtype)
+    _, pullback = jax.vjp(precision.matmul, x, w)
+    _, dw = pullback(jnp.ones((3000, 1), dtype))
+    np.testing.assert_allclose(dw.astype("float32"), 3000, rtol=2**-8)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+def test_matmul_under_vmap_is_a_loop(dtype):
+    x, w = jnp.asarray(draw(0, 3, 7, 5), dtype), jnp.asarray(draw(1, 3, 5, 2), dtype)
+
+    def summed(x, w):
+        return precision.matmul(x, w).astype("float32").sum()
+
+    got = jax.vmap(jax.grad(summed, argnums=(0, 1)))(x, w)
+    for i in range(3):
+        want = jax.grad(summed, argnums=(0, 1))(x[i], w[i])
+        for a, b in zip(got, want, strict=True):
+            np.testing.assert_allclose(
+                a[i].astype("float32"), b.astype("float32"), rtol=2**-7
+            )
+
+
+def test_mixed_inputs_meet_in_the_promoted_dtype():
+    x, w = jnp.ones((2, 3), "bfloat16"), jnp.ones((3, 2), "float32")
+    y, pullback = jax.vjp(precision.matmul, x, w)
+    assert y.dtype == jnp.float32
+    assert [g.dtype for g in pullback(y)] == [x.dtype, w.dtype]
+
+
+def test_wide_products_differentiate_forwards():
+    x, w = jnp.ones((2, 3)), jnp.ones((3, 2))
+    _, tangent = jax.jvp(precision.matmul, (x, w), (x, w))
+    np.testing.assert_allclose(tangent, np.full((2, 2), 6.0))
+
+
+def test_sums_are_taken_in_at_least_float32():
+    with jax.enable_x64(True):
+        for dtype, wide in {
+            "bfloat16": "float32",
+            "float16": "float32",
+            "float32": "float32",
+            "float64": "float64",
+        }.items():
+            assert jnp.dtype(precision.accumulation_dtype(dtype)) == wide
+            assert precision.accumulator(jnp.ones(2, dtype)).dtype == wide
+
+
+@pytest.mark.parametrize(
+    ("x", "w", "message"),
+    [
+        ((2, 3), (4, 5), r"^w: expected shape \[3, \.\.\.\], got \[4, 5\] \("),
+        ((), (4, 5), r"^w: expected shape \[\?, \.\.\.\], got \[4, 5\] \("),
+        ((2, 3), (), r"^w: expected shape \[3, \.\.\.\], got \[\] \("),
+    ],
+)
+def test_sizes_that_do_not_meet_are_named(x, w, message):
+    with pytest.raises(ValueError, match=message):
+        precision.matmul(jnp.ones(x), jnp.ones(w))

@@ -1,0 +1,111 @@
+"""Scores on their own; the papers' sums are in test_contract, these are the laws."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from attnjax.core import scores
+from tests.core.cases import SCORES, A, D, K, S, draw
+
+QUERY, KEYS = jnp.asarray(draw(0, D), "float32"), jnp.asarray(draw(1, S, D), "float32")
+V = jnp.asarray(draw(2, D), "float32")
+each_score = pytest.mark.parametrize("name", SCORES)
+
+
+@each_score
+def test_a_key_is_scored_by_itself(name):
+    score, _, width = SCORES[name]
+    keys = jnp.asarray(draw(3, S, width), "float32")
+    alone = [score(QUERY, keys[j : j + 1])[0] for j in range(S)]
+    np.testing.assert_allclose(score(QUERY, keys), alone, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("scale", [-2.0, 1e-25, 1e25])
+def test_cosine_sees_the_angle_only(scale):
+    got = scores.cosine(QUERY * scale, KEYS * abs(scale))
+    np.testing.assert_allclose(
+        got, scores.cosine(QUERY, KEYS) * np.sign(scale), rtol=1e-5, atol=1e-6
+    )
+
+
+def test_cosine_has_no_slope_along_a_vector():
+    slope = jax.grad(lambda q: scores.cosine(q, KEYS).sum())(QUERY)
+    np.testing.assert_allclose(slope @ QUERY, 0, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("name", ["additive", "dot", "cosine", "bilinear", "concat"])
+def test_three_thousand_terms_are_summed_wide(name, dtype):
+    """A running sum in bfloat16 stops at 256, in float16 at 2048."""
+    N = 3000
+    one, row = jnp.ones(N, dtype), jnp.ones((1, N), dtype)
+    single = jnp.ones(1, dtype)
+    big = jnp.full((1, 1), 20, dtype)
+    got, want = {
+        "additive": lambda: (scores.additive(one * 20, row, one), N),
+        "dot": lambda: (scores.dot(one, row), N),
+        "cosine": lambda: (scores.cosine(one, row), 1),
+        "bilinear": lambda: (scores.bilinear(one, single[None], row.T), N),
+        "concat": lambda: (
+            scores.concat(single, big, jnp.full((2, N), 20, dtype), one),
+            N,
+        ),
+    }[name]()
+    assert got.dtype == dtype
+    np.testing.assert_allclose(got.astype("float32"), want, rtol=2**-8)
+
+
+BAD = {
+    "additive-v": (
+        lambda: scores.additive(QUERY, KEYS, V[:-1]),
+        r"^v: expected shape \[A=11\], got \[10\]",
+    ),
+    "additive-keys": (
+        lambda: scores.additive(QUERY, KEYS[:, :-1], V),
+        r"^keys: expected shape \[S, A=11\], got \[7, 10\]",
+    ),
+    "additive-batch": (
+        lambda: scores.additive(KEYS, KEYS, V),
+        r"^query: expected shape \[A\], got \[7, 11\] \(a batch\? wrap .* jax\.vmap\)",
+    ),
+    "dot-keys": (
+        lambda: scores.dot(QUERY, KEYS[:, :-1]),
+        r"^keys: expected shape \[S, D=11\], got \[7, 10\]",
+    ),
+    "dot-axis": (
+        lambda: scores.dot(QUERY, KEYS[0]),
+        r"^keys: expected shape \[S, D=11\], got \[11\] \(an axis is missing\)",
+    ),
+    "scaled_dot-keys": (
+        lambda: scores.scaled_dot(QUERY, KEYS[:, 1:]),
+        r"^keys: expected shape \[S, D=11\], got \[7, 10\]",
+    ),
+    "cosine-keys": (
+        lambda: scores.cosine(QUERY, KEYS[:, 1:]),
+        r"^keys: expected shape \[S, D=11\], got \[7, 10\]",
+    ),
+    "bilinear-matrix": (
+        lambda: scores.bilinear(QUERY, KEYS, jnp.ones((D, K))),
+        r"^matrix: expected shape \[D=11, E=11\], got \[11, 3\]",
+    ),
+    "concat-matrix": (
+        lambda: scores.concat(QUERY, KEYS, jnp.ones((D, A)), jnp.ones(A)),
+        r"^matrix: expected shape \[D\+E=22, A\], got \[11, 2\]",
+    ),
+    "concat-v": (
+        lambda: scores.concat(QUERY, KEYS, jnp.ones((2 * D, A)), jnp.ones(3)),
+        r"^v: expected shape \[A=2\], got \[3\]",
+    ),
+}
+
+
+@pytest.mark.parametrize(("call", "message"), BAD.values(), ids=BAD.keys())
+def test_a_wrong_shape_names_the_argument(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_integers_are_no_scores():
+    with pytest.raises(TypeError, match=r"^query: expected float\w* values, got int32"):
+        scores.dot(jnp.arange(D), KEYS)
