@@ -18,7 +18,6 @@ from experiments.datasets.tokenizers import EOS, PAD
 from experiments.errors import UserError
 
 FILLER = -1  # in place of an example's index: a row of only PAD
-SOURCE_LENGTHS = (8, 16, 24, 32, 48, 64)  # and on in steps of 32
 
 
 class Batch(NamedTuple):
@@ -33,18 +32,6 @@ class Batch(NamedTuple):
 
     source: np.ndarray
     target: np.ndarray
-
-
-class OrderedBatch(NamedTuple):
-    """A batch that knows where its rows come from.
-
-    Attributes:
-      indices: the index of each row's example, -1 for a row of only PAD, [B].
-      batch: the ids.
-    """
-
-    indices: np.ndarray
-    batch: Batch
 
 
 class _Epoch(NamedTuple):
@@ -99,7 +86,7 @@ class TokenBatches:
           UserError: if no example is left, or one does not fit into the budget.
         """
         self._examples, self._seed = examples, seed
-        lengths = _lengths(examples) + 1  # EOS
+        lengths = lengths_of(examples) + 1  # EOS
         kept = np.full(len(lengths), True)
         if max_length is not None:
             kept = (lengths <= max_length + 1).all(axis=1)
@@ -162,7 +149,7 @@ class TokenBatches:
             )
         rows = shape.rows // process_count
         mine = indices[process_index * rows : (process_index + 1) * rows]
-        return _fill(self._examples, mine, shape)
+        return fill(self._examples, mine, shape)
 
     def iterate(
         self,
@@ -222,77 +209,8 @@ class TokenBatches:
         return _Epoch(shapes[mixed], starts[mixed], np.concatenate(full))
 
 
-def ordered_batches(
-    examples: Sequence[tuple[Sequence[int], Sequence[int]]], shapes: Sequence[Shape]
-) -> Iterator[OrderedBatch]:
-    """Makes batches for evaluation: every example once, shape by shape, in order.
-
-    Args:
-      examples: ids of source and target, without EOS.
-      shapes: the shapes to use, such as those of the training batches.
-
-    Yields:
-      Batches of these shapes with the indices of their examples.
-
-    Raises:
-      UserError: if an example fits none of the shapes.
-    """
-    lengths = _lengths(examples) + 1
-    chosen = bucketing.assign(lengths, shapes)
-    if (chosen < 0).any():
-        worst = int(np.flatnonzero(chosen < 0)[0])
-        raise UserError(
-            f"example {worst}: expected lengths that fit one of the shapes "
-            f"{[tuple(s) for s in shapes]}, got {lengths[worst].tolist()}"
-        )
-    for k, shape in enumerate(shapes):
-        members = np.flatnonzero(chosen == k)
-        for start in range(0, len(members), shape.rows):
-            some = members[start : start + shape.rows]
-            indices = np.pad(some, (0, shape.rows - len(some)), constant_values=FILLER)
-            yield OrderedBatch(indices, _fill(examples, indices, shape))
-
-
-def source_batches(
-    sources: Sequence[Sequence[int]], *, rows: int = 64, row_multiple: int = 1
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Makes batches of sources alone, for decoding: of like lengths, longest first.
-
-    Lengths are padded up to a fixed ladder, so that few shapes are compiled; fewer
-    sentences than `rows` get a smaller batch, of a power of two.
-
-    Args:
-      sources: ids of each sentence, without EOS.
-      rows: most rows of a batch.
-      row_multiple: number that divides the rows of every batch.
-
-    Yields:
-      The sentences' indices [B], -1 for a row of only PAD, and their ids with EOS,
-      int32 [B, S].
-    """
-    order = sorted(range(len(sources)), key=lambda i: (-len(sources[i]), i))
-    few = row_multiple * (1 << max(0, -(-len(order) // row_multiple) - 1).bit_length())
-    rows = min(max(rows // row_multiple, 1) * row_multiple, few)
-    for start in range(0, len(order), rows):
-        some = order[start : start + rows]
-        width = ladder_length(len(sources[some[0]]) + 1)
-        indices = np.full(rows, FILLER)
-        indices[: len(some)] = some
-        ids = np.full((rows, width), PAD, np.int32)
-        for row, index in enumerate(some):
-            _write_row(ids[row], sources[index])
-        yield indices, ids
-
-
-def ladder_length(length: int) -> int:
-    """Rounds a length up to the next one that sources are padded to."""
-    for step in SOURCE_LENGTHS:
-        if length <= step:
-            return step
-    return -(-length // 32) * 32
-
-
-def _lengths(examples: Sequence[tuple[Sequence[int], Sequence[int]]]) -> np.ndarray:
+def lengths_of(examples: Sequence[tuple[Sequence[int], Sequence[int]]]) -> np.ndarray:
+    """Gives the lengths [N, 2] of examples: their attribute, or else by reading."""
     lengths = getattr(examples, "lengths", None)
     if lengths is None:
         lengths = [
@@ -301,21 +219,23 @@ def _lengths(examples: Sequence[tuple[Sequence[int], Sequence[int]]]) -> np.ndar
     return np.asarray(lengths, np.int64).reshape(-1, 2)
 
 
-def _fill(
+def fill(
     examples: Sequence[tuple[Sequence[int], Sequence[int]]],
     indices: np.ndarray,
     shape: Shape,
 ) -> Batch:
+    """Reads the examples of these indices into a batch of a shape's lengths."""
     source = np.full((len(indices), shape.source), PAD, np.int32)
     target = np.full((len(indices), shape.target), PAD, np.int32)
     for row, index in enumerate(indices.tolist()):
         if index != FILLER:
             example = examples[index]
-            _write_row(source[row], example[0])
-            _write_row(target[row], example[1])
+            write_row(source[row], example[0])
+            write_row(target[row], example[1])
     return Batch(source, target)
 
 
-def _write_row(row: np.ndarray, ids: Sequence[int]) -> None:
+def write_row(row: np.ndarray, ids: Sequence[int]) -> None:
+    """Writes ids and EOS into a row of PAD."""
     row[: len(ids)] = ids
     row[len(ids)] = EOS

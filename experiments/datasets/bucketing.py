@@ -5,12 +5,17 @@ counted. Few shapes mean few compilations; well chosen ones, little padding. All
 here is arithmetic on lengths: no example is read.
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple
+import itertools
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
 from experiments.errors import UserError
+
+NEVER = 1 << 40  # positions of a row that no shape has room for
+
+Sides: TypeAlias = np.ndarray  # source and target lengths of K shapes, [K, 2]
 
 
 class Shape(NamedTuple):
@@ -57,8 +62,8 @@ def choose_shapes(
 ) -> tuple[Shape, ...]:
     """Chooses shapes in which the padding of these examples is small.
 
-    Starts from one box around all lengths, and splits the box, side and length at
-    which a split saves the most positions, until there are `buckets` boxes.
+    Starts from the quantiles of both sides' lengths, then moves one length of one
+    shape at a time, by one, for as long as that saves positions.
 
     Args:
       lengths: of source and target, EOS counted, [N, 2].
@@ -72,34 +77,38 @@ def choose_shapes(
     Raises:
       UserError: if the longest examples do not fit into the budget.
     """
-
-    def shape(box: np.ndarray) -> Shape:
-        source, target = (int(side) for side in box[:, :2].max(axis=0))
-        return make_shape(source, target, tokens=tokens, row_multiple=row_multiple)
-
-    def cost(box: np.ndarray) -> int:
-        return _positions(shape(box), int(box[:, 2].sum()))
-
-    def best_split(box: np.ndarray) -> tuple[int, list[np.ndarray]]:
-        splits = [(0, [box])]
-        for side in (0, 1):
-            for length in np.unique(box[:, side])[:-1]:
-                short = box[:, side] <= length
-                halves = [box[short], box[~short]]
-                splits.append((cost(box) - sum(map(cost, halves)), halves))
-        return max(splits, key=lambda split: split[0])
-
     pairs, counts = np.unique(lengths, axis=0, return_counts=True)
-    found = [best_split(np.column_stack([pairs, counts]))]
-    boxes = [np.column_stack([pairs, counts])]
-    while len(boxes) < buckets:
-        best = max(range(len(boxes)), key=lambda i: found[i][0])
-        saved, halves = found[best]
-        if saved <= 0:
-            break
-        boxes[best : best + 1] = halves
-        found[best : best + 1] = [best_split(half) for half in halves]
-    return tuple(sorted({shape(box) for box in boxes}, key=_by_cost))
+
+    def cost(sides: Sides) -> int:
+        # Row by row, without whole batches: left-over examples can move.
+        fits = (pairs[:, None] <= sides).all(axis=-1)
+        return int(
+            (np.where(fits, sides.sum(axis=1), NEVER).min(axis=1) * counts).sum()
+        )
+
+    quantiles = np.arange(1, buckets + 1) / buckets
+    start = np.quantile(lengths, quantiles, axis=0, method="higher")
+    sides = _descend(np.unique(start, axis=0), cost)
+    shapes = {
+        make_shape(int(s), int(t), tokens=tokens, row_multiple=row_multiple)
+        for s, t in sides
+    }
+    return tuple(sorted(shapes, key=_by_cost))
+
+
+def _descend(sides: Sides, cost: Callable[[Sides], int]) -> Sides:
+    """Moves the lengths [K, 2] of shapes by one wherever that lowers the cost."""
+    moves = np.array([(-1, 0), (1, 0), (0, -1), (0, 1), (-1, -1), (1, 1)])
+    best, better = cost(sides), True
+    while better:
+        better = False
+        for k, move in itertools.product(range(len(sides)), moves):
+            moved = sides.copy()
+            moved[k] += move
+            now = cost(moved)
+            if now < best and moved[k].min() > 0:
+                best, sides, better = now, moved, True
+    return sides
 
 
 def assign(lengths: np.ndarray, shapes: Sequence[Shape]) -> np.ndarray:

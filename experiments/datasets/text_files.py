@@ -5,6 +5,7 @@ file, and the user's to mend.
 """
 
 import gzip
+import itertools
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 from experiments.errors import UserError
 
 
-def require_file(path: Path, name: str) -> Path:
+def require_file(path: Path) -> Path:
     """Gives the path back if it names a file that is not empty.
 
     Raises:
@@ -20,9 +21,9 @@ def require_file(path: Path, name: str) -> Path:
     """
     if not path.is_file():
         kind = "a folder" if path.is_dir() else "nothing of that name"
-        raise UserError(f"{name}: expected a file, got {kind}: {path}")
+        raise UserError(f"{path}: expected a file, got {kind}")
     if path.stat().st_size == 0:
-        raise UserError(f"{name}: expected lines of text, got an empty file: {path}")
+        raise UserError(f"{path}: expected lines of text, got an empty file")
     return path
 
 
@@ -44,14 +45,14 @@ def read_lines(path: Path) -> Iterator[str]:
     """Reads the lines of a UTF-8 file, gzipped or not (told by its first bytes).
 
     Only newlines end a line, so that line k of one file stays line k of the other
-    whatever else Unicode calls a line break; a carriage return before the newline
-    and a byte order mark at the start are dropped.
+    whatever else Unicode calls a line break. Blanks at both ends of a line and a
+    byte order mark at the start are dropped.
 
     Args:
       path: the file.
 
     Yields:
-      Each line without its newline and without blanks at its ends.
+      Each line without its newline.
 
     Raises:
       UserError: at bytes that are not UTF-8, or a gzip file that is cut short.
@@ -62,80 +63,87 @@ def read_lines(path: Path) -> Iterator[str]:
     try:
         with gzip.open(path, "rb") if zipped else path.open("rb") as file:
             for number, line in enumerate(file, start=1):
-                encoding = "utf-8-sig" if number == 1 else "utf-8"
-                yield line.decode(encoding).strip()
+                text = line.decode()
+                yield (text.removeprefix("\ufeff") if number == 1 else text).strip()
                 offset += len(line)
     except UnicodeDecodeError as error:
-        byte = error.object[error.start]
         raise UserError(
-            f"{path}: expected UTF-8, got byte 0x{byte:02x} in line {number}, at byte "
-            f"{offset + error.start} of the text (convert the file to UTF-8)"
+            f"{path}: expected UTF-8, got byte 0x{line[error.start]:02x} in line "
+            f"{number}, at byte {offset + error.start} of the text (convert the file)"
         ) from error
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise UserError(f"{path}: not a whole gzip file ({error})") from error
+        raise UserError(f"{path}: expected a whole gzip file ({error})") from error
 
 
-def pair_lines(
-    source: Path, target: Path, *, drop_empty: bool = False
-) -> list[tuple[str, str]]:
-    """Reads two line-aligned files.
+def read_pairs(
+    paths: Sequence[Path], *, drop_empty: bool = False
+) -> Iterator[tuple[str, str]]:
+    """Reads two line-aligned files, or one of tab-separated columns.
+
+    Errors that only the whole of the files shows come at the end.
 
     Args:
-      source: file whose line k is a translation of line k of `target`.
-      target: the other file.
-      drop_empty: leave out the pairs of which a line is empty, instead of raising.
+      paths: two files of which line k of one translates line k of the other, or one
+        file of source, tab, target (further columns are ignored).
+      drop_empty: leave out the pairs of which a side is empty, instead of raising.
 
-    Returns:
+    Yields:
       The pairs, in order.
 
     Raises:
       UserError: if a file is missing or empty or not UTF-8, if the counts of lines
-        differ, or if lines are empty.
+        differ, if a line has no tab, or if sides are empty.
     """
-    require_file(source, "source")
-    require_file(target, "target")
-    sources, targets = list(read_lines(source)), list(read_lines(target))
-    if len(sources) != len(targets):
+    if len(paths) not in (1, 2):
         raise UserError(
-            f"expected files of equal length, got {len(sources)} lines in {source} "
-            f"and {len(targets)} lines in {target}"
+            "expected two line-aligned files or one with tab-separated columns, got "
+            f"{len(paths)} files"
         )
-    pairs = list(zip(sources, targets, strict=True))
-    return _without_empty(pairs, (source, target), drop_empty=drop_empty)
+    for path in paths:
+        require_file(path)
+    empty: dict[Path, list[int]] = {path: [] for path in paths}
+    whole = False  # whether there was a pair with text on both sides
+    pairs = _zipped(*paths) if len(paths) == 2 else _columns(*paths)
+    for number, pair in enumerate(pairs, start=1):
+        if all(pair):
+            whole = True
+            yield pair
+        elif not drop_empty:
+            side = pair.index("")
+            empty[paths[side % len(paths)]].append(number)
+    for path, numbers in empty.items():
+        if numbers:
+            raise UserError(_empty_lines(path, numbers))
+    if not whole:
+        raise UserError(f"{paths[0]}: expected lines of text, got empty lines only")
 
 
-def tab_lines(path: Path, *, drop_empty: bool = False) -> list[tuple[str, str]]:
-    """Reads a file of source, tab, target; further columns are ignored.
+def _zipped(source: Path, target: Path) -> Iterator[tuple[str, str]]:
+    counts = [0, 0]
+    for pair in itertools.zip_longest(read_lines(source), read_lines(target)):
+        counts = [n + (text is not None) for n, text in zip(counts, pair, strict=True)]
+        if None not in pair:
+            yield pair
+    if counts[0] != counts[1]:
+        raise UserError(
+            f"expected files of equal length, got {counts[0]} lines in {source} and "
+            f"{counts[1]} lines in {target}"
+        )
 
-    Raises:
-      UserError: as `pair_lines`, and at a line without a tab.
-    """
-    require_file(path, "tsv")
-    pairs = []
+
+def _columns(path: Path) -> Iterator[tuple[str, str]]:
     for number, line in enumerate(read_lines(path), start=1):
-        columns = line.split("\t")
-        if len(columns) == 1 and line:
+        source, *rest = line.split("\t")
+        if source and not rest:
             raise UserError(
                 f"{path}: expected source, tab, target, got no tab in line {number}"
             )
-        pairs.append((columns[0].strip(), columns[1].strip() if line else ""))
-    return _without_empty(pairs, (path, path), drop_empty=drop_empty)
+        yield source.strip(), (rest or [""])[0].strip()
 
 
-def _without_empty(
-    pairs: Sequence[tuple[str, str]], paths: tuple[Path, Path], *, drop_empty: bool
-) -> list[tuple[str, str]]:
-    if not drop_empty:
-        for side, path in enumerate(paths):
-            empty = [i for i, pair in enumerate(pairs, start=1) if not pair[side]]
-            if empty:
-                shown = ", ".join(map(str, empty[:5])) + (", ..." * (len(empty) > 5))
-                raise UserError(
-                    f"{path}: expected a sentence in every line, got {len(empty)} "
-                    f"empty (line {shown}; mend the files, or drop such pairs with "
-                    "--drop-empty)"
-                )
-    kept = [pair for pair in pairs if all(pair)]
-    if not kept:
-        raise UserError(f"{paths[0]}: expected lines of text, got empty lines only")
-    return kept
+def _empty_lines(path: Path, numbers: Sequence[int]) -> str:
+    shown = ", ".join(map(str, numbers[:5])) + ", ..." * (len(numbers) > 5)
+    return (
+        f"{path}: expected a sentence in every line, got {len(numbers)} empty (line "
+        f"{shown}; mend the files, or drop such pairs with --drop-empty)"
+    )

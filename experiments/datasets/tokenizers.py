@@ -5,7 +5,6 @@ batches add EOS, and the model's first input is BOS.
 """
 
 import collections
-import dataclasses
 import io
 import json
 import os
@@ -222,46 +221,6 @@ class WordShortlist:
         words = self._words[len(SPECIALS) :]
         text = json.dumps({"words": words}, ensure_ascii=False, indent=0)
         _write(folder, name, ".json", text.encode())
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class TokenizerConfig:
-    """How text becomes ids."""
-
-    kind: Literal["unigram", "bpe", "words"] = "unigram"
-    """Subword pieces (unigram or bpe), or the most frequent whole words."""
-    source_size: int = 8_000
-    """Ids of the source vocabulary; also of the joint one."""
-    target_size: int = 8_000
-    """Ids of the target vocabulary; not used if joint."""
-    joint: bool = False
-    """One vocabulary for both languages."""
-
-    def train(self, pairs: Iterable[Sequence[str]]) -> tuple[Tokenizer, Tokenizer]:
-        """Makes the source's and the target's tokeniser from training pairs.
-
-        Raises:
-          UserError: if the text does not support vocabularies of these sizes.
-        """
-        sources, targets = [], []
-        for source, target, *_ in pairs:
-            sources.append(source)
-            targets.append(target)
-        if self.joint:
-            both = self._train("joint", sources + targets, self.source_size)
-            return both, both
-        return (
-            self._train("source", sources, self.source_size),
-            self._train("target", targets, self.target_size),
-        )
-
-    def _train(self, side: str, sentences: list[str], vocab_size: int) -> Tokenizer:
-        try:
-            if self.kind == "words":
-                return WordShortlist.train(sentences, vocab_size)
-            return SentencePiece.train(sentences, vocab_size, model=self.kind)
-        except UserError as error:
-            raise UserError(f"{side} vocabulary: {error}") from error
 
 
 def load_tokenizer(folder: Path, name: str) -> Tokenizer:

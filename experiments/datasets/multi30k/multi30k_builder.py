@@ -99,7 +99,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     def _generate_examples(
         self, source: Path, target: Path
     ) -> Iterator[tuple[int, dict[str, str]]]:
-        for i, pair in enumerate(text_files.pair_lines(source, target)):
+        for i, pair in enumerate(text_files.read_pairs([source, target])):
             one, two = (text.replace("\u00a0", " ").strip() for text in pair)
             yield i, {"source": one, "target": two, "alignment": ""}
 

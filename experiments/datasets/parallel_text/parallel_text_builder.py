@@ -1,0 +1,156 @@
+"""Any parallel text: line-aligned files, or tab-separated columns."""
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from experiments.datasets import building, text_files
+from experiments.errors import UserError
+
+
+@dataclasses.dataclass(kw_only=True)
+class Config(tfds.core.BuilderConfig):
+    """The files of each split.
+
+    Attributes:
+      files: split to its files: two line-aligned ones, or one of two columns.
+      held_out: split to the number of pairs to take out of the training text.
+      drop_empty: leave out pairs of which a line is empty.
+    """
+
+    files: Mapping[str, tuple[Path, ...]]
+    held_out: Mapping[str, int]
+    drop_empty: bool = False
+
+
+def config(
+    files: Mapping[str, Sequence[Path]],
+    held_out: Mapping[str, int],
+    *,
+    drop_empty: bool = False,
+) -> Config:
+    """Makes the configuration of some files, named after what they hold.
+
+    Args:
+      files: split to its files; "train" must have some.
+      held_out: split to the number of pairs to take out of the training text.
+      drop_empty: leave out pairs of which a line is empty.
+
+    Returns:
+      The configuration.
+
+    Raises:
+      UserError: if files are missing or empty, or a split is asked for twice.
+    """
+    found = {
+        split: tuple(path.expanduser().resolve() for path in paths)
+        for split, paths in files.items()
+        if paths or split == "train"
+    }
+    counts = {split: count for split, count in held_out.items() if count}
+    for split, count in counts.items():
+        if split in found:
+            raise UserError(
+                f"{split}: expected files or a held-out count, got both "
+                f"(drop --held-out-{split})"
+            )
+        if count < 0:
+            raise UserError(f"held_out_{split}: expected 0 or more, got {count}")
+    for split, paths in found.items():
+        if len(paths) not in (1, 2):
+            raise UserError(
+                f"{split}: expected two line-aligned files, or one with tab-separated "
+                f"columns, got {len(paths)} files"
+            )
+        for path in paths:
+            text_files.require_file(path)
+    shapes = [(split, len(paths)) for split, paths in found.items()]
+    name = building.fingerprint(
+        [shapes, sorted(counts.items()), drop_empty],
+        [path for paths in found.values() for path in paths],
+    )
+    return Config(name=name, files=found, held_out=counts, drop_empty=drop_empty)
+
+
+class Builder(tfds.core.GeneratorBasedBuilder):
+    """Builds a data set of pairs from files of text."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    RELEASE_NOTES: ClassVar = {"1.0.0": "Blanks at the ends of lines are dropped."}
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description=__doc__,
+            features=building.pair_features(),
+            disable_shuffling=True,
+        )
+
+    def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
+        del dl_manager  # nothing is downloaded
+        settings = self.builder_config
+        sources = {split: self._read(split) for split in settings.files}
+        if settings.held_out:
+            lines = held_out_lines(
+                sum(1 for _ in self._read("train")), settings.held_out
+            )
+            kept = set().union(*lines.values())
+            hidden = {
+                pair[0] for i, pair in enumerate(self._read("train")) if i in kept
+            }
+            sources["train"] = (p for p in self._read("train") if p[0] not in hidden)
+            for split, numbers in lines.items():
+                sources[split] = _select(self._read("train"), numbers)
+        return {split: self._generate_examples(p) for split, p in sources.items()}
+
+    def _read(self, split: str) -> Iterator[tuple[str, str]]:
+        settings = self.builder_config
+        return text_files.read_pairs(
+            settings.files[split], drop_empty=settings.drop_empty
+        )
+
+    def _generate_examples(
+        self, pairs: Iterable[tuple[str, str]]
+    ) -> Iterator[tuple[int, dict[str, str]]]:
+        for i, (source, target) in enumerate(pairs):
+            yield i, {"source": source, "target": target, "alignment": ""}
+
+
+def held_out_lines(total: int, counts: Mapping[str, int]) -> dict[str, set[int]]:
+    """Draws the pairs to hold out: always the same ones of so many.
+
+    Training pairs with the source sentence of a held-out pair are left out as well
+    (by the builder), so that no test sentence was seen in training.
+
+    Args:
+      total: number of pairs in the training text.
+      counts: split to the number of its pairs.
+
+    Returns:
+      Split to the indices of its pairs; no two splits share one.
+
+    Raises:
+      UserError: if no pair is left for training.
+    """
+    if sum(counts.values()) >= total:
+        raise UserError(
+            f"held_out: expected fewer than the {total} pairs there are, got "
+            f"{sum(counts.values())}"
+        )
+    order = np.argsort(np.random.Philox(key=total).random_raw(total), kind="stable")
+    ends = np.cumsum(list(counts.values())).tolist()
+    starts = [0, *ends[:-1]]
+    return {
+        split: set(order[start:end].tolist())
+        for split, start, end in zip(counts, starts, ends, strict=True)
+    }
+
+
+def _select(
+    pairs: Iterable[tuple[str, str]], indices: set[int]
+) -> Iterator[tuple[str, str]]:
+    return (pair for i, pair in enumerate(pairs) if i in indices)
