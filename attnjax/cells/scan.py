@@ -58,7 +58,8 @@ def scan(
     _check_steps(xs, mask)
     swap = partial(jax.tree.map, lambda x: jnp.swapaxes(x, 0, 1))
     run = _differentiable(cell, reverse)
-    carry, ys = run(params, carry, swap((xs, mask)), memory)
+    arguments = precision.same_devices((params, carry, swap((xs, mask)), memory))
+    carry, ys = run(*arguments)
     return carry, swap(ys)
 
 
@@ -120,6 +121,7 @@ def _differentiable(cell: Cell, reverse: bool) -> Callable[..., tuple[Tree, Tree
     def forward(params: Tree, carry: Tree, steps: Tree, memory: Tree) -> Any:
         xs, mask = steps
         offsets = _zero_offsets(cell, params, carry, xs, memory)
+        offsets, _ = precision.same_devices((offsets, carry))
 
         def watched(
             params: Tree, carry: Tree, xs: Tree, memory: Tree, offsets: Offsets

@@ -14,6 +14,8 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.typing import DTypeLike
 
+Tree = Any
+
 
 def promoted(*arrays: Array) -> Any:
     """The dtype that all arrays fit in, also under strict promotion."""
@@ -67,8 +69,35 @@ def matmul(x: Array, w: Array) -> Array:
         )
     dtype = promoted(x, w)
     flat = x.astype(dtype).reshape(-1, x.shape[-1]) if x.ndim > 2 else x.astype(dtype)
-    product = _narrow if jnp.finfo(dtype).bits < 32 else _dot
-    return product(flat, w.astype(dtype)).reshape(*x.shape[:-1], *w.shape[1:])
+    operands = flat, w.astype(dtype)
+    if jnp.finfo(dtype).bits < 32:
+        product = _narrow(*same_devices(operands))
+    else:
+        product = _dot(*operands)
+    return product.reshape(*x.shape[:-1], *w.shape[1:])
+
+
+def same_devices(tree: Tree) -> Tree:
+    """Makes all arrays differ by device, inside `jax.shard_map`, where one does.
+
+    A hand-written gradient must return what its arguments are; the gradient of this
+    cast is the sum over devices that a shared array needs. Elsewhere it does nothing.
+
+    Example:
+      >>> same_devices((1.0, 2.0))
+      (1.0, 2.0)
+    """
+
+    def axes(x: Array) -> frozenset[str]:
+        return jax.typeof(x).manual_axis_type.varying
+
+    every = frozenset[str]().union(*map(axes, jax.tree.leaves(tree)))
+
+    def cast(x: Array) -> Array:
+        missing = tuple(sorted(every - axes(x)))
+        return lax.pcast(x, missing, to="varying") if missing else x
+
+    return jax.tree.map(cast, tree)
 
 
 def _dot(x: Array, w: Array) -> Array:

@@ -14,6 +14,7 @@ from tests.core.cases import (
     CASES,
     EMPTY,
     MASK,
+    SCORES,
     WEIGHTINGS,
     D,
     E,
@@ -243,6 +244,31 @@ def test_shard_map_shares_a_batch(case):
     )
     got, want = jax.jit(lambda *x: (sharded(*x), batched(*x)))(*_two_rows(case))
     chex.assert_trees_all_close(got, want, rtol=F32, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+@pytest.mark.parametrize("score", SCORES)
+def test_shard_map_sums_the_gradient_of_what_is_shared(score, dtype):
+    """Queries differ by device, the memory does not: its gradient is the sum."""
+    case = CASES[f"{score}-masked_softmax"]
+    queries, keys, values = case.inputs(dtype, targets=2)
+    one, data = PartitionSpec(), PartitionSpec("data")
+
+    def slope(queries, keys, values):
+        def total(k, v):
+            mapped = jax.vmap(case.objective, (0, None, None, None))
+            return mapped(queries, k, v, MASK).astype("float32").sum()
+
+        return jax.grad(total, (0, 1))(keys, values)
+
+    mesh = Mesh(np.array(jax.devices()[:2]), ("data",))
+    sharded = jax.shard_map(slope, mesh=mesh, in_specs=(data, one, one), out_specs=one)
+    got, want = jax.jit(lambda *x: (sharded(*x), slope(*x)))(queries, keys, values)
+    # The sum over devices is rounded once more.
+    rtol, atol = (F32, 1e-6) if dtype == "float32" else (2**-6, 2**-7)
+    for a, b in zip(got, want, strict=True):
+        assert a.dtype == dtype
+        np.testing.assert_allclose(a.astype("float32"), b.astype("float32"), rtol, atol)
 
 
 @pytest.mark.parametrize("weighting", WEIGHTINGS)
