@@ -89,7 +89,7 @@ class TokenBatches:
         lengths = lengths_of(examples) + 1  # EOS
         kept = np.full(len(lengths), True)
         if max_length is not None:
-            kept = (lengths <= max_length + 1).all(axis=1)
+            kept = np.all(lengths <= max_length + 1, axis=1)
         if shapes is None and kept.any():
             shapes = bucketing.choose_shapes(
                 lengths[kept], tokens=tokens, buckets=buckets, row_multiple=row_multiple

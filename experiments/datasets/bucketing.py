@@ -38,7 +38,7 @@ class Shape(NamedTuple):
 
     def fits(self, lengths: np.ndarray) -> np.ndarray:
         """Tells which of the lengths [N, 2] have room, as bool [N]."""
-        return (lengths <= np.array([self.source, self.target])).all(axis=-1)
+        return np.all(lengths <= np.array([self.source, self.target]), axis=-1)
 
 
 def make_shape(source: int, target: int, *, tokens: int, row_multiple: int) -> Shape:
@@ -134,7 +134,7 @@ class Move(NamedTuple):
 
     origin: int
     destination: int
-    count: int
+    examples: int
 
 
 def plan_moves(counts: Sequence[int], shapes: Sequence[Shape]) -> list[Move]:

@@ -45,14 +45,13 @@ def read_lines(path: Path) -> Iterator[str]:
     """Reads the lines of a UTF-8 file, gzipped or not (told by its first bytes).
 
     Only newlines end a line, so that line k of one file stays line k of the other
-    whatever else Unicode calls a line break. Blanks at both ends of a line and a
-    byte order mark at the start are dropped.
+    whatever else Unicode calls a line break. A byte order mark is dropped.
 
     Args:
       path: the file.
 
     Yields:
-      Each line without its newline.
+      Each line without its newline (LF or CRLF).
 
     Raises:
       UserError: at bytes that are not UTF-8, or a gzip file that is cut short.
@@ -64,7 +63,8 @@ def read_lines(path: Path) -> Iterator[str]:
         with gzip.open(path, "rb") if zipped else path.open("rb") as file:
             for number, line in enumerate(file, start=1):
                 text = line.decode()
-                yield (text.removeprefix("\ufeff") if number == 1 else text).strip()
+                text = text.removeprefix("\ufeff") if number == 1 else text
+                yield text.removesuffix("\n").removesuffix("\r")
                 offset += len(line)
     except UnicodeDecodeError as error:
         raise UserError(
@@ -88,7 +88,7 @@ def read_pairs(
       drop_empty: leave out the pairs of which a side is empty, instead of raising.
 
     Yields:
-      The pairs, in order.
+      The pairs, in order, without blanks at either end.
 
     Raises:
       UserError: if a file is missing or empty or not UTF-8, if the counts of lines
@@ -123,7 +123,7 @@ def _zipped(source: Path, target: Path) -> Iterator[tuple[str, str]]:
     for pair in itertools.zip_longest(read_lines(source), read_lines(target)):
         counts = [n + (text is not None) for n, text in zip(counts, pair, strict=True)]
         if None not in pair:
-            yield pair
+            yield pair[0].strip(), pair[1].strip()
     if counts[0] != counts[1]:
         raise UserError(
             f"expected files of equal length, got {counts[0]} lines in {source} and "
@@ -134,7 +134,7 @@ def _zipped(source: Path, target: Path) -> Iterator[tuple[str, str]]:
 def _columns(path: Path) -> Iterator[tuple[str, str]]:
     for number, line in enumerate(read_lines(path), start=1):
         source, *rest = line.split("\t")
-        if source and not rest:
+        if line.strip() and not rest:
             raise UserError(
                 f"{path}: expected source, tab, target, got no tab in line {number}"
             )

@@ -1,0 +1,251 @@
+"""Parallel text: every way to give it, and every way for it to be wrong."""
+
+import gzip
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from experiments.datasets import building
+from experiments.datasets.pairs import Pair, ParallelText, read_pairs
+from experiments.datasets.parallel_text.parallel_text_builder import held_out_lines
+from experiments.errors import UserError
+
+SOURCE = "one\ntwo\nthree\n"
+TARGET = "eins\nzwei\ndrei\n"
+PAIRS = [Pair("one", "eins"), Pair("two", "zwei"), Pair("three", "drei")]
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Writes a file of text or bytes and gives its path."""
+
+    def written(name, content):
+        path = tmp_path / name
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return path
+
+    return written
+
+
+@pytest.fixture
+def read(tmp_path):
+    """Builds the data in a folder of the test and reads one split."""
+
+    def pairs(split="train", **settings):
+        return read_pairs(ParallelText(data_dir=tmp_path / "data", **settings), split)
+
+    return pairs
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"a": SOURCE, "b": TARGET},
+        {"a": gzip.compress(SOURCE.encode()), "b": TARGET},
+        {
+            "a.gz": gzip.compress(SOURCE.encode()),
+            "b.gz": gzip.compress(TARGET.encode()),
+        },
+        {"a": "\ufeff" + SOURCE.replace("\n", "\r\n"), "b": TARGET[:-1]},
+        {"a": " one \n two\nthree\t\n", "b": TARGET},
+        {"tsv": "one\teins\ntwo\tzwei\nthree\tdrei\n"},
+        {"tsv.gz": gzip.compress(b"one\teins\tx\ntwo \t zwei\ty\tz\nthree\tdrei")},
+    ],
+)
+def test_every_way_to_write_the_same_pairs(files, write, read):
+    assert read(train=tuple(write(name, text) for name, text in files.items())) == PAIRS
+
+
+def test_only_newlines_end_a_line(write, read):
+    odd = "a\u2028b\x0cc\x85d\re"
+    assert read(train=(write("a", f"{odd}\nx\n"), write("b", "1\n2\n"))) == [
+        Pair(odd, "1"),
+        Pair("x", "2"),
+    ]
+
+
+def test_splits_from_files(write, read, tmp_path):
+    a, b = write("a", SOURCE), write("b", TARGET)
+    v, t = write("v.tsv", "v\tV\n"), write("t.tsv", "t\tT\n")
+    settings = {"train": (a, b), "validation": (v,), "test": (t,)}
+    assert read("validation", **settings) == [Pair("v", "V")]
+    assert read("test", **settings) == [Pair("t", "T")]
+    data = ParallelText(data_dir=tmp_path / "data", **settings)
+    assert data.splits == ("train", "validation", "test")
+
+
+def test_held_out_pairs_are_not_trained_on(write, read):
+    lines = [f"s{i % 89}\tt{i}" for i in range(97)]  # s0 to s7 twice
+    settings = {
+        "train": (write("a.tsv", "\n".join(lines)),),
+        "held_out_validation": 11,
+        "held_out_test": 7,
+    }
+    train, validation, test = (
+        read(split, **settings) for split in ("train", "validation", "test")
+    )
+    assert (len(validation), len(test)) == (11, 7)
+    hidden = {pair.source for pair in validation + test}
+    assert not hidden & {pair.source for pair in train}
+    kept = [Pair(*line.split("\t")) for line in lines]
+    assert train == [pair for pair in kept if pair.source not in hidden]
+    assert validation == [pair for pair in kept if pair in validation]
+
+
+def test_held_out_lines_are_always_the_same():
+    # From this code, numpy 2.4.6: with other ones, scores could not be compared.
+    lines = held_out_lines(13, {"validation": 3, "test": 2})
+    assert lines == {"validation": {1, 4, 9}, "test": {2, 11}}
+
+
+def test_empty_lines_are_dropped_in_pairs_on_request(write, read):
+    a, b = write("a", "one\n\nthree\n \n"), write("b", "eins\nzwei\n\n\n")
+    assert read(train=(a, b), drop_empty=True) == PAIRS[:1]
+
+
+def test_changed_files_and_settings_are_built_again(write, read):
+    a, b = write("a", "x\n\ny\n"), write("b", "X\nQ\nY\n")
+    assert len(read(train=(a, b), drop_empty=True)) == 2
+    write("a", "x\nq\ny\n")
+    assert read(train=(a, b), drop_empty=True)[1] == Pair("q", "Q")
+    assert read(train=(b, a), drop_empty=True)[1] == Pair("Q", "q")
+    assert len(read(train=(a, b), held_out_test=1)) == 2
+
+
+FAULTS = {
+    "unequal": (
+        {"a": SOURCE, "b": TARGET + "vier\n"},
+        r"expected files of equal length, got 3 lines in .*a and 4 lines in .*b",
+    ),
+    "empty lines": (
+        {"a": SOURCE, "b": "eins\n\n \n"},
+        r"b: expected a sentence in every line, got 2 empty \(line 2, 3; mend .* "
+        r"--drop-empty\)",
+    ),
+    "many empty lines": (
+        {"a": "\n" * 7 + "x", "b": "y\n" * 8},
+        r"a: expected .*, got 7 empty \(line 1, 2, 3, 4, 5, \.\.\.; ",
+    ),
+    "not UTF-8": (
+        {"a": SOURCE, "b": b"eins\nzw\xffi\ndrei\n"},
+        r"b: expected UTF-8, got byte 0xff in line 2, at byte 7 of the text",
+    ),
+    "not UTF-8 after a mark": (
+        {"a": b"\xef\xbb\xbfon\xe9\n", "b": "eins\n"},
+        r"a: expected UTF-8, got byte 0xe9 in line 1, at byte 5 of the text",
+    ),
+    "not UTF-8, zipped": (
+        {"a": gzip.compress(b"one\ntw\xf6\n"), "b": "eins\nzwei\n"},
+        r"a: expected UTF-8, got byte 0xf6 in line 2, at byte 6 of the text",
+    ),
+    "cut short": (
+        {"a": gzip.compress(SOURCE.encode())[:-6], "b": TARGET},
+        r"a: expected a whole gzip file",
+    ),
+    "empty file": ({"a": SOURCE, "b": ""}, r"b: expected lines of text, got an empty"),
+    "only empty lines": (
+        {"a": "\n\n", "b": "\n\n", "drop_empty": True},
+        r"a: expected lines of text, got empty lines only",
+    ),
+    "no tab": (
+        {"tsv": "one\teins\ntwo zwei\n"},
+        r"tsv: expected source, tab, target, got no tab in line 2",
+    ),
+    "empty column": (
+        {"tsv": "one\teins\n\tzwei\nthree\t\n"},
+        r"tsv: expected a sentence in every line, got 2 empty \(line 2, 3; ",
+    ),
+    "three files": (
+        {"a": SOURCE, "b": TARGET, "c": TARGET},
+        r"train: expected two line-aligned files, or one .*, got 3 files",
+    ),
+    "no files": ({}, r"train: expected two line-aligned files, or one .*, got 0 files"),
+    "held out too many": (
+        {"a": SOURCE, "b": TARGET, "held_out_test": 3},
+        r"held_out: expected fewer than the 3 pairs there are, got 3",
+    ),
+    "held out fewer than none": (
+        {"a": SOURCE, "b": TARGET, "held_out_validation": -1},
+        r"held_out_validation: expected 0 or more, got -1",
+    ),
+}
+
+
+@pytest.mark.parametrize(("given", "message"), FAULTS.values(), ids=FAULTS)
+def test_faults_are_named_and_leave_nothing(given, message, write, read, tmp_path):
+    files = {name: text for name, text in given.items() if not isinstance(text, int)}
+    settings = {name: n for name, n in given.items() if isinstance(n, int)}
+    train = tuple(write(name, text) for name, text in files.items())
+    for _ in range(2):  # the second time, nothing of the first may be taken for whole
+        with pytest.raises(UserError, match=message):
+            read(train=train, **settings)
+    assert not list(tmp_path.glob("data/parallel_text/*/*"))
+
+
+def test_missing_file_and_folder_in_place_of_a_file(write, read, tmp_path):
+    a = write("a", SOURCE)
+    with pytest.raises(UserError, match=r"none: expected a file, got nothing of that"):
+        read(train=(a, tmp_path / "none"))
+    with pytest.raises(UserError, match=r"expected a file, got a folder"):
+        read(train=(a, tmp_path))
+
+
+def test_split_from_files_and_held_out(write, read):
+    a = write("a", "x\ty\n")
+    with pytest.raises(
+        UserError, match=r"test: expected files or a held-out count, got"
+    ):
+        read(train=(a,), test=(a,), held_out_test=1)
+
+
+def test_unknown_split_lists_those_there_are(write, read):
+    with pytest.raises(UserError, match=r"split: expected one of train, got 'dev'"):
+        read("dev", train=(write("a", "x\ty\n"),))
+
+
+def test_folder_that_cannot_be_written(write, tmp_path):
+    data = ParallelText(train=(write("a", "x\ty\n"),), data_dir=tmp_path / "a" / "b")
+    with pytest.raises(
+        UserError, match=r"data_dir: cannot keep prepared data in .*a/b"
+    ):
+        data.load("train")
+
+
+BUILD_AND_HANG = """
+import sys, time
+from pathlib import Path
+from experiments.datasets import text_files
+from experiments.datasets.pairs import ParallelText
+
+real = text_files.read_pairs
+
+def hanging(*args, **settings):
+    for pair in real(*args, **settings):
+        yield pair
+        print("writing", file=sys.stderr, flush=True)
+        time.sleep(600)
+
+text_files.read_pairs = hanging
+ParallelText(train=(Path(sys.argv[1]),), data_dir=Path(sys.argv[2])).load("train")
+"""
+
+
+def test_killed_build_is_not_taken_for_whole(write, read, tmp_path):
+    file = write("a.tsv", "one\teins\ntwo\tzwei\nthree\tdrei\n")
+    command = [sys.executable, "-c", BUILD_AND_HANG, str(file), str(tmp_path / "data")]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr.readline() == "writing\n"
+        process.send_signal(signal.SIGKILL)
+    assert list(tmp_path.glob("data/parallel_text/*/incomplete*"))
+    assert read(train=(file,)) == PAIRS
+    assert not list(tmp_path.glob("data/parallel_text/*/incomplete*"))
+
+
+def test_default_folder_follows_the_environment(monkeypatch, tmp_path):
+    monkeypatch.setenv("ATTNJAX_DATA_DIR", str(tmp_path / "mine"))
+    assert building.default_data_dir() == tmp_path / "mine"
+    monkeypatch.delenv("ATTNJAX_DATA_DIR")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert building.default_data_dir() == tmp_path / "cache" / "attnjax" / "datasets"
