@@ -50,6 +50,35 @@ class PairDataset:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Cldr(PairDataset):
+    """Dates, numbers, names and more, generated from CLDR, with gold alignments."""
+
+    pair: str = "en-fr"
+    """Source and target locale, such as en-ja or pt_BR-zh_Hant."""
+    train: int = 60_000
+    """Number of training phrases."""
+    validation: int = 500
+    """Number of validation phrases."""
+    test: int = 1_000
+    """Number of test phrases."""
+    seed: int = 0
+    """Of the draws; a value keeps its split whatever the seed."""
+
+    def builder(self) -> Any:
+        """See `PairDataset`."""
+        from experiments.datasets.cldr import cldr_builder as cldr
+
+        config = cldr.config(
+            self.pair,
+            train=self.train,
+            validation=self.validation,
+            test=self.test,
+            seed=self.seed,
+        )
+        return building.build(cldr.Builder, config, self.data_dir)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Multi30k(PairDataset):
     """Image captions in English, German, French and Czech."""
 
@@ -114,7 +143,12 @@ def load_pairs(dataset: PairDataset, split: str) -> grain.MapDataset[Pair]:
     Raises:
       UserError: if there is no such split, or the data are missing or at fault.
     """
-    return grain.MapDataset.source(_records(dataset, split)).map(_to_pair)
+    return open_split(dataset.builder(), split)
+
+
+def open_split(builder: Any, split: str) -> grain.MapDataset[Pair]:
+    """Opens a split of a prepared builder of pairs: see `load_pairs`."""
+    return grain.MapDataset.source(_records(builder, split)).map(_to_pair)
 
 
 def read_pairs(dataset: PairDataset, split: str) -> list[Pair]:
@@ -123,12 +157,11 @@ def read_pairs(dataset: PairDataset, split: str) -> list[Pair]:
     Raises:
       UserError: as `load_pairs`.
     """
-    records = _records(dataset, split)
+    records = _records(dataset.builder(), split)
     return [_to_pair(record) for record in records.__getitems__(range(len(records)))]
 
 
-def _records(dataset: PairDataset, split: str) -> Any:
-    builder = dataset.builder()
+def _records(builder: Any, split: str) -> Any:
     names = tuple(builder.info.splits)
     if split not in names:
         raise UserError(f"split: expected one of {', '.join(names)}, got {split!r}")
