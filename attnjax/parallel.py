@@ -10,6 +10,7 @@ The mesh is written as a table of axes, so that further ones (`fsdp`, `tensor`,
 """
 
 import contextlib
+import os
 import socket
 import time
 
@@ -44,7 +45,7 @@ def start_distributed(
 
     Raises:
       ValueError: if only some of the three are given, or one is malformed.
-      RuntimeError: if the others cannot be reached, or the port is taken.
+      RuntimeError: if the others do not come, or the port is taken.
     """
     if coordinator is None and num_processes is None and process_id is None:
         return False
@@ -66,17 +67,14 @@ def start_distributed(
             f"process_id: expected 0 to {num_processes - 1}, got {process_id} "
             f"(processes count from 0)"
         )
-    started = time.monotonic()
+    deadline = time.monotonic() + timeout
     if process_id == 0:
-        _check_free(*address)
+        _gather(*address, num_processes, deadline)
     else:
-        _await_coordinator(*address, timeout=timeout)
-    _initialize(
-        coordinator,
-        num_processes,
-        process_id,
-        timeout=max(1, round(timeout - (time.monotonic() - started))),
-    )
+        _report(*address, process_id, num_processes, deadline)
+    # CPU devices of several processes talk through gloo; other platforms ignore it.
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    jax.distributed.initialize(coordinator, num_processes, process_id)
     return True
 
 
@@ -214,48 +212,67 @@ def _address(coordinator: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-def _check_free(host: str, port: int) -> None:
-    """Refuses a taken port here, since the coordination service would abort on it."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with contextlib.closing(socket.socket(family)) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+# JAX ends the process with a stack dump when a peer does not come or a port is taken.
+# So they meet here first, where what went wrong can be said: each process sends its
+# number to process 0, which answers all of them when they are complete.
+_GO = "go"
+
+
+def _gather(host: str, port: int, count: int, deadline: float) -> None:
+    """Waits in process 0 until all others have reported."""
+    with contextlib.ExitStack() as stack:
         try:
-            probe.bind(("", port))
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            listener = socket.create_server(("", port), family=family, backlog=count)
         except OSError as e:
             raise RuntimeError(
-                f"coordinator: cannot listen on port {port} of {host}: {e.strerror} "
+                f"coordinator: cannot listen on port {port}: {os.strerror(e.errno or 0)} "
                 f"(choose another port, the same for every process)"
             ) from e
+        stack.enter_context(listener)
+        here: dict[str, socket.socket] = {f"0 of {count}": listener}
+        while len(here) < count:
+            try:
+                listener.settimeout(max(0.01, deadline - time.monotonic()))
+                peer = stack.enter_context(listener.accept()[0])
+                peer.settimeout(5)
+                name = peer.recv(64).decode(errors="replace").strip()
+            except TimeoutError:
+                if time.monotonic() < deadline:
+                    continue  # connected, and said nothing
+                raise RuntimeError(
+                    f"coordinator: expected {count} processes, only these came: "
+                    f"{', '.join(here)} (start all of them, with the same coordinator)"
+                ) from None
+            if name in here or not name.endswith(f" of {count}"):
+                peer.sendall(f"there is {', '.join(here)} already\n".encode())
+            else:
+                here[name] = peer
+        del here[f"0 of {count}"]
+        for peer in here.values():
+            peer.sendall(f"{_GO}\n".encode())
 
 
-def _await_coordinator(host: str, port: int, *, timeout: float) -> None:
-    """Waits until process 0 listens."""
-    deadline = time.monotonic() + timeout
+def _report(host: str, port: int, index: int, count: int, deadline: float) -> None:
+    """Reports to process 0, and waits until all others have."""
+    address = f"{host}:{port}"
     while True:
         try:
-            socket.create_connection((host, port), timeout=5).close()
-            return
+            left = max(0.01, deadline - time.monotonic())
+            with socket.create_connection((host, port), timeout=left) as peer:
+                peer.sendall(f"{index} of {count}\n".encode())
+                answer = peer.recv(256).decode(errors="replace").partition("\n")[0]
+            break
         except OSError as e:
             if time.monotonic() > deadline:
                 raise RuntimeError(
-                    f"coordinator: no answer from {host}:{port} in {timeout} seconds: "
-                    f"{e} (start process 0, and see that this address reaches it)"
+                    f"coordinator: process {index} waited in vain for {address}: {e} "
+                    f"(start all processes; see that this address reaches process 0)"
                 ) from e
         time.sleep(0.1)
-
-
-def _initialize(
-    coordinator: str, num_processes: int, process_id: int, *, timeout: int
-) -> None:
-    # CPU devices of several processes talk through gloo; other platforms ignore it.
-    jax.config.update("jax_cpu_collectives_implementation", "gloo")
-    try:
-        jax.distributed.initialize(
-            coordinator, num_processes, process_id, initialization_timeout=timeout
-        )
-    except RuntimeError as e:
+    if answer != _GO:
         raise RuntimeError(
-            f"coordinator: {num_processes} processes did not meet at {coordinator}: "
-            f"{str(e).splitlines()[0]} (start all of them, each with its own "
-            f"process_id, the same coordinator and the same num_processes)"
-        ) from e
+            f"coordinator: {address} did not accept process {index} of {count}: "
+            f"{answer[:80] or 'no answer'} (number the processes 0 to {count - 1}, "
+            f"with one num_processes for all; is another program at this port?)"
+        )

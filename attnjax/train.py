@@ -14,6 +14,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, Key, PyTree, Shaped
 
+from attnjax.core.precision import accumulator
+
 Params: TypeAlias = PyTree  # of arrays
 Batch: TypeAlias = PyTree  # of arrays of shape [B, ...]
 Metrics: TypeAlias = dict[str, Shaped[Array, ""]]
@@ -59,8 +61,11 @@ def init_state(params: Params, tx: optax.GradientTransformation) -> TrainState:
       >>> int(state.step), state.params["w"].shape
       (0, (3,))
     """
-    state = TrainState(jnp.zeros((), jnp.int32), params, tx.init(params))
-    return jax.tree.map(jnp.copy, state)
+    with jax.numpy_dtype_promotion("standard"):
+        state = TrainState(jnp.zeros((), jnp.int32), params, tx.init(params))
+    # With a dtype, so that no leaf stays weakly typed, or the second step would be
+    # compiled anew.
+    return jax.tree.map(lambda x: jnp.array(x, dtype=x.dtype, copy=True), state)
 
 
 def make_train_step(
@@ -213,9 +218,9 @@ def global_norm(tree: PyTree) -> Float[Array, ""]:
 
 
 def _widen(x: Array) -> Array:
+    """Takes `x` to the dtype of sums; counts become floats."""
     floating = jnp.issubdtype(x.dtype, jnp.floating)
-    dtype = jnp.promote_types(x.dtype, jnp.float32) if floating else jnp.float32
-    return x.astype(dtype)
+    return accumulator(x) if floating else x.astype(jnp.float32)
 
 
 def _choose(keep: Array, new: PyTree, old: PyTree) -> PyTree:

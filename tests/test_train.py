@@ -1,0 +1,281 @@
+"""One step of training: sums that add up, over parts and over devices."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from attnjax.parallel import make_mesh, replicate, replicated, shard_batch
+from attnjax.train import Loss, global_norm, init_state, make_train_step, sum_of_parts
+
+B, D, E = 12, 5, 3
+
+OPTIMISERS = {  # add a row, inherit every law below
+    "sgd": lambda: optax.sgd(0.1),
+    "adam, clipped": lambda: optax.chain(
+        optax.clip_by_global_norm(1.0), optax.adam(1e-2)
+    ),
+    "adadelta": lambda: optax.adadelta(1.0),
+    "momentum on a schedule": lambda: optax.sgd(
+        optax.cosine_decay_schedule(0.1, 10), momentum=0.9
+    ),
+}
+each_optimiser = pytest.mark.parametrize(
+    "tx", [make() for make in OPTIMISERS.values()], ids=list(OPTIMISERS)
+)
+
+
+def squares(params, batch, rng):
+    """A linear map; rows whose weight is 0 are padding."""
+    del rng
+    errors = batch["x"] @ params["w"] + params["b"] - batch["y"]
+    total = (jnp.square(errors).sum(axis=-1) * batch["weight"]).sum()
+    return Loss(total, batch["weight"].sum())
+
+
+def data(seed=0, weight=None):
+    draw = np.random.default_rng(seed)
+    return {
+        "x": draw.normal(size=(B, D)).astype(np.float32),
+        "y": draw.normal(size=(B, E)).astype(np.float32),
+        "weight": np.asarray(
+            draw.integers(0, 4, B) if weight is None else np.full(B, weight),
+            np.float32,
+        ),
+    }
+
+
+def params():
+    return {"w": jnp.full((D, E), 0.5), "b": jnp.zeros(E)}
+
+
+def run(tx, *, steps=4, batches=None, place=lambda x: x, **options):
+    """Takes a few steps; (state, metrics of each)."""
+    step = make_train_step(squares, tx, **options)
+    state, seen = place(init_state(params(), tx)), []
+    for index in range(steps):
+        batch = data(index) if batches is None else batches(index)
+        state, metrics = step(state, batch, jax.random.key(0))
+        seen.append(jax.device_get(metrics))
+    return state, seen
+
+
+@each_optimiser
+def test_accumulating_gives_the_numbers_of_the_whole_batch(tx):
+    whole, metrics = run(tx)
+    summed, summed_metrics = run(tx, accumulate=3)
+    chex.assert_trees_all_close(summed, whole, rtol=1e-5, atol=1e-6)
+    chex.assert_trees_all_close(summed_metrics, metrics, rtol=1e-5)
+
+
+@pytest.mark.parametrize("parts", [1, 3])
+def test_two_devices_give_the_numbers_of_one(parts):
+    tx = OPTIMISERS["adam, clipped"]()
+    mesh = make_mesh(2)
+    one, metrics = run(tx)
+    two, two_metrics = run(
+        tx,
+        batches=lambda index: shard_batch(data(index), mesh),
+        place=lambda state: replicate(state, mesh),
+        accumulate=parts,
+        state_sharding=replicated(mesh),
+    )
+    assert two.params["w"].sharding == replicated(mesh)
+    chex.assert_trees_all_close(
+        jax.device_get(two), jax.device_get(one), rtol=1e-5, atol=1e-6
+    )
+    chex.assert_trees_all_close(two_metrics, metrics, rtol=1e-5)
+
+
+@each_optimiser
+def test_a_batch_of_padding_changes_nothing_but_the_step(tx):
+    before, _ = run(tx, steps=2, accumulate=2)
+    after, metrics = run(
+        tx,
+        steps=3,
+        batches=lambda index: data(index, weight=0.0 if index == 2 else None),
+        accumulate=2,
+    )
+    chex.assert_trees_all_equal(after.params, before.params)
+    chex.assert_trees_all_equal(after.opt_state, before.opt_state)
+    assert int(after.step) == 3
+    assert metrics[2] == {"loss": 0, "grad_norm": 0, "tokens": 0, "skipped": 1}
+
+
+@each_optimiser
+def test_a_step_compiles_once(tx):
+    chex.clear_trace_counter()
+    step = make_train_step(chex.assert_max_traces(squares, n=1), tx)
+    state = init_state(params(), tx)
+    for index in range(3):
+        state, _ = step(state, data(index), jax.random.key(0))
+
+
+@each_optimiser
+def test_the_state_keeps_its_dtypes_and_shapes(tx):
+    start = init_state(params(), tx)
+    shapes = jax.tree.map(lambda x: (x.shape, x.dtype), start)
+    state, _ = run(tx, steps=2)
+    chex.assert_trees_all_equal(
+        jax.tree.map(lambda x: (x.shape, x.dtype), state), shapes
+    )
+
+
+def test_parameters_in_bfloat16_stay_so_and_sum_in_float32():
+    half = {name: x.astype(jnp.bfloat16) for name, x in params().items()}
+
+    def loss_fn(params, batch, rng):
+        wide = jax.tree.map(lambda x: x.astype(jnp.float32), params)
+        return squares(wide, batch, rng)
+
+    loss, grads = sum_of_parts(loss_fn, half, data(), jax.random.key(0), accumulate=3)
+    assert {x.dtype for x in jax.tree.leaves((loss, grads))} == {jnp.dtype("float32")}
+    tx = optax.sgd(0.1)
+    state, _ = make_train_step(loss_fn, tx, accumulate=3)(
+        init_state(half, tx), data(), jax.random.key(0)
+    )
+    assert state.params["w"].dtype == jnp.bfloat16
+
+
+def test_integer_weights_count_tokens():
+    loss = lambda params, batch, rng: Loss(  # noqa: E731
+        jnp.square(params["w"]).sum(), jnp.int32(7)
+    )
+    tx = optax.sgd(0.1)
+    step = make_train_step(loss, tx)
+    _, metrics = step(init_state(params(), tx), data(), jax.random.key(0))
+    np.testing.assert_allclose(metrics["loss"], D * E * 0.25 / 7, rtol=1e-6)
+    assert metrics["tokens"] == 7
+
+
+def test_the_random_key_depends_on_the_step_alone():
+    def draw(params, batch, rng):
+        return Loss(jax.random.uniform(rng) + 0 * params["w"].sum(), jnp.float32(1))
+
+    tx = optax.sgd(0.1)
+    step = make_train_step(draw, tx)
+    state = init_state(params(), tx)
+    rng = jax.random.key(5)
+    for index in range(3):
+        state, metrics = step(state, data(), rng)
+        want = jax.random.uniform(jax.random.fold_in(rng, index))
+        np.testing.assert_allclose(metrics["loss"], want, rtol=1e-6)
+
+
+def test_parts_of_a_batch_draw_different_numbers():
+    def draw(params, batch, rng):
+        total = jax.random.uniform(rng) + 0 * params["w"].sum()
+        return Loss(jnp.square(total), jnp.float32(1))
+
+    loss, _ = sum_of_parts(draw, params(), data(), jax.random.key(5), accumulate=2)
+    draws = [
+        jax.random.uniform(jax.random.fold_in(jax.random.key(5), k)) for k in (0, 1)
+    ]
+    np.testing.assert_allclose(loss.total, sum(x**2 for x in draws), rtol=1e-6)
+
+
+def test_the_callers_parameters_survive_a_donated_state():
+    mine, tx = params(), optax.sgd(0.1)
+    make_train_step(squares, tx)(init_state(mine, tx), data(), jax.random.key(0))
+    np.testing.assert_array_equal(mine["w"], np.full((D, E), 0.5))
+
+
+def test_skipping_leaves_everything_when_a_gradient_is_not_finite():
+    tx = OPTIMISERS["adam, clipped"]()
+
+    def poisoned(index):
+        nan = {"x": np.full((B, D), np.nan, np.float32)}
+        return data(index) | (nan if index == 2 else {})
+
+    before, _ = run(tx, steps=2)
+    after, metrics = run(tx, steps=3, batches=poisoned, skip_nonfinite=True)
+    chex.assert_trees_all_equal(after.params, before.params)
+    chex.assert_trees_all_equal(after.opt_state, before.opt_state)
+    assert metrics[2]["skipped"] == 1
+    _, metrics = run(tx, steps=3, batches=poisoned)
+    assert metrics[2]["skipped"] == 0
+    assert np.isnan(metrics[2]["grad_norm"])
+
+
+def test_gradient_sums_compose_with_pmap():
+    whole, grads = sum_of_parts(squares, params(), data(), jax.random.key(0))
+
+    def mean_gradient(params, batch):
+        share, grads = sum_of_parts(squares, params, batch, jax.random.key(0))
+        loss, grads = jax.lax.psum((share, grads), "devices")
+        return loss, jax.tree.map(lambda g: g / loss.weight, grads)
+
+    halves = jax.tree.map(lambda x: x.reshape(2, B // 2, *x.shape[1:]), data())
+    loss, mean = jax.pmap(mean_gradient, axis_name="devices", in_axes=(None, 0))(
+        params(), halves
+    )
+    for device in range(2):
+        chex.assert_trees_all_close(
+            jax.tree.map(lambda x, d=device: x[d], (loss, mean)),
+            (whole, jax.tree.map(lambda g: g / whole.weight, grads)),
+            rtol=1e-5,
+        )
+
+
+def test_a_step_of_gradient_descent_matches_a_loop_in_float64():
+    batch, rate = data(), 0.1
+    w, b = np.full((D, E), 0.5), np.zeros(E)
+    total, count = 0.0, 0.0
+    dw, db = np.zeros_like(w), np.zeros_like(b)
+    for x, y, weight in zip(batch["x"], batch["y"], batch["weight"], strict=True):
+        error = x.astype(np.float64) @ w + b - y
+        total, count = total + weight * error @ error, count + weight
+        dw, db = dw + 2 * weight * np.outer(x, error), db + 2 * weight * error
+    dw, db = dw / count, db / count
+    state, metrics = run(optax.sgd(rate), steps=1)
+    np.testing.assert_allclose(state.params["w"], w - rate * dw, rtol=1e-5)
+    np.testing.assert_allclose(state.params["b"], b - rate * db, rtol=1e-5)
+    np.testing.assert_allclose(metrics[0]["loss"], total / count, rtol=1e-5)
+    np.testing.assert_allclose(metrics[0]["tokens"], count)
+    norm = np.sqrt((dw**2).sum() + (db**2).sum())
+    np.testing.assert_allclose(metrics[0]["grad_norm"], norm, rtol=1e-5)
+
+
+def test_the_norm_is_that_before_clipping():
+    clipped = optax.chain(optax.clip_by_global_norm(1e-3), optax.sgd(0.1))
+    _, metrics = run(clipped, steps=1)
+    _, free = run(optax.sgd(0.1), steps=1)
+    np.testing.assert_allclose(metrics[0]["grad_norm"], free[0]["grad_norm"], rtol=1e-6)
+
+
+def test_the_norm_of_no_arrays_is_zero():
+    assert global_norm({}) == 0
+
+
+def test_rows_that_cannot_be_shared_out_are_named():
+    step = make_train_step(squares, optax.sgd(0.1), accumulate=5)
+    with pytest.raises(
+        ValueError,
+        match=r"batch: expected a number of rows divisible by accumulate=5, got 12",
+    ):
+        step(init_state(params(), optax.sgd(0.1)), data(), jax.random.key(0))
+
+
+def test_accumulating_nothing_is_refused():
+    with pytest.raises(ValueError, match="accumulate: expected at least 1, got 0"):
+        make_train_step(squares, optax.sgd(0.1), accumulate=0)
+
+
+def test_a_loss_that_is_no_sum_is_refused():
+    bad = lambda params, batch, rng: params["w"].sum()  # noqa: E731
+    with pytest.raises(
+        TypeError, match=r"loss_fn: expected it to return a Loss\(total"
+    ):
+        sum_of_parts(bad, params(), data(), jax.random.key(0))
+
+
+def test_a_loss_per_row_is_told_to_sum():
+    bad = lambda params, batch, rng: Loss(  # noqa: E731
+        batch["x"] @ params["w"], batch["weight"].sum()
+    )
+    with pytest.raises(
+        ValueError, match=r"loss_fn: expected a scalar total, got shape \[12, 3\] \(sum"
+    ):
+        sum_of_parts(bad, params(), data(), jax.random.key(0))
