@@ -1,7 +1,7 @@
 """Every data set of sentence pairs, by its settings.
 
 Each is a frozen dataclass with `.splits` and `.load(split)`; a command line makes
-its flags from the fields.
+its flags from the fields. `Cldr`, the embedded one, is in `cldr.cldr_builder`.
 """
 
 import dataclasses
@@ -47,35 +47,6 @@ class PairDataset:
     def load(self, split: str) -> grain.MapDataset[Pair]:
         """Opens a split: see `load_pairs`."""
         return load_pairs(self, split)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Cldr(PairDataset):
-    """Dates, numbers, names and more, generated from CLDR, with gold alignments."""
-
-    pair: str = "en-fr"
-    """Source and target locale, such as en-ja or pt_BR-zh_Hant."""
-    train: int = 60_000
-    """Number of training phrases."""
-    validation: int = 500
-    """Number of validation phrases."""
-    test: int = 1_000
-    """Number of test phrases."""
-    seed: int = 0
-    """Of the draws; a value keeps its split whatever the seed."""
-
-    def builder(self) -> Any:
-        """See `PairDataset`."""
-        from experiments.datasets.cldr import cldr_builder as cldr
-
-        config = cldr.config(
-            self.pair,
-            train=self.train,
-            validation=self.validation,
-            test=self.test,
-            seed=self.seed,
-        )
-        return building.build(cldr.Builder, config, self.data_dir)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -143,12 +114,7 @@ def load_pairs(dataset: PairDataset, split: str) -> grain.MapDataset[Pair]:
     Raises:
       UserError: if there is no such split, or the data are missing or at fault.
     """
-    return open_split(dataset.builder(), split)
-
-
-def open_split(builder: Any, split: str) -> grain.MapDataset[Pair]:
-    """Opens a split of a prepared builder of pairs: see `load_pairs`."""
-    return grain.MapDataset.source(_records(builder, split)).map(_to_pair)
+    return grain.MapDataset.source(_records(dataset.builder(), split)).map(_to_pair)
 
 
 def read_pairs(dataset: PairDataset, split: str) -> list[Pair]:
