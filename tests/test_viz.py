@@ -1,0 +1,246 @@
+"""Pictures: same data, same bytes; what they show; and that they touch nothing else."""
+
+import importlib.util
+import subprocess
+import sys
+import warnings
+import xml.etree.ElementTree as ET
+from functools import partial
+
+import matplotlib
+import numpy as np
+import pytest
+from matplotlib.image import imread
+from matplotlib.patches import Rectangle
+
+from attnjax import _fonts, align, viz
+
+SOURCE = ["The", "European", "Economic", "Area", "<end>"]
+TARGET = ["la", "zone", "économique", "européenne", "$x$", "5", "<end>"]
+WEIGHTS = np.random.default_rng(0).dirichlet(np.full(5, 0.3), size=7)
+GOLD = align.alignment([(0, 0), (3, 1)], possible=[(1, 3)])
+BUCKETS = [(1, 10), (11, 20), (21, 21)]
+SERIES = {"RNNenc": [20.1, 11.0, np.nan], "RNNsearch": [26.0, 27.5, 25.0]}
+
+
+@pytest.fixture
+def no_cjk_font(monkeypatch):
+    """A machine where only matplotlib's own font is installed."""
+    first = _fonts._characters(_fonts._FIRST)
+    monkeypatch.setattr(
+        _fonts, "_characters", lambda f: first if f == _fonts._FIRST else frozenset()
+    )
+    monkeypatch.setattr(_fonts, "_warned", set())
+
+
+DRAWN = {
+    "plot": lambda path: viz.alignment_plot(
+        WEIGHTS, SOURCE, TARGET, path, gold=GOLD, title="fr"
+    ),
+    "grid": lambda path: viz.alignment_grid(
+        {"a": (np.zeros((7, 5)), SOURCE, TARGET), "b": (WEIGHTS, SOURCE, TARGET, GOLD)},
+        path,
+        title="both",
+    ),
+    "length": lambda path: viz.length_plot(SERIES, BUCKETS, path, counts=[7, 5, 3]),
+}
+each_picture = pytest.mark.parametrize("draw", DRAWN.values(), ids=DRAWN.keys())
+each_suffix = pytest.mark.parametrize("suffix", [".png", ".svg"])
+
+
+# Laws.
+
+
+@each_picture
+@each_suffix
+def test_the_same_data_give_the_same_bytes(draw, suffix, tmp_path):
+    one, other = tmp_path / f"1{suffix}", tmp_path / f"2{suffix}"
+    draw(one)
+    with matplotlib.rc_context(
+        {"font.size": 31, "axes.facecolor": "red", "svg.id": "u"}
+    ):
+        draw(other)  # whatever the user's settings are
+    assert one.read_bytes() == other.read_bytes()
+    assert sorted(tmp_path.iterdir()) == [one, other]
+
+
+@each_picture
+def test_pictures_leave_the_settings_alone(draw, tmp_path):
+    before = dict(matplotlib.rcParams)
+    draw(tmp_path / "a.svg")
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_neither_attnjax_nor_a_picture_imports_pyplot():
+    code = (
+        "import sys, attnjax; assert 'matplotlib' not in sys.modules; "
+        "from attnjax import viz; viz.alignment_plot([[1.0]], ['a'], ['b']); "
+        "assert 'matplotlib.pyplot' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@each_picture
+def test_everything_lies_within_the_picture(draw):
+    figure = draw(None)
+    width, height = figure.bbox.size
+    for axes in figure.axes:
+        box = axes.get_tightbbox()
+        assert box.x0 >= 0
+        assert box.y0 >= 0
+        assert box.x1 <= width
+        assert box.y1 <= height
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 23), (30, 35), (2, 101)])
+def test_panels_and_their_words_do_not_overlap(shape):
+    T, S = shape
+    panel = np.full(shape, 0.5), ["a long source word"] * S, ["target"] * T
+    figure = viz.alignment_grid(
+        dict.fromkeys(("one", "two", "three"), panel), columns=2
+    )
+    boxes = [axes.get_tightbbox() for axes in figure.axes]
+    for n, box in enumerate(boxes):
+        assert not any(box.overlaps(other) for other in boxes[n + 1 :])
+
+
+# What is shown.
+
+
+def test_white_is_one_and_black_is_zero_where_the_words_say(tmp_path):
+    weights = np.zeros((2, 3))
+    weights[1, 0] = 1.0  # the second target word reads the first source word
+    figure = viz.alignment_plot(
+        weights, ["a", "b", "c"], ["x", "y"], tmp_path / "a.png"
+    )
+    pixels = imread(tmp_path / "a.png")[..., :3].mean(axis=-1)
+    for t in range(2):
+        for s in range(3):
+            x, y = figure.axes[0].transData.transform((s + 0.5, t + 0.5))
+            got = pixels[round(pixels.shape[0] - y), round(x)]
+            assert got == pytest.approx(weights[t, s], abs=0.01)
+
+
+def test_source_words_stand_above_and_target_words_at_the_left():
+    figure = viz.alignment_plot(WEIGHTS, SOURCE, TARGET)
+    axes = figure.axes[0]
+    assert [label.get_text() for label in axes.get_xticklabels()] == SOURCE
+    assert [label.get_text() for label in axes.get_yticklabels()] == TARGET
+    assert {label.get_rotation() for label in axes.get_xticklabels()} == {90.0}
+    frame = axes.get_window_extent()
+    assert all(x.get_window_extent().y0 >= frame.y1 for x in axes.get_xticklabels())
+    tops = [label.get_window_extent().y1 for label in axes.get_yticklabels()]
+    assert tops == sorted(tops, reverse=True)
+
+
+def test_gold_links_are_boxes_solid_or_dashed():
+    axes = viz.alignment_plot(WEIGHTS, SOURCE, TARGET, gold=GOLD).axes[0]
+    boxes = [p for p in axes.patches if isinstance(p, Rectangle)]
+    got = {(int(p.get_x()), int(p.get_y())): p.get_linestyle() == "-" for p in boxes}
+    assert got == {(0, 0): True, (3, 1): True, (1, 3): False}
+
+
+def test_an_svg_is_xml_and_holds_no_fonts(tmp_path):
+    DRAWN["plot"](tmp_path / "a.svg")
+    root = ET.parse(tmp_path / "a.svg").getroot()
+    assert root.tag.endswith("}svg")
+    assert not list(root.iter("{http://www.w3.org/2000/svg}text"))
+
+
+def test_a_line_breaks_where_a_model_has_no_score():
+    axes = viz.length_plot(SERIES, BUCKETS, counts=[7, 5, 3]).axes[0]
+    first, second = (line.get_ydata() for line in axes.lines)
+    np.testing.assert_array_equal(first, SERIES["RNNenc"])
+    np.testing.assert_array_equal(second, SERIES["RNNsearch"])
+    ticks = [label.get_text() for label in axes.get_xticklabels()]
+    assert ticks == ["1–10\nn=7", "11–20\nn=5", "21\nn=3"]
+    legend = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert legend == list(SERIES)
+
+
+def test_long_words_are_cut_and_control_characters_shown():
+    axes = viz.alignment_plot([[1.0]], ["x" * 99], ["a\tb"]).axes[0]
+    assert axes.get_xticklabels()[0].get_text() == "x" * 27 + "…"
+    assert axes.get_yticklabels()[0].get_text() == "a□b"
+
+
+# Fonts.
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("matplotlib_fontja") is None,
+    reason="needs the font of matplotlib-fontja",
+)
+def test_east_asian_words_stand_upright_and_are_drawn(tmp_path):
+    weights = [[0.0, 0.2, 0.8]]
+    words = ["日曜日", "タワー", "3"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # matplotlib warns of glyphs it lacks
+        for suffix in ("png", "svg"):
+            figure = viz.alignment_plot(
+                weights, words, ["年"], tmp_path / f"a.{suffix}"
+            )
+    labels = figure.axes[0].get_xticklabels()
+    assert [x.get_text() for x in labels] == ["日\n曜\n日", "タワー", "3"]
+    assert [x.get_rotation() for x in labels] == [0.0, 90.0, 0.0]
+
+
+def test_missing_characters_are_boxes_and_said_once(no_cjk_font, tmp_path):
+    draw = partial(viz.alignment_plot, [[0.5]], ["曜日"], ["a"], tmp_path / "a.png")
+    with pytest.warns(
+        UserWarning,
+        match=r"no font here has 2 of .* \(日曜\).*install matplotlib-fontja",
+    ):
+        figure = draw()
+    assert figure.axes[0].get_xticklabels()[0].get_text() == "□□"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        draw()
+
+
+# Errors.
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda: viz.alignment_plot(WEIGHTS, SOURCE, TARGET, "a.gif"),
+            r"path: expected a name that ends in \.png or \.svg, got 'a\.gif'",
+        ),
+        (
+            lambda: viz.alignment_plot(WEIGHTS, TARGET, SOURCE),
+            "^source_words: expected 5 words, got 7",
+        ),
+        (
+            lambda: viz.alignment_plot(
+                WEIGHTS, SOURCE, TARGET, gold=align.alignment([(6, 0)])
+            ),
+            r"gold: expected source positions below 5, got 6 in 6-0 .*swapped\?",
+        ),
+        (lambda: viz.alignment_grid({}), "panels: expected at least one alignment"),
+        (
+            lambda: viz.alignment_grid({"m": (WEIGHTS, SOURCE, TARGET)}, columns=0),
+            "columns: expected at least 1, got 0",
+        ),
+        (
+            lambda: viz.alignment_grid({"diagonal": (WEIGHTS + 1, SOURCE, TARGET)}),
+            "^diagonal: weights: expected values from 0 to 1, got",
+        ),
+        (
+            lambda: viz.length_plot({}, BUCKETS),
+            "series: expected at least one model and one bucket, got 0 and 3",
+        ),
+        (
+            lambda: viz.length_plot({"m": [1.0, 2.0]}, BUCKETS),
+            r"series\['m'\]: expected 3 values, got 2 \(one per bucket, NaN",
+        ),
+        (
+            lambda: viz.length_plot(SERIES, BUCKETS, counts=[1]),
+            "counts: expected 3 values, got 1",
+        ),
+    ],
+)
+def test_a_wrong_argument_is_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
