@@ -9,7 +9,7 @@ import json
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attnjax import _symmetrise, align
@@ -18,6 +18,7 @@ METHODS = _symmetrise._METHODS
 each_method = pytest.mark.parametrize("method", METHODS)
 each_grow = pytest.mark.parametrize("grow", ["either", "both"])
 
+unhurried = settings(deadline=None)  # the machine may be busy
 link = st.tuples(st.integers(0, 6), st.integers(0, 4))
 links = st.builds(align.alignment, st.sets(link), st.sets(link))
 corpus = st.lists(st.tuples(links, links), max_size=5)
@@ -46,12 +47,14 @@ def weights_of(seed, targets, sources):
 # Laws.
 
 
+@unhurried
 @given(links)
 def test_what_is_written_is_read_back(pair):
     assert align.parse_pharaoh(align.format_pharaoh(pair)) == pair
 
 
 @pytest.mark.parametrize("name", ["links.talp", "links.talp.gz"])
+@unhurried
 @given(st.lists(links))
 def test_a_file_is_read_back(tmp_path_factory, name, pairs):
     path = tmp_path_factory.mktemp("pharaoh") / name
@@ -81,6 +84,7 @@ def test_a_link_said_twice_is_sure_if_either_says_so():
     assert align.format_pharaoh([(2, 0), (0, 3)]) == "0-3 2-0"
 
 
+@unhurried
 @given(corpus)
 def test_scores_are_ratios(pairs):
     hypotheses, gold = [a for a, _ in pairs], [b for _, b in pairs]
@@ -88,12 +92,14 @@ def test_scores_are_ratios(pairs):
     assert all(0 <= value <= 1 for value in score[:3])
 
 
+@unhurried
 @given(st.lists(links))
 def test_the_sure_links_themselves_are_perfect(gold):
     sure = [align.alignment(g.sure) for g in gold]
     assert align.alignment_error_rate(sure, gold)[:3] == (0.0, 1.0, 1.0)
 
 
+@unhurried
 @given(corpus)
 def test_without_possible_links_aer_is_one_minus_f1(pairs):
     gold = [align.alignment(g.sure) for _, g in pairs]
@@ -103,6 +109,7 @@ def test_without_possible_links_aer_is_one_minus_f1(pairs):
         assert aer == pytest.approx(1 - f1)
 
 
+@unhurried
 @given(links, links)
 @each_method
 @each_grow
@@ -112,12 +119,14 @@ def test_symmetrised_links_lie_between_intersection_and_union(method, grow, a, b
     assert got.sure == got.possible
 
 
+@unhurried
 @given(links)
 @each_method
 def test_two_equal_directions_stay_as_they_are(method, a):
     assert align.symmetrise(a, a, method=method).sure == a.possible
 
 
+@unhurried
 @given(links, links)
 def test_grow_diag_final_links_every_word_that_either_direction_links(a, b):
     union, got = a.possible | b.possible, align.symmetrise(a, b, method=METHODS[3]).sure
@@ -125,6 +134,7 @@ def test_grow_diag_final_links_every_word_that_either_direction_links(a, b):
         assert {x[side] for x in got} == {x[side] for x in union}
 
 
+@unhurried
 @given(st.integers(0, 2**31), st.integers(1, 7), st.integers(1, 5))
 def test_every_target_links_once_and_to_its_largest_weight(seed, targets, sources):
     weights = weights_of(seed, targets, sources)
@@ -133,6 +143,7 @@ def test_every_target_links_once_and_to_its_largest_weight(seed, targets, source
     assert all(weights[j, i] == weights[j].max() for j, i in pairs.items())
 
 
+@unhurried
 @given(st.integers(0, 2**31), st.floats(0, 1))
 def test_a_hard_link_above_the_threshold_is_a_sparse_link(seed, threshold):
     weights = weights_of(seed, 7, 3)
@@ -165,6 +176,7 @@ def test_jax_arrays_of_any_float_are_taken():
     assert align.hard_alignment(weights).sure == {(1, 0)}
 
 
+@unhurried
 @given(st.integers(0, 2**31))
 def test_merging_keeps_the_sum_of_rows(seed):
     weights = weights_of(seed, 5, 7)
@@ -172,6 +184,7 @@ def test_merging_keeps_the_sum_of_rows(seed):
     np.testing.assert_allclose(got.sum(axis=1), 1.0, rtol=1e-12)
 
 
+@unhurried
 @given(st.integers(0, 2**31))
 def test_words_of_one_piece_change_nothing(seed):
     weights = weights_of(seed, 3, 5)
