@@ -33,8 +33,9 @@ def symmetrise(
     the rest, forward first, where either word is unaligned, "-final-and" where
     both are.
 
-    Source: Och & Ney 2003 (doi:10.1162/089120103321337421), section 5; Koehn, Och
-    & Marcu 2003 (doi:10.3115/1073445.1073462), section 4.5.
+    Source: Och & Ney 2003 (doi:10.1162/089120103321337421); Koehn, Och & Marcu 2003
+    (doi:10.3115/1073445.1073462), as in the pseudocode of the Moses manual,
+    training step 3 (www.statmt.org/moses/?n=FactoredTraining.AlignWords).
 
     Args:
       forward: links (source, target) of one direction.

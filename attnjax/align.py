@@ -120,8 +120,8 @@ def merge_subwords(
     takes the largest instead of the mean; its rows are scaled down to sum to 1
     where they would exceed it.
 
-    Source: Koehn & Knowles 2017 (arXiv:1706.03872), section 3.5; likewise Clark et
-    al. 2019 (arXiv:1906.04341), section 4.1.
+    Source: Koehn & Knowles 2017 (arXiv:1706.03872), on word alignment; Clark et
+    al. 2019 (arXiv:1906.04341), on attention between words.
 
     Args:
       weights: what each target piece reads, shape [T, S].
@@ -165,7 +165,7 @@ def alignment_error_rate(
     P); precision is |A ∩ P| / |A| and recall |A ∩ S| / |S|. A ratio of nothing to
     nothing counts as perfect if there were neither links nor sure gold, else as 0.
 
-    Source: Och & Ney 2003 (doi:10.1162/089120103321337421), section 6.1.
+    Source: Och & Ney 2003 (doi:10.1162/089120103321337421).
 
     Raises:
       ValueError: if there are not as many hypotheses as references.
