@@ -13,8 +13,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
-import tensorboardX
-
 
 def quiet_third_party() -> None:
     """Stops libraries from reporting what they do on the user's terminal."""
@@ -50,6 +48,9 @@ class MetricsLog:
 
     def __init__(self, folder: Path, *, step: int) -> None:
         """Opens the record of the first `step` steps; what lies beyond is cut off."""
+        # Here, since it imports all of torch where that is installed: two seconds.
+        import tensorboardX
+
         self.path = folder / "metrics.jsonl"
         self.lines = [x for x in read_metrics(self.path) if x["step"] <= step]
         write_atomic(self.path, "".join(json.dumps(x) + "\n" for x in self.lines))

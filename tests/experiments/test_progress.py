@@ -1,0 +1,117 @@
+"""What the user sees while a model trains."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from experiments.meter import Meter
+from experiments.progress import Bar, Lines, duration, make_reporter
+
+
+def console(*, terminal: bool) -> tuple[Console, io.StringIO]:
+    out = io.StringIO()
+    return Console(file=out, force_terminal=terminal, width=120, color_system=None), out
+
+
+def test_a_bar_shows_phase_step_loss_rate_and_time_left():
+    screen, out = console(terminal=True)
+    with Bar(screen, "en-fr", step=3, steps=200) as bar:
+        bar.phase("validating")
+        bar.update(50, 1.2345, 2310.4, 61)
+        bar.say("step 50  bleu 31.2 [best]")
+    for text in (
+        "en-fr",
+        "validating",
+        "25%",
+        "50/200",
+        "loss 1.234",
+        "2,310 tokens/s",
+    ):
+        assert text in out.getvalue()
+    assert "1:01 left" in out.getvalue()
+    assert "step 50  bleu 31.2 [best]\n" in out.getvalue()
+
+
+def test_plain_lines_come_now_and_then():
+    screen, out = console(terminal=False)
+    lines = Lines(screen, "en-fr", step=0, steps=200, every=0.0)
+    lines.phase("compiling")
+    lines.phase("training")
+    lines.update(50, 1.2345, 2310.4, 61)
+    lines.phase("compiling")
+    assert out.getvalue().splitlines() == [
+        "en-fr  0/200 0%  compiling",
+        "en-fr  50/200 25%  training  loss 1.234  2,310 tokens/s  1:01 left",
+    ]
+    rare = Lines(screen, "en-fr", step=0, steps=200, every=1e9)
+    rare.update(51, 1.2345, 2310.4, 61)
+    assert len(out.getvalue().splitlines()) == 2
+
+
+def test_progress_goes_to_stderr_and_only_from_the_main_process(capfd):
+    with make_reporter("a", step=0, steps=2, silent=False) as reporter:
+        reporter.say("hello")
+    with make_reporter("a", step=0, steps=2, silent=True) as reporter:
+        reporter.phase("training")
+        reporter.update(1, 1.0, 1.0, 1.0)
+        reporter.say("nobody hears this")
+    out, err = capfd.readouterr()
+    assert (out, err) == ("", "hello\n")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0:00"), (59.6, "1:00"), (3661, "1:01:01"), (7e4, "19:26:40")],
+)
+def test_durations(seconds, text):
+    assert duration(seconds) == text
+
+
+def test_a_meter_weighs_losses_by_their_tokens():
+    meter = Meter()
+    meter.add({"loss": 1.0, "grad_norm": 2.0, "tokens": 10.0, "skipped": 0})
+    meter.add({"loss": 4.0, "grad_norm": 4.0, "tokens": 20.0, "skipped": 0})
+    line = meter.line(2)
+    assert (line["loss"], line["grad_norm"], line["tokens"]) == (3.0, 3.0, 30.0)
+    assert "skipped" not in line
+    meter.add({"loss": 5.0, "grad_norm": 1.0, "tokens": 10.0, "skipped": 0})
+    assert (meter.line(3)["loss"], meter.line(4).get("loss")) == (5.0, None)
+
+
+def test_a_meter_counts_skipped_steps_and_leaves_them_out():
+    meter = Meter()
+    meter.add({"loss": 1.0, "grad_norm": 2.0, "tokens": 10.0, "skipped": 0})
+    meter.add(
+        {"loss": float("nan"), "grad_norm": float("inf"), "tokens": 20.0, "skipped": 1}
+    )
+    assert meter.is_finite()
+    line = meter.line(2)
+    assert (line["loss"], line["grad_norm"], line["skipped"]) == (1.0, 2.0, 1)
+    meter.add({"loss": 1.0, "grad_norm": float("inf"), "tokens": 20.0, "skipped": 0})
+    assert not meter.is_finite()
+
+
+def test_a_meter_goes_on_from_its_notes():
+    one = Meter()
+    one.add({"loss": 1.0, "grad_norm": 2.0, "tokens": 10.0, "skipped": 0})
+    two = Meter(**one.notes())
+    for meter in (one, two):
+        meter.add({"loss": 4.0, "grad_norm": 4.0, "tokens": 20.0, "skipped": 0})
+    mine, theirs = (meter.line(2) for meter in (one, two))
+    for name in ("loss", "grad_norm", "tokens"):
+        assert mine[name] == theirs[name]
+
+
+def test_a_meter_leaves_compiling_and_pauses_out_of_the_rate(monkeypatch):
+    clock = [100.0]
+    monkeypatch.setattr("experiments.meter.time.monotonic", lambda: clock[0])
+    meter = Meter()
+    clock[0] += 3600  # restoring
+    meter.start()
+    clock[0] += 60 + 2  # compiling, and the step
+    meter.exclude(60)
+    meter.add({"loss": 1.0, "grad_norm": 1.0, "tokens": 10.0, "skipped": 0})
+    assert meter.figures() == (1.0, 5.0, 2.0)
+    line = meter.line(1)
+    assert (line["tokens_per_second"], line["time"]) == (5.0, 3662.0)
