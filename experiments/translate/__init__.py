@@ -1,0 +1,1 @@
+"""Translation: train, evaluate and use the sequence models of the lineage."""

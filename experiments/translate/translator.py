@@ -1,0 +1,154 @@
+"""From sentences to translations, a batch at a time, on all devices."""
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh
+
+from attnjax.decode import Hypotheses
+from attnjax.parallel import by_rows, local_rows, make_mesh, replicated, shard_batch
+from attnjax.train import Params
+from experiments.datasets.batching import Batch
+from experiments.datasets.ordered import OrderedBatch, source_batches
+from experiments.datasets.tokenizers import EOS
+from experiments.errors import UserError
+from experiments.translate.config import SearchConfig
+from experiments.translate.system import System
+
+
+class Translation(NamedTuple):
+    """One hypothesis for one sentence."""
+
+    source_ids: list[int]  # with EOS
+    ids: list[int]  # without EOS
+    text: str
+    log_prob: float  # nats
+    score: float  # log_prob over the length penalty
+    weights: np.ndarray  # [T, S], with the row and the column of EOS
+
+
+class Translator:
+    """A system with parameters, ready to translate."""
+
+    def __init__(
+        self,
+        system: System,
+        *,
+        search: SearchConfig,
+        source_limit: int,
+        mesh: Mesh | None = None,
+        rows: int = 64,
+    ) -> None:
+        """Prepares to translate; each batch shape is compiled on first use.
+
+        Args:
+          system: the model and its tokenisers.
+          search: how hypotheses are found.
+          source_limit: longest source in ids.
+          mesh: the devices; by default all there are.
+          rows: most sentences translated at a time.
+        """
+        self.system, self.search, self.source_limit = system, search, source_limit
+        self.mesh = make_mesh() if mesh is None else mesh
+        self.rows = rows
+        self._compiled: dict[int, Callable[..., Hypotheses]] = {}
+        self._align = jax.jit(system.align, out_shardings=by_rows(self.mesh))
+
+    def encode(self, sentences: Sequence[str]) -> list[list[int]]:
+        """Makes ids of sentences.
+
+        Raises:
+          UserError: if a sentence is longer than the limit.
+        """
+        encoded = [self.system.tokenizers.source.encode(s) for s in sentences]
+        for number, ids in enumerate(encoded, start=1):
+            if len(ids) > self.source_limit:
+                raise UserError(
+                    f"line {number}: expected at most {self.source_limit} tokens, got "
+                    f"{len(ids)} (split the sentence, or raise --source-limit)"
+                )
+        return encoded
+
+    def translate(
+        self, params: Params, sentences: Sequence[str], *, n_best: int = 1
+    ) -> list[list[Translation]]:
+        """Translates sentences; empty ones get no hypothesis.
+
+        Args:
+          params: the system's parameters.
+          sentences: text in the source language.
+          n_best: hypotheses a sentence.
+
+        Returns:
+          For each sentence, in their order, up to `n_best` hypotheses, best first.
+
+        Raises:
+          UserError: if a sentence is longer than the limit.
+        """
+        encoded = self.encode(sentences)
+        results: list[list[Translation]] = [[] for _ in encoded]
+        present = [i for i, ids in enumerate(encoded) if ids]
+        batches = source_batches(
+            [encoded[i] for i in present],
+            rows=self.rows,
+            row_multiple=self.mesh.size,
+        )
+        for indices, ids in batches:
+            found = self._search(params, ids, n_best)
+            for row, index in enumerate(indices):
+                if index >= 0:
+                    one = jax.tree.map(lambda x, row=row: x[row], found)
+                    i = present[index]
+                    results[i] = list(self._read(encoded[i], one))
+        return results
+
+    def align(self, params: Params, batches: Iterator[OrderedBatch]) -> Iterator:
+        """Yields (index, weights [T, S]) of given pairs, one pair at a time."""
+        for indices, batch in batches:
+            weights = self._gather(self._align(params, self._place(batch)))
+            for row, index in enumerate(indices):
+                if index >= 0:
+                    T = int((batch.target[row] != 0).sum())
+                    S = int((batch.source[row] != 0).sum())
+                    yield int(index), weights[row, :T, :S]
+
+    def _search(self, params: Params, ids: np.ndarray, n_best: int) -> Hypotheses:
+        if n_best not in self._compiled:
+            run = partial(self.system.search, search=self.search, n_best=n_best)
+            sharding = by_rows(self.mesh)
+            self._compiled[n_best] = jax.jit(run, out_shardings=sharding)
+        return self._gather(self._compiled[n_best](params, self._place(ids)))
+
+    def _place(self, rows: np.ndarray | Batch) -> jax.Array:
+        mine = jax.tree.map(lambda x: x[local_rows(len(x))], rows)
+        return shard_batch(mine, self.mesh)
+
+    def _gather(self, tree):  # type: ignore[no-untyped-def]
+        """The rows of all processes, as numpy arrays."""
+        if jax.process_count() == 1:
+            return jax.tree.map(np.asarray, tree)
+        return multihost_utils.process_allgather(tree, tiled=True)
+
+    def _read(self, source: list[int], found: Hypotheses) -> Iterator[Translation]:
+        S = len(source) + 1
+        for tokens, length, log_prob, score, weights in zip(*found, strict=True):
+            if length == 0:
+                continue
+            ids = tokens[: length - 1].tolist()
+            yield Translation(
+                source_ids=[*source, EOS],
+                ids=ids,
+                text=self.system.tokenizers.target.decode(ids),
+                log_prob=float(log_prob),
+                score=float(score),
+                weights=weights[:length, :S],
+            )
+
+
+def place_params(params: Params, mesh: Mesh) -> Params:
+    """Copies parameters to every device."""
+    return jax.device_put(params, replicated(mesh))
