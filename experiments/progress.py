@@ -4,7 +4,7 @@ Everything goes to stderr, so that stdout holds results only.
 """
 
 import time
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
@@ -78,17 +78,18 @@ class Bar:
             title, completed=step, total=steps, phase="starting", figures=""
         )
         self._steps, self._next = steps, 0.0
+        self._latest: dict[str, Any] = {}
 
     def phase(self, name: str) -> None:
-        self._progress.update(self._task, phase=name)
+        self._progress.update(self._task, phase=name, **self._latest)
 
     def update(self, step: int, loss: float, rate: float, seconds_left: float) -> None:
-        now = time.monotonic()
-        if now < self._next and step < self._steps:
-            return
-        self._next = now + 0.25
         figures = _figures(loss, rate, seconds_left)
-        self._progress.update(self._task, completed=step, figures=f"  {figures}")
+        self._latest = {"completed": step, "figures": f"  {figures}"}
+        now = time.monotonic()
+        if now >= self._next or step == self._steps:
+            self._next = now + 0.25
+            self._progress.update(self._task, **self._latest)
 
     def say(self, text: str) -> None:
         self._progress.console.print(text, markup=False, highlight=False)
