@@ -1,0 +1,1 @@
+"""Parallel phrases generated from CLDR, with gold word alignments."""

@@ -1,0 +1,148 @@
+"""The embedded data set: phrases generated from CLDR for any pair of locales.
+
+Texts are units with blanks between them (`segment`), links count units (`links`),
+splits share no value (`values`), and no file is read and nothing is downloaded.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import babel
+import grain
+import tensorflow_datasets as tfds
+
+from experiments.datasets import building, pairs
+from experiments.datasets.cldr.phrases import Phrases
+from experiments.errors import UserError
+
+SPLITS = ("train", "validation", "test")
+
+
+@dataclasses.dataclass(kw_only=True)
+class Config(tfds.core.BuilderConfig):
+    """One pair of locales, and how many phrases each split has.
+
+    Attributes:
+      pair: source and target, Babel identifiers with a hyphen between them.
+      train: number of training phrases.
+      validation: number of validation phrases.
+      test: number of test phrases.
+      seed: another seed gives other phrases; a value keeps its split.
+    """
+
+    pair: str
+    train: int
+    validation: int
+    test: int
+    seed: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Cldr(pairs.PairDataset):
+    """Dates, times, amounts and names that CLDR prints in two languages."""
+
+    pair: str = "en-ja"
+    """Source and target: two of Babel's locales, such as en-fr or pt_BR-zh_Hant."""
+    train: int = 40_000
+    """Number of training phrases."""
+    validation: int = 500
+    """Number of validation phrases."""
+    test: int = 1_000
+    """Number of test phrases, all of values that no training phrase has."""
+    seed: int = 0
+    """Another seed gives other phrases."""
+
+    def builder(self) -> Any:
+        """See `PairDataset`."""
+        return building.build(Builder, config(self), self.data_dir)
+
+
+def config(dataset: Cldr) -> Config:
+    """Makes the builder's configuration, named after all that decides its content.
+
+    Raises:
+      UserError: if Babel has not both locales, or a size is not positive.
+    """
+    locales(dataset.pair)
+    sizes = {split: getattr(dataset, split) for split in SPLITS}
+    for name, size in sizes.items():
+        if size < 1:
+            raise UserError(f"{name}: expected at least 1 phrase, got {size}")
+    parts = [dataset.seed, *sizes.values(), str(Builder.VERSION), babel.__version__]
+    name = f"{dataset.pair}-{building.fingerprint(parts)}"
+    return Config(name=name, pair=dataset.pair, seed=dataset.seed, **sizes)
+
+
+def load(
+    pair: str, split: str, *, data_dir: Path | None = None, **settings: int
+) -> grain.MapDataset[pairs.Pair]:
+    """Opens a split of a pair of locales, generating the data on first use.
+
+    Args:
+      pair: source and target locale, such as "en-ja".
+      split: "train", "validation" or "test".
+      data_dir: where prepared data are kept (`building.default_data_dir()` if None).
+      **settings: sizes and seed, see `Cldr`.
+
+    Returns:
+      Random access to the split's pairs.
+
+    Raises:
+      UserError: if there is no such pair or split, or the folder cannot be written.
+    """
+    if split not in SPLITS:
+        raise UserError(f"split: expected one of {', '.join(SPLITS)}, got {split!r}")
+    return Cldr(pair=pair, data_dir=data_dir, **settings).load(split)
+
+
+def locales(pair: str) -> tuple[str, str]:
+    """Splits a pair into its two locales.
+
+    Raises:
+      UserError: if it is not two different locales that Babel has.
+    """
+    names = tuple(pair.split("-"))
+    known = set(babel.localedata.locale_identifiers())
+    if len(names) != 2 or names[0] == names[1] or not known.issuperset(names):
+        unknown = [name for name in names if name not in known]
+        about = f" ({', '.join(unknown)}: unknown)" if unknown else ""
+        plain = sorted(name for name in known if "_" not in name)
+        raise UserError(
+            f"pair: expected two different locales such as en-fr, got {pair!r}{about}; "
+            f"the locales are {' '.join(plain)}, and with a script or territory "
+            "such as zh_Hant or pt_BR"
+        )
+    return names[0], names[1]
+
+
+class Builder(tfds.core.GeneratorBasedBuilder):
+    """Generates one pair of locales."""
+
+    VERSION = tfds.core.Version("1.0.0")
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description=__doc__,
+            homepage="https://cldr.unicode.org",
+            features=building.pair_features(),
+            disable_shuffling=True,
+        )
+
+    def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
+        return {split: self._generate_examples(split) for split in SPLITS}
+
+    def _generate_examples(self, split: str) -> Iterator[tuple[int, dict[str, str]]]:
+        config = self.builder_config
+        phrases = _phrases(config.pair)
+        for i in range(getattr(config, split)):
+            source, target, alignment = phrases.pair(split, config.seed, i)
+            yield i, {"source": source, "target": target, "alignment": alignment}
+
+
+@functools.cache
+def _phrases(pair: str) -> Phrases:
+    return Phrases(*locales(pair))
