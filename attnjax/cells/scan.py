@@ -54,6 +54,7 @@ def scan(
 
     Raises:
       ValueError: if the leaves of `xs` and `mask` disagree on [B, T].
+      TypeError: if `mask` is not boolean.
     """
     _check_steps(xs, mask)
     swap = partial(jax.tree.map, lambda x: jnp.swapaxes(x, 0, 1))
@@ -103,6 +104,11 @@ def _check_steps(xs: Tree, mask: Array | None) -> None:
             "(rows first, then steps)"
         )
     (wanted,) = shapes
+    if mask is not None and mask.dtype != bool:
+        raise TypeError(
+            f"mask: expected a boolean mask (True = a real step), got {mask.dtype} "
+            "(compare it, as in mask > 0)"
+        )
     if mask is not None and mask.shape != wanted:
         raise ValueError(
             f"mask: expected shape {list(wanted)}, got {list(mask.shape)} "
@@ -125,7 +131,7 @@ def _differentiable(cell: Cell, reverse: bool) -> Callable[..., tuple[Tree, Tree
 
         def watched(
             params: Tree, carry: Tree, xs: Tree, memory: Tree, offsets: Offsets
-        ):
+        ) -> Any:
             leaves, structure = jax.tree.flatten(params)
             for index in offsets:
                 leaves[index] = lax.stop_gradient(leaves[index])

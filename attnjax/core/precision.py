@@ -166,3 +166,18 @@ class Tapped:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.__jax_array__(), name)
+
+
+def _plainly(name: str) -> Callable[..., Any]:
+    """An operator of `Tapped` that is the plain array's."""
+
+    def operator(self: Tapped, *others: Any) -> Any:
+        return getattr(self.__jax_array__(), name)(*others)
+
+    return operator
+
+
+# Python looks operators up in the class, so `__getattr__` cannot give them.
+_BINARY = ("add", "sub", "mul", "truediv", "pow", "matmul")
+for _name in ("neg", "abs", *_BINARY, *(f"r{name}" for name in _BINARY)):
+    setattr(Tapped, f"__{_name}__", _plainly(f"__{_name}__"))
