@@ -225,8 +225,9 @@ def _gather(host: str, port: int, count: int, deadline: float) -> None:
             family = socket.AF_INET6 if ":" in host else socket.AF_INET
             listener = socket.create_server(("", port), family=family, backlog=count)
         except OSError as e:
+            reason = os.strerror(e.errno or 0)
             raise RuntimeError(
-                f"coordinator: cannot listen on port {port}: {os.strerror(e.errno or 0)} "
+                f"coordinator: cannot listen on port {port}: {reason} "
                 f"(choose another port, the same for every process)"
             ) from e
         stack.enter_context(listener)

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import Mesh
 
 from attnjax import parallel
 from attnjax.train import Loss, TrainState, init_state, make_train_step
@@ -66,6 +67,22 @@ def batch_of(step: int) -> tuple[np.ndarray, np.ndarray]:
     return source, (source @ np.eye(WIDTH, 2)).astype(np.float32)
 
 
+def batches(
+    start: int, *, args: argparse.Namespace, mesh: Mesh
+) -> Iterator[tuple[jax.Array, jax.Array]]:
+    for step in range(start, 10**6):
+        if step == args.kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if step == args.signal_at and args.process in (None, 1):
+            for _ in range(args.signals):
+                os.kill(os.getpid(), args.signal)
+        rows = parallel.local_rows(ROWS)
+        source, target = (x[rows] for x in batch_of(step))
+        if step == args.nan_at:
+            source = source * np.float32("nan")
+        yield parallel.shard_batch((source, target), mesh)
+
+
 def main(args: argparse.Namespace) -> TrainState:
     parallel.start_distributed(args.coordinator, args.processes, args.process)
     mesh = parallel.make_mesh(None if args.processes else args.devices)
@@ -75,19 +92,6 @@ def main(args: argparse.Namespace) -> TrainState:
         "in": {"kernel": jax.random.normal(keys[0], (WIDTH, args.width))},
         "out": {"kernel": jax.random.normal(keys[1], (args.width, 2))},
     }
-
-    def batches(start: int) -> Iterator[tuple[jax.Array, jax.Array]]:
-        for step in range(start, 10**6):
-            if step == args.kill_at:
-                os.kill(os.getpid(), signal.SIGKILL)
-            if step == args.signal_at and args.process in (None, 1):
-                for _ in range(args.signals):
-                    os.kill(os.getpid(), args.signal)
-            rows = parallel.local_rows(ROWS)
-            source, target = (x[rows] for x in batch_of(step))
-            if step == args.nan_at:
-                source = source * np.float32("nan")
-            yield parallel.shard_batch((source, target), mesh)
 
     evaluations: list[jax.Array] = []
 
@@ -111,7 +115,7 @@ def main(args: argparse.Namespace) -> TrainState:
         run,
         state=parallel.replicate(init_state(params, tx), mesh),
         train_step=step,
-        batches=batches,
+        batches=partial(batches, args=args, mesh=mesh),
         steps=args.steps,
         rng=jax.random.key(2),
         evaluate=evaluate,
