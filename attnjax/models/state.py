@@ -45,7 +45,7 @@ def split(model: Model) -> tuple[Callable[[Params], Model], Params]:
 
     def rebuild(params: Params) -> Model:
         flat = {path: nnx.Param(_find(params, _readable(path))) for path in paths}
-        return nnx.merge(graphdef, nnx.State.from_flat_path(flat))
+        return nnx.merge(graphdef, nnx.from_flat_state(flat))
 
     params: Params = {}
     for path, variable in nnx.to_flat_state(state):

@@ -13,7 +13,7 @@ from attnjax.cells.rnnsearch import RNNSearchParams
 from tests.core.cases import draw
 
 
-def _side_by_side(p, name, gates):
+def side_by_side(p, name, gates):
     """[W_z', W_r', W'] from the paper's W_z, W_r and W."""
     return jnp.concatenate([jnp.asarray(p[name + g]).T for g in gates], axis=-1)
 
@@ -22,17 +22,17 @@ def gru_params(p):
     """From the oracle's dict."""
     z, r, new = "_z", "_r", ""
     return GRUParams(
-        w=_side_by_side(p, "W", (z, r, new)),
-        u_gates=_side_by_side(p, "U", (z, r)),
+        w=side_by_side(p, "W", (z, r, new)),
+        u_gates=side_by_side(p, "U", (z, r)),
         u_candidate=jnp.asarray(p["U"]).T,
-        b=_side_by_side(p, "b", (z, r, new)),
+        b=side_by_side(p, "b", (z, r, new)),
     )
 
 
 def lstm_params(p):
     """From the oracle's dict."""
     gates = "_i", "_f", "_g", "_o"
-    return LSTMParams(*(_side_by_side(p, name, gates) for name in ("W", "U", "b")))
+    return LSTMParams(*(side_by_side(p, name, gates) for name in ("W", "U", "b")))
 
 
 def additive_params(p):
@@ -58,7 +58,7 @@ def rnnsearch_params(p, alignment="additive"):
     decoder = {k.removeprefix("decoder."): x for k, x in p.items() if "decoder." in k}
     return RNNSearchParams(
         alignment=ALIGNMENT_PARAMS[alignment](p),
-        w_context=_side_by_side(decoder, "C", ("_z", "_r", "")),
+        w_context=side_by_side(decoder, "C", ("_z", "_r", "")),
         gru=gru_params(decoder),
     )
 

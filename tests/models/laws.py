@@ -1,0 +1,129 @@
+"""Laws that every sequence model obeys, whatever is inside."""
+
+import functools
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from attnjax.core.losses import token_cross_entropy
+from attnjax.models.state import split
+from tests.arg_specs import TINY_DECODER
+
+B, S, T, D, M, _, A, L, V = TINY_DECODER
+PAD, BOS = 0, 1
+SOURCE = np.array([[5, 9, 3, 7, 2], [4, 2, PAD, PAD, PAD]], np.int32)
+TARGET = np.array([[8, 3, 6, 2], [10, 2, PAD, PAD]], np.int32)
+PREVIOUS = np.concatenate([np.full((B, 1), BOS, np.int32), TARGET[:, :-1]], axis=1)
+MASK = SOURCE != PAD
+
+
+class Model:
+    """A model as pure functions of its parameters, each compiled once."""
+
+    def __init__(self, module, config):
+        self.config = config
+        self.rebuild, self.params = split(module(config, rngs=nnx.Rngs(0)))
+        self.call = jax.jit(lambda p, *x, **k: self.rebuild(p)(*x, **k))
+        self.encode = jax.jit(lambda p, *x: self.rebuild(p).encode(*x))
+        self.start = jax.jit(lambda p, memory: self.rebuild(p).start(memory))
+        self.step = jax.jit(lambda p, *x: self.rebuild(p).step(*x))
+        self.slope = jax.jit(jax.value_and_grad(self.loss))
+
+    def loss(self, params, source, mask, previous, target):
+        """Nats of all real target tokens."""
+        logits, _ = self.rebuild(params)(source, mask, previous)
+        nats = token_cross_entropy(logits, target)
+        return jnp.where(target != PAD, nats, 0).sum()
+
+
+@functools.cache
+def model(module, config):
+    """One `Model` per configuration, shared by all tests."""
+    return Model(module, config)
+
+
+def stepping_is_teacher_forcing(m):
+    """`start` and `step` give the numbers of the call, token by token."""
+    logits, weights = m.call(m.params, SOURCE, MASK, PREVIOUS)
+    memory = m.encode(m.params, SOURCE, MASK)
+    carry = m.start(m.params, memory)
+    structure = jax.tree.map(jnp.shape, carry)
+    for t in range(T):
+        carry, step_logits, step_weights = m.step(
+            m.params, memory, carry, PREVIOUS[:, t]
+        )
+        np.testing.assert_allclose(step_logits, logits[:, t], rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(step_weights, weights[:, t], rtol=1e-5, atol=1e-6)
+        assert jax.tree.map(jnp.shape, carry) == structure
+
+
+def stepping_maps_over_a_beam(m):
+    """`decode` maps the step over hypotheses, with one memory for all."""
+    memory = m.encode(m.params, SOURCE, MASK)
+    carry = m.start(m.params, memory)
+    tokens = np.array([[3, 4, 5], [6, 7, 8]], np.int32)  # [B, K]
+    tiled = jax.tree.map(lambda x: jnp.stack([x] * 3, axis=1), carry)
+    step = functools.partial(m.step, m.params, memory)
+    got = jax.vmap(step, in_axes=1, out_axes=1)(tiled, tokens)
+    for k in range(3):
+        want = step(carry, tokens[:, k])
+        one = jax.tree.map(lambda x, k=k: x[:, k], got)
+        chex.assert_trees_all_close(one, want, rtol=1e-5, atol=1e-5)
+
+
+def more_padding_changes_nothing(m):
+    """Longer rows of padding, and rows of padding only, leave value and gradient."""
+    longer = np.pad(SOURCE, ((0, 1), (0, 3)))
+    previous, target = (np.pad(x, ((0, 1), (0, 2))) for x in (PREVIOUS, TARGET))
+    logits, weights = m.call(m.params, longer, longer != PAD, previous)
+    want_logits, want_weights = m.call(m.params, SOURCE, MASK, PREVIOUS)
+    np.testing.assert_allclose(logits[:B, :T], want_logits, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(weights[:B, :T, :S], want_weights, 1e-5, 1e-6)
+    assert (weights[:, :, S:] == 0).all()
+    assert np.isfinite(logits).all()
+    got = m.slope(m.params, longer, longer != PAD, previous, target)
+    want = m.slope(m.params, SOURCE, MASK, PREVIOUS, TARGET)
+    chex.assert_trees_all_close(got, want, rtol=1e-4, atol=1e-5)
+
+
+def rows_do_not_see_each_other(m):
+    """A batch is its sentences."""
+    logits, weights = m.call(m.params, SOURCE, MASK, PREVIOUS)
+    for b in range(B):
+        row = slice(b, b + 1)
+        one = m.call(m.params, SOURCE[row], MASK[row], PREVIOUS[row])
+        np.testing.assert_allclose(one[0][0], logits[b], rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(one[1][0], weights[b], rtol=1e-5, atol=1e-6)
+
+
+def later_words_do_not_show(m):
+    """The logits of a position depend on the words before it only."""
+    changed = PREVIOUS.copy()
+    changed[:, 2:] = 9
+    before, after = (m.call(m.params, SOURCE, MASK, p)[0] for p in (PREVIOUS, changed))
+    np.testing.assert_array_equal(before[:, :2], after[:, :2])
+    assert not np.allclose(before[:, 2:], after[:, 2:], 1e-4)
+
+
+def dropout_draws_by_its_key(m):
+    """None draws nothing; one key draws one way, another another."""
+    arguments = m.params, SOURCE, MASK, PREVIOUS
+    plain, _ = m.call(*arguments)
+    first, _ = m.call(*arguments, rng=jax.random.key(1))
+    again, _ = m.call(*arguments, rng=jax.random.key(1))
+    other, _ = m.call(*arguments, rng=jax.random.key(2))
+    np.testing.assert_array_equal(first, again)
+    assert not np.allclose(first, plain, 1e-4)
+    assert not np.allclose(first, other, 1e-4)
+
+
+LAWS = [
+    stepping_is_teacher_forcing,
+    stepping_maps_over_a_beam,
+    more_padding_changes_nothing,
+    rows_do_not_see_each_other,
+    later_words_do_not_show,
+]
