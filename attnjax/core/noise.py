@@ -33,5 +33,5 @@ def dropout(rng: Array | None, x: Array, *, rate: float) -> Array:
         return x
     # 16 random bits a number decide as well as 32, and cost half.
     bits = jax.random.bits(rng, x.shape, jnp.uint16)
-    keep = bits >= jnp.uint16(round(rate * 2**16))
+    keep = bits >= jnp.uint16(min(round(rate * 2**16), 2**16 - 1))
     return jnp.where(keep, x / (1 - rate), 0).astype(x.dtype)

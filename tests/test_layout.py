@@ -1,0 +1,169 @@
+"""The house keeps its shape: who imports whom, how long files are, what is said."""
+
+import ast
+import doctest
+import importlib
+import inspect
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+
+import jax.numpy as jnp
+import pytest
+
+import attnjax
+
+ROOT = Path(__file__).resolve().parent.parent
+STANDARD = sys.stdlib_module_names
+# Whole-package arrows: what a part may import besides the standard library.
+ARRAYS = {"jax", "jaxtyping", "numpy"}
+ARROWS = {
+    "attnjax/core": ARRAYS | {"attnjax.core"},
+    "attnjax/cells": ARRAYS | {"attnjax.core", "attnjax.cells"},
+    "attnjax/models": ARRAYS
+    | {"flax.nnx", "attnjax.core", "attnjax.cells", "attnjax.models._parts"},
+    "attnjax/decode": ARRAYS | {"optax", "attnjax.core", "attnjax.decode"},
+    "attnjax/train.py": ARRAYS | {"optax", "attnjax.core"},
+    "attnjax/parallel.py": ARRAYS | {"optax", "attnjax.core"},
+    "attnjax/align.py": {"numpy", "attnjax._pharaoh", "attnjax._symmetrise"},
+    "tests/oracles.py": {"numpy"},
+    "tests/oracle_models.py": {"numpy", "tests.oracles"},
+    "tests/arg_specs.py": set(),
+}
+MAX_FILE, MAX_BODY = 300, 40
+SOURCES = sorted(
+    path for part in ("attnjax", "experiments") for path in ROOT.glob(f"{part}/**/*.py")
+)
+LIBRARY = sorted(ROOT.glob("attnjax/**/*.py"))
+
+
+def _name(path):
+    return str(path.relative_to(ROOT))
+
+
+each_source = pytest.mark.parametrize("path", SOURCES, ids=_name)
+each_module = pytest.mark.parametrize(
+    "module",
+    [m.name for m in pkgutil.walk_packages(attnjax.__path__, "attnjax.")],
+)
+
+
+def _imports(path):
+    """Dotted names that a file imports, `from a import b` as a.b."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{_name(path)}: a relative import hides its arrow"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def _within(name, allowed):
+    return any(name == a or name.startswith(a + ".") for a in allowed)
+
+
+@pytest.mark.parametrize("part", ARROWS)
+def test_arrows_point_one_way(part):
+    where = ROOT / part
+    paths = sorted(where.rglob("*.py")) if where.is_dir() else [where]
+    assert paths
+    wrong = [
+        f"{_name(path)} imports {name}"
+        for path in paths
+        for name in _imports(path)
+        if name.partition(".")[0] not in STANDARD and not _within(name, ARROWS[part])
+    ]
+    assert not wrong
+
+
+def test_nothing_in_the_library_imports_experiments_or_tests():
+    wrong = [
+        f"{_name(path)} imports {name}"
+        for path in LIBRARY
+        for name in _imports(path)
+        if _within(name, {"experiments", "tests"})
+    ]
+    assert not wrong
+
+
+@each_source
+def test_files_are_short(path):
+    lines = len(path.read_text().splitlines())
+    assert lines <= MAX_FILE, f"{_name(path)} has {lines} lines: split it"
+
+
+@each_source
+def test_functions_are_short(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        body = node.body[1:] if ast.get_docstring(node) is not None else node.body
+        if body:
+            lines = body[-1].end_lineno - body[0].lineno + 1
+            assert lines <= MAX_BODY, f"{node.name} has {lines} lines of body"
+
+
+@pytest.mark.parametrize("path", LIBRARY, ids=_name)
+def test_no_bare_assert_guards_a_user(path):
+    """It vanishes under `python -O`."""
+    asserts = [
+        n.lineno
+        for n in ast.walk(ast.parse(path.read_text()))
+        if isinstance(n, ast.Assert)
+    ]
+    assert not asserts
+
+
+def test_importing_the_library_loads_no_data_plot_or_log_library():
+    heavy = (
+        "tensorflow tensorflow_datasets grain array_record orbax sentencepiece "
+        "sacrebleu babel tyro rich tensorboardX matplotlib pandas torch experiments"
+    )
+    code = (
+        "import sys, pkgutil, importlib, flax.nnx, optax\n"
+        "before = set(sys.modules)\n"  # what flax itself brings is not ours to judge
+        "import attnjax\n"
+        f"print(*[m for m in {heavy.split()} if m in set(sys.modules) - before])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == []
+
+
+def test_every_public_name_is_documented():
+    names = [n for n in vars(attnjax) if not n.startswith("_")]
+    public = {n: getattr(attnjax, n) for n in names}
+    assert [n for n, x in public.items() if not inspect.getdoc(x)] == []
+
+
+@each_module
+def test_every_public_function_and_class_is_documented(module):
+    found = importlib.import_module(module)
+    assert found.__doc__
+    own = {
+        name: x
+        for name, x in vars(found).items()
+        if not name.startswith("_") and getattr(x, "__module__", None) == module
+        and (inspect.isfunction(x) or inspect.isclass(x))
+    }  # fmt: skip
+    undocumented = [n for n, x in own.items() if not (x.__doc__ or "").strip()]
+    assert undocumented == []
+
+
+@each_module
+def test_examples_in_docstrings_run(module):
+    found = importlib.import_module(module)
+    result = doctest.testmod(found, extraglobs={"jnp": jnp})
+    assert result.failed == 0
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("*.md")), ids=_name)
+def test_examples_in_documents_run(path):
+    result = doctest.testfile(str(path), module_relative=False)
+    assert result.failed == 0
