@@ -17,7 +17,7 @@ from experiments.datasets.cldr.fields import STYLES, Formatter, Spec
 from experiments.datasets.cldr.segment import count_units, segment
 from experiments.datasets.cldr.values import Draw
 
-LONG, LONGEST = 20, 36  # units of a long phrase
+LONG, LONGEST = 20, 30  # units of a long phrase
 SHORT_SHARE, LIST_SHARE = 0.45, 0.2
 
 Maker = Callable[[], Spec]  # draws another item of the same kind

@@ -1,0 +1,1 @@
+"""The lineage of attention, trained side by side on the embedded phrases."""

@@ -1,0 +1,176 @@
+"""Training and measuring one system after the other."""
+
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from attnjax.parallel import make_mesh, replicate, replicated, shard_batch
+from attnjax.train import Batch, Params, init_state, make_train_step
+from experiments.datasets.batching import TokenBatches
+from experiments.datasets.bucketing import Shape, choose_shapes
+from experiments.datasets.cldr.cldr_builder import Cldr
+from experiments.datasets.encode import Encoded, encode_pairs
+from experiments.datasets.ordered import ordered_batches
+from experiments.datasets.pairs import Pair, read_pairs
+from experiments.lineage.config import Entry, LineageConfig
+from experiments.run import Run, fit
+from experiments.translate.config import Config, SearchConfig
+from experiments.translate.scores import Corpus, score_alignments, score_corpus
+from experiments.translate.system import Tokenizers, build_system, count_parameters
+from experiments.translate.translator import Translation, Translator
+
+BUCKETS = 2  # batch shapes: each costs seconds of compilation for each system
+
+
+class Language(NamedTuple):
+    """The phrases of one pair of locales."""
+
+    train: list[Pair]
+    test: list[Pair]
+
+
+class Outcome(NamedTuple):
+    """What a system reached on a pair."""
+
+    entry: Entry
+    pair: str
+    corpus: Corpus
+    aer: float
+    parameters: int
+    seconds: float  # of training, compilation and the loop's saving included
+    translations: list[Translation | None]  # of the test phrases
+
+
+def read_languages(config: LineageConfig) -> dict[str, Language]:
+    """Generates the phrases, or reads them where they were generated before."""
+    languages = {}
+    for pair in config.pairs:
+        data = Cldr(
+            pair=pair,
+            train=config.train,
+            validation=1,  # nothing is chosen by validation
+            test=config.test,
+            seed=config.seed,
+            data_dir=config.data_dir,
+        )
+        languages[pair] = Language(read_pairs(data, "train"), read_pairs(data, "test"))
+    return languages
+
+
+class Race:
+    """What all systems share: vocabularies, batch shapes, budget."""
+
+    def __init__(self, config: LineageConfig, languages: dict[str, Language]) -> None:
+        """Makes one vocabulary and one set of shapes for all pairs.
+
+        Sharing them lets a system that was compiled for one pair train on the next.
+        """
+        self.config, self.languages = config, languages
+        self.mesh = make_mesh()
+        everything = [
+            pair for language in languages.values() for pair in language.train
+        ]
+        self.tokenizers = Tokenizers(*config.tokenizer.train(everything))
+        lengths = [
+            encode_pairs(split, *self.tokenizers).lengths + 1
+            for language in languages.values()
+            for split in language
+        ]
+        self.shapes: list[Shape] = choose_shapes(
+            np.concatenate(lengths),
+            tokens=config.batch_tokens,
+            buckets=BUCKETS,
+            row_multiple=self.mesh.size,
+        )
+
+    def run(self, entry: Entry, folder: Path) -> Iterator[Outcome]:
+        """Trains a system on every pair and measures it.
+
+        Args:
+          entry: the system.
+          folder: where its runs are kept, one folder a pair.
+
+        Yields:
+          What it reached on each pair.
+        """
+        config = self.config
+        settings = Config(
+            data=Cldr(),
+            model=entry.model,
+            optimizer=config.optimizer,
+            steps=config.steps,
+            seed=config.seed,
+        )
+        system, params = build_system(settings, self.tokenizers)
+        tx = config.optimizer.build(config.steps)
+        step = make_train_step(system.loss, tx, state_sharding=replicated(self.mesh))
+        greedy = SearchConfig(beam_size=1, length_penalty=0.0)
+        translator = Translator(
+            system, search=greedy, source_limit=200, mesh=self.mesh, rows=250
+        )
+        for pair in config.pairs:
+            start = time.perf_counter()
+            run = Run.create(
+                folder / pair / entry.name,
+                {"entry": entry.name, "pair": pair, "config": config},
+            )
+            self.tokenizers.save(run.folder)
+            state = replicate(init_state(params, tx), self.mesh)
+            trained = fit(
+                run,
+                state=state,
+                train_step=step,
+                batches=partial(self._batches, pair),
+                steps=config.steps,
+                rng=replicate(jax.random.key(config.seed), self.mesh),
+                title=f"{entry.title}, {pair}",
+            ).params
+            seconds = time.perf_counter() - start
+            yield self._measure(entry, pair, translator, trained, seconds)
+
+    def _batches(self, pair: str, start: int) -> Iterator[Batch]:
+        examples = encode_pairs(self.languages[pair].train, *self.tokenizers)
+        batches = TokenBatches(
+            examples,
+            tokens=self.config.batch_tokens,
+            seed=self.config.seed,
+            shapes=self.shapes,
+            row_multiple=self.mesh.size,
+        )
+        return (shard_batch(batch, self.mesh) for batch in batches.iterate(start))
+
+    def _measure(
+        self,
+        entry: Entry,
+        pair: str,
+        translator: Translator,
+        params: Params,
+        seconds: float,
+    ) -> Outcome:
+        test = self.languages[pair].test
+        found = translator.translate(params, [p.source for p in test])
+        best = [some[0] if some else None for some in found]
+        texts = ["" if one is None else one.text for one in best]
+        return Outcome(
+            entry=entry,
+            pair=pair,
+            corpus=score_corpus(test, texts, bleu_tokenizer="none"),
+            aer=self._alignment_error(translator, params, test),
+            parameters=count_parameters(params),
+            seconds=seconds,
+            translations=best,
+        )
+
+    def _alignment_error(
+        self, translator: Translator, params: Params, test: list[Pair]
+    ) -> float:
+        """AER of the weights with which the references are written."""
+        examples: Encoded = encode_pairs(test, *self.tokenizers)
+        batches = ordered_batches(examples, self.shapes)
+        weights = dict(translator.align(params, batches))
+        return score_alignments([weights[i] for i in range(len(test))], test).aer

@@ -1,0 +1,153 @@
+"""What the lineage shows: a table, results.json, pictures, drawn alignments."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from attnjax.align import parse_pharaoh
+from attnjax.viz import Panel, alignment_grid, length_plot
+from experiments.datasets.cldr.segment import bare, detokenize
+from experiments.datasets.pairs import Pair
+from experiments.lineage.race import Language, Outcome
+from experiments.terminal import print_alignment
+
+LENGTH_OF_EXAMPLES = (12, 18)  # units: long enough to reorder, small enough to draw
+
+
+def records(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
+    """One record per model and pair, as results.json holds them."""
+    return [
+        {
+            "model": outcome.entry.name,
+            "pair": outcome.pair,
+            "exact_match": outcome.corpus.exact_match,
+            "bleu": outcome.corpus.bleu,
+            "aer": outcome.aer,
+            "exact_match_by_length": {
+                f"{b.low}-{b.high}": b.exact_match for b in outcome.corpus.by_length
+            },
+            "parameters": outcome.parameters,
+            "seconds": round(outcome.seconds, 1),
+        }
+        for outcome in outcomes
+    ]
+
+
+def write_results(outcomes: Sequence[Outcome], path: Path) -> None:
+    """Writes results.json, whole or not at all."""
+    text = json.dumps(records(outcomes), indent=2) + "\n"
+    partial = path.with_suffix(".partial")
+    partial.write_text(text)
+    partial.rename(path)
+
+
+def table(pair: str, outcomes: Sequence[Outcome]) -> Table:
+    """The systems on one pair, side by side."""
+    result = Table(title=f"{pair}: held-out phrases; exact match also by source units", title_justify="left")
+    result.add_column("system")
+    result.add_column("exact match", justify="right")
+    for bucket in outcomes[0].corpus.by_length:
+        result.add_column(f"{bucket.low}-{bucket.high}", justify="right")
+    for name in ("BLEU", "AER", "parameters", "seconds"):
+        result.add_column(name, justify="right")
+    for outcome in outcomes:
+        result.add_row(
+            outcome.entry.title,
+            f"{outcome.corpus.exact_match:.3f}",
+            *(f"{b.exact_match:.3f}" for b in outcome.corpus.by_length),
+            f"{outcome.corpus.bleu:.1f}",
+            f"{outcome.aer:.3f}" if outcome.aer < 1 else "no links",
+            f"{outcome.parameters:,}",
+            f"{outcome.seconds:.0f}",
+        )
+    return result
+
+
+def draw_pictures(
+    pair: str, language: Language, outcomes: Sequence[Outcome], folder: Path
+) -> list[Path]:
+    """Saves the alignments of one phrase and the figure of length, PNG and SVG."""
+    buckets = outcomes[0].corpus.by_length
+    index = examples(language.test, outcomes[-1], 1)[0]
+    panels = {
+        outcome.entry.title: _panel(outcome, language.test[index], index)
+        for outcome in outcomes
+        if outcome.translations[index] is not None
+    }
+    series = {
+        outcome.entry.title: [100 * b.exact_match for b in outcome.corpus.by_length]
+        for outcome in outcomes
+    }
+    paths = []
+    for suffix in ("png", "svg"):
+        alignments = folder / f"alignments-{pair}.{suffix}"
+        alignment_grid(panels, alignments, title=f"What each system reads, {pair}")
+        lengths = folder / f"length-{pair}.{suffix}"
+        length_plot(
+            series,
+            [(b.low, b.high) for b in buckets],
+            lengths,
+            counts=[b.count for b in buckets],
+            score="exact match, %",
+            title=f"{pair}: whole phrases right, by source length",
+        )
+        paths += [alignments, lengths]
+    return paths
+
+
+def examples(test: Sequence[Pair], outcome: Outcome, count: int) -> list[int]:
+    """Phrases of middling length to show, those with most reordering first."""
+    low, high = LENGTH_OF_EXAMPLES
+    fitting = [
+        index
+        for index, pair in enumerate(test)
+        if low <= len(pair.source.split()) <= high
+        and outcome.translations[index] is not None
+    ]
+    ranked = sorted(fitting, key=lambda i: -_displacement(test[i]))
+    # Not the very extremes alone: one in a hundred, from the most reordered on.
+    return (ranked[:: max(1, len(ranked) // 10)] or [0])[:count]
+
+
+def show_examples(
+    pair: str, language: Language, outcome: Outcome, console: Console, count: int = 2
+) -> None:
+    """Prints a few translations with their alignments."""
+    for index in examples(language.test, outcome, count):
+        given, found = language.test[index], outcome.translations[index]
+        if found is None:
+            continue
+        verdict = "right" if found.text == given.target else "wrong"
+        console.print(
+            f"\n{pair}  {detokenize(given.source)}  ->  {detokenize(found.text)}  "
+            f"({verdict})",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
+        print_alignment(found.weights, *_words(given, found.text), file=console.file)
+
+
+def _words(given: Pair, text: str) -> tuple[list[str], list[str]]:
+    """Units without their marks, and the end of sentence."""
+    return (
+        [*map(bare, given.source.split()), "</s>"],
+        [*map(bare, text.split()), "</s>"],
+    )
+
+
+def _panel(outcome: Outcome, given: Pair, index: int) -> Panel:
+    found = outcome.translations[index]
+    assert found is not None  # the caller has looked
+    right = found.text == given.target
+    gold = parse_pharaoh(given.alignment) if right else None
+    return Panel(found.weights, *_words(given, found.text), gold)
+
+
+def _displacement(pair: Pair) -> int:
+    """How far sure links stand from the diagonal, in all."""
+    return sum(abs(s - t) for s, t in parse_pharaoh(pair.alignment).sure)
