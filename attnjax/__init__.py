@@ -1,0 +1,95 @@
+"""Attention as one idea: score -> weights -> context.
+
+The public names, a line each, in the order data flows. Pictures are
+`attnjax.viz`, imported on its own because it needs matplotlib.
+"""
+
+# core: pure functions, one query at a time
+from attnjax.core.masks import padding as padding
+from attnjax.core.masks import causal as causal
+from attnjax.core.masks import window as window
+from attnjax.core.masks import segments as segments
+from attnjax.core.scores import additive as additive
+from attnjax.core.scores import dot as dot
+from attnjax.core.scores import scaled_dot as scaled_dot
+from attnjax.core.scores import cosine as cosine
+from attnjax.core.scores import bilinear as bilinear
+from attnjax.core.scores import concat as concat
+from attnjax.core.weights import masked_softmax as masked_softmax
+from attnjax.core.weights import sparsemax as sparsemax
+from attnjax.core.weights import hardmax as hardmax
+from attnjax.core.weights import sigmoid as sigmoid
+from attnjax.core.windows import diagonal as diagonal
+from attnjax.core.windows import local_p as local_p
+from attnjax.core.context import read as read
+from attnjax.core.attend import attend as attend
+from attnjax.core.attend import attend_heads as attend_heads
+from attnjax.core.attend import attention_fn as attention_fn
+from attnjax.core.attend import Attended as Attended
+from attnjax.core.attend import Memory as Memory
+from attnjax.core.losses import token_cross_entropy as token_cross_entropy
+from attnjax.core.noise import dropout as dropout
+
+# cells: one time step, and any cell over time
+from attnjax.cells.gru import gru as gru
+from attnjax.cells.gru import gru_inputs as gru_inputs
+from attnjax.cells.gru import gru_recur as gru_recur
+from attnjax.cells.gru import GRUParams as GRUParams
+from attnjax.cells.lstm import lstm as lstm
+from attnjax.cells.lstm import lstm_inputs as lstm_inputs
+from attnjax.cells.lstm import lstm_recur as lstm_recur
+from attnjax.cells.lstm import LSTMParams as LSTMParams
+from attnjax.cells.lstm import LSTMState as LSTMState
+from attnjax.cells.alignments import ALIGNMENTS as ALIGNMENTS
+from attnjax.cells.rnnsearch import rnnsearch as rnnsearch
+from attnjax.cells.rnnsearch import start_at as start_at
+from attnjax.cells.rnnsearch import Readout as Readout
+from attnjax.cells.rnnsearch import RNNSearchParams as RNNSearchParams
+from attnjax.cells.rnnsearch import RNNSearchState as RNNSearchState
+from attnjax.cells.luong import luong as luong
+from attnjax.cells.luong import LuongParams as LuongParams
+from attnjax.cells.luong import LuongReadout as LuongReadout
+from attnjax.cells.luong import LuongState as LuongState
+from attnjax.cells.scan import scan as scan
+from attnjax.cells.scan import bidirectional as bidirectional
+
+# models: own parameters, call cells and core
+from attnjax.models.rnn_encdec import RNNEncoderDecoder as RNNEncoderDecoder
+from attnjax.models.rnn_encdec import RNNEncoderDecoderConfig as RNNEncoderDecoderConfig
+from attnjax.models.rnnsearch import RNNSearch as RNNSearch
+from attnjax.models.rnnsearch import RNNSearchConfig as RNNSearchConfig
+from attnjax.models.state import split as split
+
+# decode: from a step function to hypotheses
+from attnjax.decode import greedy as greedy
+from attnjax.decode import sample as sample
+from attnjax.decode import beam as beam
+from attnjax.decode import Hypotheses as Hypotheses
+
+# train, parallel: one step of optimisation, and where arrays live
+from attnjax.train import make_train_step as make_train_step
+from attnjax.train import init_state as init_state
+from attnjax.train import Loss as Loss
+from attnjax.train import TrainState as TrainState
+from attnjax.parallel import start_distributed as start_distributed
+from attnjax.parallel import is_main_process as is_main_process
+from attnjax.parallel import make_mesh as make_mesh
+from attnjax.parallel import replicate as replicate
+from attnjax.parallel import replicated as replicated
+from attnjax.parallel import shard_batch as shard_batch
+from attnjax.parallel import by_rows as by_rows
+from attnjax.parallel import local_rows as local_rows
+
+# align: what to do with alignments
+from attnjax.align import hard_alignment as hard_alignment
+from attnjax.align import sparse_alignment as sparse_alignment
+from attnjax.align import merge_subwords as merge_subwords
+from attnjax.align import symmetrise as symmetrise
+from attnjax.align import alignment_error_rate as alignment_error_rate
+from attnjax.align import Alignment as Alignment
+from attnjax.align import AlignmentScore as AlignmentScore
+from attnjax.align import alignment as alignment
+from attnjax.align import parse_pharaoh as parse_pharaoh
+from attnjax.align import format_pharaoh as format_pharaoh
+from attnjax.align import read_pharaoh as read_pharaoh
+from attnjax.align import write_pharaoh as write_pharaoh

@@ -1,12 +1,23 @@
-"""Fixtures and settings that every test shares."""
+"""Fixtures and settings that every test shares.
+
+Arithmetic never promotes by itself here, and there are two CPU devices, so that a
+cast or a device that a function forgets shows in its plainest test. Data that are
+too large for the repository are asked for with the fixture `shared`.
+"""
 
 from pathlib import Path
 
+import hypothesis
 import jax
 import pytest
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_num_cpu_devices", 2)
+
+# No deadline: the first example of a property compiles. Derandomised: the same
+# commit draws the same examples everywhere.
+hypothesis.settings.register_profile("attnjax", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("attnjax")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
