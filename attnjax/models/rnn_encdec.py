@@ -34,15 +34,25 @@ class RNNEncoderDecoderConfig:
     """Sizes of a fixed-vector model; the defaults match RNNSearch's paper."""
 
     source_vocab: int = 30_000
+    """Number of source ids; a translation run sets it to its tokeniser's."""
     target_vocab: int = 30_000
+    """Number of target ids; a translation run sets it to its tokeniser's."""
     embed_dim: int = 620
+    """Width of an embedded token."""
     hidden_dim: int = 1000
-    readout_dim: int = 500  # after maxout
+    """Width of the encoder, of the sentence's vector and of the decoder."""
+    readout_dim: int = 500
+    """Width of what the logits are computed from."""
     maxout: bool = True
+    """Readout by maxout over pairs, as in the paper; else by one tanh, cheaper."""
     tie_output: bool = False
+    """Let the output matrix be the target embedding; needs readout_dim = embed_dim."""
     dropout: float = 0.0
+    """Share of embeddings, sentence vector and readout that is dropped in training."""
     init: Literal["paper", "glorot"] = "paper"
+    """Initial parameters: as RNNSearch's appendix B.1 draws them, or Glorot uniform."""
     dtype: Literal["float32", "bfloat16"] = "float32"
+    """Of computation; parameters are float32."""
 
 
 class Summary(NamedTuple):

@@ -46,19 +46,32 @@ class RNNSearchConfig:
     """Sizes of an RNNSearch model; the defaults are the paper's."""
 
     source_vocab: int = 30_000
+    """Number of source ids; a translation run sets it to its tokeniser's."""
     target_vocab: int = 30_000
-    embed_dim: int = 620  # "m"
-    hidden_dim: int = 1000  # "n", a direction of the encoder, and the decoder
-    align_dim: int = 1000  # "n'"
-    readout_dim: int = 500  # "l", after maxout
-    maxout: bool = True  # False: one tanh layer, cheaper
-    tie_output: bool = False  # the output matrix is the target embedding
+    """Number of target ids; a translation run sets it to its tokeniser's."""
+    embed_dim: int = 620
+    """Width of an embedded token (the paper's m)."""
+    hidden_dim: int = 1000
+    """Width of either direction of the encoder, and of the decoder (n)."""
+    align_dim: int = 1000
+    """Width of the network that scores additive alignments (n')."""
+    readout_dim: int = 500
+    """Width of what the logits are computed from (l)."""
+    maxout: bool = True
+    """Readout by maxout over pairs, as in the paper; else by one tanh, cheaper."""
+    tie_output: bool = False
+    """Let the output matrix be the target embedding; needs readout_dim = embed_dim."""
     alignment: Literal["additive", "dot", "bilinear", "local-p", "diagonal"] = (
         "additive"
     )
-    dropout: float = 0.0  # of embeddings, source states and readout
+    """What finds the source positions to read: additive is RNNSearch, the next three
+    are Luong et al. 2015, diagonal moves along the source in step with the target."""
+    dropout: float = 0.0
+    """Share of embeddings, source states and readout that is dropped in training."""
     init: Literal["paper", "glorot"] = "paper"
-    dtype: Literal["float32", "bfloat16"] = "float32"  # of computation
+    """Initial parameters: as the paper's appendix B.1 draws them, or Glorot uniform."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Of computation; parameters are float32."""
 
 
 class RNNSearch(nnx.Module):
@@ -115,7 +128,7 @@ class RNNSearch(nnx.Module):
         embedded = dropout(rngs[0], embedded, rate=rate)
         params = (self.forward(dtype), self.backward(dtype))
         first = jnp.zeros((source.shape[0], self.config.hidden_dim), dtype)
-        inputs = tuple(gru_inputs(p, embedded) for p in params)
+        inputs = (gru_inputs(params[0], embedded), gru_inputs(params[1], embedded))
         _, states = bidirectional(gru_recur, params, (first, first), inputs, mask=mask)
         values = dropout(rngs[1], jnp.concatenate(states, axis=-1), rate=rate)
         aligned = self.decoder(dtype).alignment
