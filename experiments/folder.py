@@ -59,11 +59,28 @@ class Run:
           UserError: if the folder is in use and `resume` is False, if it holds
             something else, or a run with another config.
         """
+        cls.check(folder, config, resume=resume, may_change=may_change)
         folder, plain = Path(folder), to_plain(config)
-        on_main(lambda: _prepare(folder, plain, resume, tuple(may_change)))
+        on_main(lambda: _begin(folder, plain))
         run = cls(folder, plain)
         run.may_change = tuple(may_change)
         return run
+
+    @staticmethod
+    def check(
+        folder: Path | str,
+        config: Any,
+        *,
+        resume: bool = False,
+        may_change: Sequence[str] = (),
+    ) -> None:
+        """Tells whether `create` would take a folder, before any work is done for it.
+
+        Raises:
+          UserError: as `create`. Nothing is written.
+        """
+        plain, free = to_plain(config), tuple(may_change)
+        on_main(lambda: _refuse(Path(folder), plain, resume, free))
 
     @classmethod
     def open(cls, folder: Path | str) -> Self:
@@ -215,10 +232,10 @@ class Run:
             yield
 
 
-def _prepare(
+def _refuse(
     folder: Path, plain: Any, resume: bool, may_change: tuple[str, ...]
 ) -> None:
-    """Makes the folder and its config.json, or checks those that are there."""
+    """Checks what is in the folder already."""
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder}: expected a folder, got a file (name another one)")
     entries = _entries(folder)
@@ -238,6 +255,10 @@ def _prepare(
                 f"another: {'; '.join(wrong)} (resume it with its own config, or name "
                 f"another folder)"
             )
+
+
+def _begin(folder: Path, plain: Any) -> None:
+    """Makes the folder and its config.json."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_atomic(folder / _CONFIG, json.dumps(plain, indent=2) + "\n")

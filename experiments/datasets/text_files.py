@@ -7,7 +7,7 @@ file, and the user's to mend.
 import gzip
 import itertools
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from experiments.errors import UserError
@@ -44,35 +44,53 @@ def require_folder(path: Path, name: str) -> Path:
 def read_lines(path: Path) -> Iterator[str]:
     """Reads the lines of a UTF-8 file, gzipped or not (told by its first bytes).
 
+    Args:
+      path: the file.
+
+    Yields:
+      Each line, as `decode_lines` gives it.
+
+    Raises:
+      UserError: at bytes that are not UTF-8, or a gzip file that is cut short.
+    """
+    with path.open("rb") as raw:
+        zipped = raw.read(2) == b"\x1f\x8b"
+    try:
+        with gzip.open(path, "rb") if zipped else path.open("rb") as file:
+            yield from decode_lines(file, str(path))
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise UserError(f"{path}: expected a whole gzip file ({error})") from error
+
+
+def decode_lines(lines: Iterable[bytes], name: str) -> Iterator[str]:
+    """Decodes the lines of a UTF-8 text.
+
     Only newlines end a line, so that line k of one file stays line k of the other
     whatever else Unicode calls a line break. A byte order mark is dropped.
 
     Args:
-      path: the file.
+      lines: a binary stream.
+      name: what to call it in an error.
 
     Yields:
       Each line without its newline (LF or CRLF).
 
     Raises:
-      UserError: at bytes that are not UTF-8, or a gzip file that is cut short.
+      UserError: at bytes that are not UTF-8.
     """
     offset = 0
-    with path.open("rb") as raw:
-        zipped = raw.read(2) == b"\x1f\x8b"
-    try:
-        with gzip.open(path, "rb") if zipped else path.open("rb") as file:
-            for number, line in enumerate(file, start=1):
-                text = line.decode()
-                text = text.removeprefix("\ufeff") if number == 1 else text
-                yield text.removesuffix("\n").removesuffix("\r")
-                offset += len(line)
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"{path}: expected UTF-8, got byte 0x{line[error.start]:02x} in line "
-            f"{number}, at byte {offset + error.start} of the text (convert the file)"
-        ) from error
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise UserError(f"{path}: expected a whole gzip file ({error})") from error
+    for number, line in enumerate(lines, start=1):
+        try:
+            text = line.decode()
+        except UnicodeDecodeError as error:
+            raise UserError(
+                f"{name}: expected UTF-8, got byte 0x{line[error.start]:02x} in line "
+                f"{number}, at byte {offset + error.start} of the text (convert the "
+                "file)"
+            ) from error
+        text = text.removeprefix("\ufeff") if number == 1 else text
+        yield text.removesuffix("\n").removesuffix("\r")
+        offset += len(line)
 
 
 def read_pairs(
