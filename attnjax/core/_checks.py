@@ -17,7 +17,7 @@ from jaxtyping import AbstractArray
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_KINDS = {"Float": jnp.floating, "Int": jnp.integer, "Bool": jnp.bool_}
+_KINDS: dict[str, Any] = {"Float": jnp.floating, "Int": jnp.integer, "Bool": jnp.bool_}
 
 
 def shaped(function: F) -> F:

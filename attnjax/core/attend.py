@@ -137,7 +137,7 @@ def attend_heads(
         return attend(q, k, v, m, bias=b, score=score, weighting=weighting)
 
     over_targets = jax.vmap(one, in_axes=(0, None, None, 0, 0))
-    by_axis = Attended(1, 0)
+    by_axis = Attended(1, 0)  # type: ignore[arg-type]  # axes, not arrays
     over_groups = jax.vmap(over_targets, (1, None, None, 0, 0), by_axis)
     over_heads = jax.vmap(over_groups, (1, 1, 1, 0, 0), by_axis)
     over_batch = jax.vmap(over_heads)

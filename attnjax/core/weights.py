@@ -6,6 +6,8 @@ attend to has weights 0 and gradient 0; it is never NaN and never uniform over
 padding. All compute in at least float32 and return the dtype of `scores`.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
@@ -167,7 +169,7 @@ def sigmoid(
     return jnp.where(mask, jax.nn.sigmoid(wide), 0).astype(scores.dtype)
 
 
-def _low(wide: Array) -> Array:
+def _low(wide: Array) -> Any:
     """A finite floor, not -inf: (-inf) - (-inf) would be NaN in an empty row."""
     return jnp.finfo(wide.dtype).min
 

@@ -103,8 +103,9 @@ def check_tied(tied: bool, embed_dim: int, readout_dim: int) -> None:
 class Emitter(nnx.Module):
     r"""The deep output layer: what the decoder knows -> logits.
 
-    .. math:: \tilde t = \sum_k U_k x_k, \quad t_j = \max(\tilde t_{2j-1}, \tilde t_{2j}),
-              \quad \mathrm{logits} = W_o t + b_o
+    .. math::
+        \tilde t = \sum_k U_k x_k, \quad t_j = \max(\tilde t_{2j-1}, \tilde t_{2j}), \\
+        \mathrm{logits} = W_o t + b_o
 
     Source: Bahdanau, Cho & Bengio 2015 (arXiv:1409.0473), appendix A.2.2; maxout:
     Goodfellow et al. 2013. Without maxout, t is tanh of a layer of its own width.

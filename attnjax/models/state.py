@@ -35,7 +35,8 @@ def split(model: Model) -> tuple[Callable[[Params], Model], Params]:
       >>> sorted(params), rebuild(params)(jnp.ones(2)).shape
       (['bias', 'kernel'], (3,))
     """
-    graphdef, state, rest = nnx.split(model, nnx.Param, ...)
+    graphdef, state, *others = nnx.split(model, nnx.Param, ...)
+    (rest,) = others
     if jax.tree.leaves(rest):
         raise ValueError(
             f"model: expected parameters only, got other state at "
