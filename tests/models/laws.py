@@ -74,16 +74,28 @@ def stepping_maps_over_a_beam(m):
         chex.assert_trees_all_close(one, want, rtol=1e-5, atol=1e-5)
 
 
+def _padded():
+    """Source, previous and target with three, two and two columns and a row more."""
+    return tuple(
+        np.pad(x, ((0, 1), (0, extra)))
+        for x, extra in ((SOURCE, 3), (PREVIOUS, 2), (TARGET, 2))
+    )
+
+
 def more_padding_changes_nothing(m):
-    """Longer rows of padding, and rows of padding only, leave value and gradient."""
-    longer = np.pad(SOURCE, ((0, 1), (0, 3)))
-    previous, target = (np.pad(x, ((0, 1), (0, 2))) for x in (PREVIOUS, TARGET))
+    """Longer rows of padding, and a row of padding only."""
+    longer, previous, _ = _padded()
     logits, weights = m.call(m.params, longer, longer != PAD, previous)
     want_logits, want_weights = m.call(m.params, SOURCE, MASK, PREVIOUS)
     np.testing.assert_allclose(logits[:B, :T], want_logits, rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(weights[:B, :T, :S], want_weights, 1e-5, 1e-6)
     assert (weights[:, :, S:] == 0).all()
     assert np.isfinite(logits).all()
+
+
+def more_padding_keeps_loss_and_gradient(m):
+    """The same, for training."""
+    longer, previous, target = _padded()
     got = m.slope(m.params, longer, longer != PAD, previous, target)
     want = m.slope(m.params, SOURCE, MASK, PREVIOUS, TARGET)
     chex.assert_trees_all_close(got, want, rtol=1e-4, atol=1e-5)

@@ -66,6 +66,10 @@ def test_law(law):
     law(laws.model(RNNEncoderDecoder, CONFIG))
 
 
+def test_more_padding_keeps_loss_and_gradient():
+    laws.more_padding_keeps_loss_and_gradient(laws.model(RNNEncoderDecoder, CONFIG))
+
+
 def test_dropout_draws_by_its_key():
     config = dataclasses.replace(CONFIG, dropout=0.3)
     laws.dropout_draws_by_its_key(laws.model(RNNEncoderDecoder, config))

@@ -130,6 +130,10 @@ def test_law(law, alignment):
     law(laws.model(RNNSearch, config))
 
 
+def test_more_padding_keeps_loss_and_gradient():
+    laws.more_padding_keeps_loss_and_gradient(laws.model(RNNSearch, CONFIG))
+
+
 @pytest.mark.parametrize("options", [{"maxout": False}, {"tie_output": True}])
 def test_smaller_outputs_step_as_they_train(options):
     config = dataclasses.replace(CONFIG, readout_dim=M, **options)
