@@ -7,7 +7,7 @@ go on from there, on any number of processes.
 import functools
 import threading
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import grain
 import numpy as np
@@ -16,6 +16,8 @@ from experiments.datasets import bucketing
 from experiments.datasets.bucketing import Shape
 from experiments.datasets.tokenizers import EOS, PAD
 from experiments.errors import UserError
+
+Ids: TypeAlias = Sequence[int] | np.ndarray
 
 FILLER = -1  # in place of an example's index: a row of only PAD
 
@@ -60,7 +62,7 @@ class TokenBatches:
 
     def __init__(
         self,
-        examples: Sequence[tuple[Sequence[int], Sequence[int]]],
+        examples: Sequence[tuple[Ids, Ids]],
         *,
         tokens: int,
         seed: int = 0,
@@ -209,7 +211,7 @@ class TokenBatches:
         return _Epoch(shapes[mixed], starts[mixed], np.concatenate(full))
 
 
-def lengths_of(examples: Sequence[tuple[Sequence[int], Sequence[int]]]) -> np.ndarray:
+def lengths_of(examples: Sequence[tuple[Ids, Ids]]) -> np.ndarray:
     """Gives the lengths [N, 2] of examples: their attribute, or else by reading."""
     lengths = getattr(examples, "lengths", None)
     if lengths is None:
@@ -220,7 +222,7 @@ def lengths_of(examples: Sequence[tuple[Sequence[int], Sequence[int]]]) -> np.nd
 
 
 def fill(
-    examples: Sequence[tuple[Sequence[int], Sequence[int]]],
+    examples: Sequence[tuple[Ids, Ids]],
     indices: np.ndarray,
     shape: Shape,
 ) -> Batch:
@@ -235,7 +237,7 @@ def fill(
     return Batch(source, target)
 
 
-def write_row(row: np.ndarray, ids: Sequence[int]) -> None:
+def write_row(row: np.ndarray, ids: Ids) -> None:
     """Writes ids and EOS into a row of PAD."""
     row[: len(ids)] = ids
     row[len(ids)] = EOS

@@ -9,7 +9,14 @@ from typing import NamedTuple
 import numpy as np
 
 from experiments.datasets import bucketing
-from experiments.datasets.batching import FILLER, Batch, fill, lengths_of, write_row
+from experiments.datasets.batching import (
+    FILLER,
+    Batch,
+    Ids,
+    fill,
+    lengths_of,
+    write_row,
+)
 from experiments.datasets.bucketing import Shape
 from experiments.datasets.tokenizers import PAD
 from experiments.errors import UserError
@@ -30,7 +37,7 @@ class OrderedBatch(NamedTuple):
 
 
 def ordered_batches(
-    examples: Sequence[tuple[Sequence[int], Sequence[int]]], shapes: Sequence[Shape]
+    examples: Sequence[tuple[Ids, Ids]], shapes: Sequence[Shape]
 ) -> Iterator[OrderedBatch]:
     """Makes batches for evaluation: every example once, shape by shape, in order.
 

@@ -8,11 +8,10 @@ from typing import Annotated, Any, Literal, Union
 
 import tyro
 
-from attnjax.parallel import start_distributed
-from experiments.errors import UserError
+from attnjax.parallel import is_main_process, start_distributed
+from experiments.entry import exit_codes, settings_at_fault
 from experiments.translate.config import Config
 from experiments.translate.configs import CONFIGS
-from experiments.translate.training import train
 
 
 def say(text: str) -> None:
@@ -37,21 +36,26 @@ class TrainRun(Config):
     """A config, and what only this start of it needs to know."""
 
     out: Path | None = None
-    """Folder of the run, new (default: runs/CONFIG)."""
+    """Folder of the run, new or empty; None: runs/CONFIG."""
     resume: bool = False
-    """Go on with the run in the folder, to the same bits as if never stopped."""
-    processes: ProcessConfig = ProcessConfig()
+    """Go on with the run in the folder, to the same bits as if it had never stopped;
+    begin it if there is none."""
+    processes: ProcessConfig = dataclasses.field(default_factory=ProcessConfig)
     """Several processes for one run."""
     name: tyro.conf.Suppress[str] = ""
 
     def run(self) -> None:
         """Trains, or goes on training."""
-        start_distributed(**dataclasses.asdict(self.processes))
+        from experiments.translate.training import train
+
+        with settings_at_fault("processes"):
+            start_distributed(**dataclasses.asdict(self.processes))
+        tell = say if is_main_process() else lambda text: None
         folder = Path("runs") / self.name if self.out is None else self.out
         names = [field.name for field in dataclasses.fields(Config)]
         config = Config(**{name: getattr(self, name) for name in names})
-        train(config, folder, resume=self.resume, say=say)
-        say(f"next: python -m experiments.translate evaluate {folder}")
+        train(config, folder, resume=self.resume, say=tell)
+        tell(f"next: python -m experiments.translate evaluate {folder}")
 
 
 def _train_run(name: str, description: str, config: Config) -> Any:
@@ -79,7 +83,8 @@ class Train:
 
     def run(self) -> None:
         """Trains the chosen config."""
-        self.config.run()
+        run: TrainRun = self.config  # type: ignore[assignment]
+        run.run()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -91,45 +96,91 @@ class RunOptions:
     checkpoint: Literal["best", "last"] = "best"
     """The checkpoint with the best validation BLEU, or the last one."""
     beam_size: int | None = None
-    """Hypotheses followed at a time (default: the run's)."""
+    """Hypotheses followed at a time; None: as the run's config says."""
     length_penalty: float | None = None
-    """GNMT's alpha (default: the run's)."""
+    """GNMT's alpha; None: as the run's config says."""
     source_limit: int | None = None
-    """Longest source in ids (default: the run's)."""
+    """Longest source in ids; None: as the run's config says."""
+
+    def load(self) -> tuple[Any, Any]:
+        """Loads the run, and makes its translator."""
+        from experiments.translate.loading import load_run
+
+        loaded = load_run(self.run_folder, self.checkpoint)
+        translator = loaded.translator(
+            beam_size=self.beam_size,
+            length_penalty=self.length_penalty,
+            source_limit=self.source_limit,
+        )
+        return loaded, translator
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Evaluate(RunOptions):
-    """Scores a run on test sets: BLEU, chrF, by length, and AER where gold exists."""
+    """Scores a run on test sets: BLEU, chrF, by length, and AER where gold exists.
+
+    Prints tables, and writes evaluation.json and pictures/bleu_by_length.png into the
+    run's folder.
+    """
 
     splits: tuple[str, ...] = ()
-    """Which splits (default: all but the training data)."""
+    """Which splits; none named: all but the training data."""
     raw_dir: Path | None = None
     """Where the raw data are now, if not where they were at training."""
+    bleu_tokenizer: Literal["13a", "intl", "zh", "char", "none"] | None = None
+    """sacrebleu's tokeniser; None: 13a for text, none for the embedded phrases."""
 
     def run(self) -> None:
-        """Evaluates and prints a table."""
+        """Evaluates and prints tables."""
         from experiments.translate.evaluation import evaluate
+        from experiments.translate.report import print_report
 
-        evaluate(self)
+        record = evaluate(
+            *self.load(),
+            splits=self.splits,
+            raw_dir=self.raw_dir,
+            tokenizer=self.bleu_tokenizer,
+            say=say,
+        )
+        print_report(record)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Decode(RunOptions):
-    """Translates stdin to stdout, a line for every line."""
+    """Translates stdin to stdout, a line out for every line in.
+
+    An empty line gives an empty line. All input is checked before anything is
+    written. Text goes in as the run was trained on it: raw for SentencePiece, tokenised
+    for whole words, and for the embedded phrases the units that they are made of, with
+    blanks between them ("3 : 3 0 PM"), which also come out.
+    """
 
     n_best: int = 1
-    """Hypotheses a line; above 1 each is printed as `line ||| text ||| score`."""
+    """Hypotheses a line. Above 1 each is printed as "number ||| text ||| score": lines
+    count from 0, the score is log-probability over the length penalty."""
     alignments: Path | None = None
-    """File for word alignments of the best hypotheses, Pharaoh format."""
+    """File for the links of the best hypotheses, in Pharaoh format: 2-3 is source word
+    2 and written word 3, both from 0, a word being what stands between blanks."""
     plot: Path | None = None
-    """Folder for a picture of each sentence's alignment."""
+    """New folder for a picture of each line's alignment."""
 
     def run(self) -> None:
         """Decodes stdin."""
-        from experiments.translate.decoding import decode_stream
+        from experiments.translate.decoding import check_outputs, decode_stream
 
-        decode_stream(self, sys.stdin.buffer, sys.stdout)
+        check_outputs(self.alignments, self.plot)
+        loaded, translator = self.load()
+        if sys.stdin.isatty():
+            say("reading sentences from the keyboard, to the end of input (Ctrl-D)")
+        decode_stream(
+            translator,
+            loaded.params,
+            sys.stdin.buffer,
+            sys.stdout.buffer,
+            n_best=self.n_best,
+            alignments=self.alignments,
+            plot=self.plot,
+        )
 
 
 Command = (
@@ -147,10 +198,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
         description="Train, evaluate and use translation models.",
         args=arguments,
     )
-    try:
+    with exit_codes():
         command.run()
-    except (UserError, ValueError) as error:
-        if isinstance(error, ValueError) and not isinstance(error, UserError):
-            raise
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None

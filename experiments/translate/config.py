@@ -1,7 +1,7 @@
 """What a translation run is made of: its data, its model, its optimiser."""
 
 import dataclasses
-from typing import Literal
+from typing import Any, Literal
 
 import optax
 import tyro
@@ -9,11 +9,44 @@ import tyro
 from attnjax.models.rnn_encdec import RNNEncoderDecoderConfig
 from attnjax.models.rnnsearch import RNNSearchConfig
 from experiments.datasets.cldr.cldr_builder import Cldr
-from experiments.datasets.pairs import Multi30k, ParallelText
 from experiments.datasets.encode import TokenizerConfig
+from experiments.datasets.pairs import Multi30k, ParallelText
+from experiments.errors import UserError
 
 DataConfig = Multi30k | Cldr | ParallelText
 ModelConfig = RNNSearchConfig | RNNEncoderDecoderConfig
+
+# Settings that mean nothing below 1, below 0, and outside of [0, 1).
+_COUNTS = (
+    *("steps", "batch_tokens", "batch_sentences", "row_multiple", "buckets"),
+    *("max_length", "source_limit", "accumulate", "log_every", "beam_size"),
+    *("embed_dim", "hidden_dim", "align_dim", "readout_dim"),
+)
+_AMOUNTS = (
+    *("evaluate_every", "save_every", "learning_rate", "warmup", "final"),
+    *("clip_norm", "length_penalty", "max_ratio"),
+)
+_SHARES = ("label_smoothing", "beta2", "dropout")
+
+
+def check_numbers(part: Any, name: str = "") -> None:
+    """Checks the numbers of a config and of its parts.
+
+    Raises:
+      UserError: naming the first that makes no sense.
+    """
+    for field in dataclasses.fields(part):
+        value, dotted = getattr(part, field.name), f"{name}{field.name}"
+        if dataclasses.is_dataclass(value):
+            check_numbers(value, f"{dotted}.")
+        elif value is None:
+            continue
+        elif field.name in _COUNTS and value < 1:
+            raise UserError(f"{dotted}: expected at least 1, got {value}")
+        elif field.name in _AMOUNTS and not value >= 0:
+            raise UserError(f"{dotted}: expected at least 0, got {value}")
+        elif field.name in _SHARES and not 0 <= value < 1:
+            raise UserError(f"{dotted}: expected a share from 0 to 1, got {value}")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -73,6 +106,19 @@ class SearchConfig:
     forbid_unk: bool = False
     """Never write UNK (the paper's "No UNK" column)."""
 
+    def check(self, vocab_size: int) -> None:
+        """Checks the settings against the number of target ids.
+
+        Raises:
+          UserError: naming the first that makes no sense.
+        """
+        check_numbers(self)
+        if self.beam_size > vocab_size:
+            raise UserError(
+                f"beam_size: expected at most {vocab_size} (the target vocabulary), "
+                f"got {self.beam_size}"
+            )
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
@@ -80,20 +126,27 @@ class Config:
 
     data: tyro.conf.AvoidSubcommands[DataConfig]
     """Sentence pairs."""
-    tokenizer: TokenizerConfig = TokenizerConfig()
+    tokenizer: TokenizerConfig = dataclasses.field(default_factory=TokenizerConfig)
     """How text becomes ids; made from the training side, kept in the run."""
-    model: tyro.conf.AvoidSubcommands[ModelConfig] = RNNSearchConfig()
+    model: tyro.conf.AvoidSubcommands[ModelConfig] = dataclasses.field(
+        default_factory=RNNSearchConfig
+    )
     """The model; its vocabulary sizes are set to the tokenisers'."""
     optimizer: OptimizerConfig = OptimizerConfig()
     """How parameters move."""
     search: SearchConfig = SearchConfig()
     """How hypotheses are found in `evaluate` and `decode`."""
     seed: int = 0
-    """Of parameters, dropout and data order."""
+    """Of parameters, dropout and the order of the data."""
     steps: int = 10_000
     """Updates in all."""
     batch_tokens: int = 2048
     """Most positions of a batch on either side, padding included."""
+    batch_sentences: int | None = None
+    """Pairs in a batch, whatever their length, instead of batch_tokens."""
+    row_multiple: int = 8
+    """Number that divides the pairs of every batch: on as many devices as divide it, a
+    run sees the same batches."""
     buckets: int = 8
     """Number of batch shapes; each is compiled once."""
     max_length: int = 60
@@ -107,6 +160,6 @@ class Config:
     log_every: int = 50
     """Steps between lines of the log."""
     evaluate_every: int = 500
-    """Steps between validations."""
+    """Steps between validations, each with a checkpoint; 0: only after the last."""
     save_every: int = 500
-    """Steps between checkpoints."""
+    """Steps between checkpoints; 0: only at validations."""

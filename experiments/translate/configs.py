@@ -14,8 +14,8 @@ import dataclasses
 from attnjax.models.rnn_encdec import RNNEncoderDecoderConfig
 from attnjax.models.rnnsearch import RNNSearchConfig
 from experiments.datasets.cldr.cldr_builder import Cldr
-from experiments.datasets.pairs import Multi30k, ParallelText
 from experiments.datasets.encode import TokenizerConfig
+from experiments.datasets.pairs import Multi30k, ParallelText
 from experiments.translate.config import Config, OptimizerConfig, SearchConfig
 
 # The paper: appendices A and B. Sizes are RNNSearchConfig's defaults.

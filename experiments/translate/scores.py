@@ -6,13 +6,11 @@ from typing import NamedTuple
 import numpy as np
 from sacrebleu.metrics import BLEU, CHRF
 
-from attnjax.align import (
-    AlignmentScore,
-    alignment_error_rate,
-    hard_alignment,
-    parse_pharaoh,
-)
+from attnjax.align import AlignmentScore, alignment_error_rate, parse_pharaoh
 from experiments.datasets.pairs import Pair
+from experiments.translate.alignments import word_links
+
+Range = tuple[int, int]  # shortest and longest source, in words
 
 
 class Bucket(NamedTuple):
@@ -20,7 +18,7 @@ class Bucket(NamedTuple):
 
     low: int  # shortest source, in words
     high: int  # longest
-    count: int
+    count: int  # type: ignore[assignment]  # not the method of tuples
     bleu: float
     exact_match: float
 
@@ -41,7 +39,7 @@ def score_corpus(
     hypotheses: Sequence[str],
     *,
     bleu_tokenizer: str = "13a",
-    buckets: int = 4,
+    ranges: Sequence[Range] | None = None,
 ) -> Corpus:
     """Scores hypotheses against the targets of pairs.
 
@@ -50,47 +48,55 @@ def score_corpus(
       hypotheses: one for each pair; an empty string scores as nothing written.
       bleu_tokenizer: sacrebleu's name: "13a" for text, "none" for units that are
         separated by blanks already.
-      buckets: number of groups of like source length, of about equal counts.
+      ranges: the source lengths to score apart; by default four of about equal
+        counts.
 
     Returns:
-      Corpus scores, and the scores by source length.
+      Corpus scores, and the scores by source length, where there is any pair.
     """
     bleu, chrf = BLEU(tokenize=bleu_tokenizer), CHRF()
     references = [pair.target for pair in pairs]
-    exact = np.array([h == r for h, r in zip(hypotheses, references, strict=True)])
+    exact = np.array(
+        [h.split() == r.split() for h, r in zip(hypotheses, references, strict=True)]
+    )
     total = bleu.corpus_score(hypotheses, [references])
     letters = chrf.corpus_score(hypotheses, [references])
+    lengths = _source_lengths(pairs)
+    buckets = []
+    for low, high in length_ranges(pairs) if ranges is None else ranges:
+        (members,) = np.nonzero((low <= lengths) & (lengths <= high))
+        if len(members):
+            score = _bleu_of(members, hypotheses, references, bleu_tokenizer)
+            right = float(exact[members].mean())
+            buckets.append(Bucket(low, high, len(members), score, right))
     return Corpus(
         bleu=total.score,
         bleu_signature=str(bleu.get_signature()),
         chrf=letters.score,
         chrf_signature=str(chrf.get_signature()),
         exact_match=float(exact.mean()),
-        by_length=[
-            Bucket(
-                low=low,
-                high=high,
-                count=len(members),
-                bleu=_bleu_of(members, hypotheses, references, bleu_tokenizer),
-                exact_match=float(exact[members].mean()),
-            )
-            for low, high, members in length_buckets(pairs, buckets)
-        ],
+        by_length=buckets,
     )
 
 
-def length_buckets(
-    pairs: Sequence[Pair], buckets: int
-) -> list[tuple[int, int, np.ndarray]]:
-    """Groups pairs by source length into shortest, longest and indices.
+def length_ranges(pairs: Sequence[Pair], count: int = 4) -> list[Range]:
+    """Cuts source lengths into ranges, each with about as many pairs.
 
-    Pairs of one length are never parted, so there may be fewer groups than asked.
+    Pairs of one length are never parted, so there may be fewer ranges than asked.
+
+    Example:
+      >>> length_ranges([Pair("a " * n, "") for n in (2, 3, 3, 3, 5, 8, 9, 9)])
+      [(2, 3), (4, 5), (6, 9)]
     """
-    lengths = np.array([len(pair.source.split()) for pair in pairs])
-    cuts = np.quantile(lengths, np.arange(1, buckets) / buckets, method="lower")
-    group = np.searchsorted(np.unique(cuts), lengths, side="left")
-    members = [np.flatnonzero(group == g) for g in np.unique(group)]
-    return [(int(lengths[m].min()), int(lengths[m].max()), m) for m in members]
+    lengths = _source_lengths(pairs)
+    shares = np.arange(1, count + 1) / count
+    ends = np.unique(np.quantile(lengths, shares, method="inverted_cdf")).tolist()
+    starts = [int(lengths.min()), *(end + 1 for end in ends[:-1])]
+    return list(zip(starts, ends, strict=True))
+
+
+def _source_lengths(pairs: Sequence[Pair]) -> np.ndarray:
+    return np.array([len(pair.source.split()) for pair in pairs])
 
 
 def score_alignments(
@@ -104,14 +110,8 @@ def score_alignments(
         left unlinked.
       pairs: with gold alignments.
     """
-    hypotheses = [_word_links(matrix) for matrix in weights]
+    hypotheses = [word_links(matrix) for matrix in weights]
     return alignment_error_rate(hypotheses, [parse_pharaoh(p.alignment) for p in pairs])
-
-
-def _word_links(matrix: np.ndarray):  # type: ignore[no-untyped-def]
-    rows = matrix[:-1]
-    on_words = rows.argmax(axis=1) < matrix.shape[1] - 1 if len(rows) else []
-    return hard_alignment(np.where(np.reshape(on_words, (-1, 1)), rows, 0)[:, :-1])
 
 
 def _bleu_of(

@@ -26,6 +26,7 @@ from experiments.datasets.tokenizers import (
     Tokenizer,
     load_tokenizer,
 )
+from experiments.entry import settings_at_fault
 from experiments.translate.config import Config, ModelConfig, SearchConfig
 
 Model = Any  # any module with encode, start, step and __call__
@@ -65,17 +66,18 @@ class System(NamedTuple):
         self, params: Params, batch: Batch, rng: Array | None, *, smoothing: float = 0.0
     ) -> Loss:
         """Nats of a batch's target tokens, summed, and how many they are."""
-        logits, _ = self.rebuild(params)(
-            batch.source, batch.source != PAD, previous_tokens(batch.target), rng
-        )
-        nats = token_cross_entropy(logits, batch.target, smoothing=smoothing)
-        real = batch.target != PAD
+        source, target = map(jnp.asarray, batch)
+        previous = previous_tokens(target)
+        logits, _ = self.rebuild(params)(source, source != PAD, previous, rng)
+        nats = token_cross_entropy(logits, target, smoothing=smoothing)
+        real = target != PAD
         return Loss(jnp.where(real, nats, 0).sum(), real.sum())
 
     def align(self, params: Params, batch: Batch) -> Array:
         """Weights [B, T, S] with which the model reads when it writes the target."""
-        previous = previous_tokens(batch.target)
-        _, weights = self.rebuild(params)(batch.source, batch.source != PAD, previous)
+        source, target = map(jnp.asarray, batch)
+        previous = previous_tokens(target)
+        _, weights = self.rebuild(params)(source, source != PAD, previous)
         return weights
 
     def search(
@@ -113,13 +115,18 @@ def previous_tokens(target: Array) -> Array:
 
 
 def build_model(config: ModelConfig, tokenizers: Tokenizers, seed: int) -> Model:
-    """Makes the model with fresh parameters."""
+    """Makes the model with fresh parameters.
+
+    Raises:
+      UserError: if its sizes do not fit together.
+    """
     sized = dataclasses.replace(
         config,
         source_vocab=tokenizers.source.vocab_size,
         target_vocab=tokenizers.target.vocab_size,
     )
-    return MODELS[type(config)](sized, rngs=nnx.Rngs(params=seed))
+    with settings_at_fault("model"):
+        return MODELS[type(config)](sized, rngs=nnx.Rngs(params=seed))
 
 
 def build_system(config: Config, tokenizers: Tokenizers) -> tuple[System, Params]:

@@ -1,9 +1,10 @@
 """Training a translation system: what the loop of `experiments.run` is given."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -12,38 +13,19 @@ from jax.sharding import Mesh
 from attnjax.parallel import make_mesh, replicate, replicated, shard_batch
 from attnjax.train import Batch, Params, init_state, make_train_step
 from experiments.datasets.batching import TokenBatches
+from experiments.datasets.bucketing import Shape, assign, choose_shapes
 from experiments.datasets.encode import Encoded, encode_pairs
 from experiments.datasets.ordered import ordered_batches
-from experiments.datasets.cldr.cldr_builder import Cldr
-from experiments.datasets.pairs import Pair, read_pairs
+from experiments.errors import UserError
 from experiments.processes import on_main
 from experiments.run import Run, fit
-from experiments.translate.config import Config, SearchConfig
+from experiments.translate.config import Config, SearchConfig, check_numbers
+from experiments.translate.data import Corpora, bleu_tokenizer, load_corpora
 from experiments.translate.scores import score_corpus
-from experiments.translate.system import System, Tokenizers, build_system
+from experiments.translate.system import Tokenizers, build_system
 from experiments.translate.translator import Translator
 
-
 MAY_CHANGE = ("log_every", "data.raw_dir", "data.data_dir")  # when resumed
-
-
-class Corpora(NamedTuple):
-    """What a run learns from."""
-
-    train: list[Pair]
-    validation: list[Pair]
-
-
-def load_corpora(config: Config) -> Corpora:
-    """Reads training and validation pairs, preparing them on first use."""
-    return Corpora(
-        read_pairs(config.data, "train"), read_pairs(config.data, "validation")
-    )
-
-
-def bleu_tokenizer(config: Config) -> str:
-    """sacrebleu's tokeniser: the embedded phrases are units parted by blanks."""
-    return "none" if isinstance(config.data, Cldr) else "13a"
 
 
 class Trainer:
@@ -57,17 +39,16 @@ class Trainer:
         *,
         mesh: Mesh | None = None,
     ) -> None:
-        """Encodes the data and plans the batches; nothing is compiled yet."""
+        """Encodes the data and plans the batches; nothing is compiled yet.
+
+        Raises:
+          UserError: if the settings do not fit the data or the devices.
+        """
         self.config, self.corpora = config, corpora
         self.mesh = make_mesh() if mesh is None else mesh
         self.system, self.params = build_system(config, tokenizers)
-        self.batches = TokenBatches(
-            encode_pairs(corpora.train, *tokenizers),
-            tokens=config.batch_tokens,
-            seed=config.seed,
-            buckets=config.buckets,
-            row_multiple=self.mesh.size * config.accumulate,
-            max_length=config.max_length,
+        self.batches = plan_batches(
+            config, encode_pairs(corpora.train, *tokenizers), self.mesh.size
         )
         self.validation = encode_pairs(corpora.validation, *tokenizers)
         self.translator = Translator(
@@ -78,7 +59,8 @@ class Trainer:
             mesh=self.mesh,
             rows=128,
         )
-        self._nats = jax.jit(partial(self.system.loss, rng=None))
+        # Now, not at the first validation: one of them may be too long.
+        self.translator.encode([pair.source for pair in corpora.validation])
 
     def fit(self, run: Run, *, title: str = "") -> Params:
         """Trains to the last step and returns the parameters."""
@@ -121,31 +103,59 @@ class Trainer:
         pairs = self.corpora.validation
         found = self.translator.translate(params, [pair.source for pair in pairs])
         texts = [best[0].text if best else "" for best in found]
-        corpus = score_corpus(pairs, texts, bleu_tokenizer=bleu_tokenizer(self.config))
-        return {
-            "loss": self.nats_per_token(params, self.validation),
-            "bleu": corpus.bleu,
-            "exact_match": corpus.exact_match,
-        }
-
-    def nats_per_token(self, params: Params, examples: Encoded) -> float:
-        """Mean negative log-likelihood of target tokens, EOS among them."""
-        total = weight = 0.0
-        fitting = self._fitting(examples)
-        for _, batch in ordered_batches(fitting, self.batches.shapes):
-            loss = self._nats(params, self.translator._place(batch))
-            total += float(loss.total)
-            weight += float(loss.weight)
-        return total / max(weight, 1)
+        tokenizer = bleu_tokenizer(self.config.data)
+        corpus = score_corpus(pairs, texts, bleu_tokenizer=tokenizer)
+        scores = {"bleu": corpus.bleu, "exact_match": corpus.exact_match}
+        if fitting := self._fitting(self.validation):
+            batches = ordered_batches(fitting, self.batches.shapes)
+            scores["loss"] = self.translator.nats_per_token(params, batches)
+        return scores
 
     def _fitting(self, examples: Encoded) -> Sequence[Any]:
         """The examples that fit a training shape; others only show in BLEU."""
-        longest = np.array([[s.source, s.target] for s in self.batches.shapes])
-        fits = [
-            bool((lengths + 1 <= longest).all(axis=1).any())
-            for lengths in examples.lengths
-        ]
-        return [examples[i] for i, ok in enumerate(fits) if ok]
+        room = assign(examples.lengths + 1, self.batches.shapes) >= 0
+        return [examples[i] for i in np.flatnonzero(room)]
+
+
+def plan_batches(config: Config, examples: Encoded, devices: int) -> TokenBatches:
+    """Plans a run's batches.
+
+    Their rows are a multiple of `row_multiple`, so that runs on 1, 2, 4 or 8 devices
+    see the same batches, and of the devices that there are.
+
+    Raises:
+      UserError: if the settings do not fit the data or the devices.
+    """
+    multiple = math.lcm(config.row_multiple, devices * config.accumulate)
+    tokens, shapes = config.batch_tokens, None
+    if config.batch_sentences is not None:
+        rows = config.batch_sentences
+        if rows % multiple:
+            raise UserError(
+                f"batch_sentences: expected a multiple of {multiple} (of "
+                f"row_multiple, and of {devices} devices x {config.accumulate} parts), "
+                f"got {rows}"
+            )
+        shapes = shapes_of_rows(config, examples, rows)
+    return TokenBatches(
+        examples,
+        tokens=tokens,
+        seed=config.seed,
+        buckets=config.buckets,
+        shapes=shapes,
+        row_multiple=multiple,
+        max_length=config.max_length,
+    )
+
+
+def shapes_of_rows(config: Config, examples: Encoded, rows: int) -> list[Shape] | None:
+    """Chooses batch shapes that all have so many rows; None if no example is left."""
+    lengths = examples.lengths[(examples.lengths <= config.max_length).all(axis=1)] + 1
+    if not len(lengths):
+        return None
+    tokens = rows * int(lengths.max())
+    chosen = choose_shapes(lengths, tokens=tokens, buckets=config.buckets)
+    return [Shape(rows, shape.source, shape.target) for shape in chosen]
 
 
 def train(
@@ -155,22 +165,25 @@ def train(
 
     Args:
       config: what to train.
-      folder: of the run; must be new unless it is resumed.
+      folder: of the run; must be new unless it is resumed. It is made when
+        everything else has been found to be in order.
       resume: go on where the run in the folder stopped.
       say: told what is being prepared.
 
     Raises:
-      UserError: if the data are at fault, or the folder cannot be used.
+      UserError: if a setting or the data are at fault, or the folder cannot be used.
     """
+    check_numbers(config)
+    Run.check(folder, config, resume=resume, may_change=MAY_CHANGE)
     say("reading data")
-    corpora = load_corpora(config)
+    corpora = load_corpora(config.data)
     tokenizers = Tokenizers.saved(folder) if resume else None
     if tokenizers is None:
         say("making vocabularies")
         tokenizers = Tokenizers(*config.tokenizer.train(corpora.train))
+    trainer = Trainer(config, corpora, tokenizers)
     run = Run.create(folder, config, resume=resume, may_change=MAY_CHANGE)
     on_main(lambda: tokenizers.save(run.folder))
-    trainer = Trainer(config, corpora, tokenizers)
     batches = trainer.batches
     say(
         f"{len(corpora.train)} pairs ({batches.dropped} too long), "

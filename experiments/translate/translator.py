@@ -1,8 +1,8 @@
 """From sentences to translations, a batch at a time, on all devices."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -10,11 +10,10 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
 from attnjax.decode import Hypotheses
-from attnjax.parallel import by_rows, local_rows, make_mesh, replicated, shard_batch
+from attnjax.parallel import by_rows, local_rows, make_mesh, shard_batch
 from attnjax.train import Params
-from experiments.datasets.batching import Batch
 from experiments.datasets.ordered import OrderedBatch, source_batches
-from experiments.datasets.tokenizers import EOS
+from experiments.datasets.tokenizers import EOS, PAD
 from experiments.errors import UserError
 from experiments.translate.config import SearchConfig
 from experiments.translate.system import System
@@ -57,6 +56,7 @@ class Translator:
         self.rows = rows
         self._compiled: dict[int, Callable[..., Hypotheses]] = {}
         self._align = jax.jit(system.align, out_shardings=by_rows(self.mesh))
+        self._loss = jax.jit(partial(system.loss, rng=None))
 
     def encode(self, sentences: Sequence[str]) -> list[list[int]]:
         """Makes ids of sentences.
@@ -74,14 +74,20 @@ class Translator:
         return encoded
 
     def translate(
-        self, params: Params, sentences: Sequence[str], *, n_best: int = 1
+        self,
+        params: Params,
+        sentences: Sequence[str],
+        *,
+        n_best: int = 1,
+        progress: Callable[[int], None] = lambda count: None,
     ) -> list[list[Translation]]:
         """Translates sentences; empty ones get no hypothesis.
 
         Args:
           params: the system's parameters.
           sentences: text in the source language.
-          n_best: hypotheses a sentence.
+          n_best: hypotheses a sentence; the beam is at least as wide.
+          progress: told, after every batch, how many more sentences are done.
 
         Returns:
           For each sentence, in their order, up to `n_best` hypotheses, best first.
@@ -104,34 +110,49 @@ class Translator:
                     one = jax.tree.map(lambda x, row=row: x[row], found)
                     i = present[index]
                     results[i] = list(self._read(encoded[i], one))
+            progress(int((indices >= 0).sum()))
         return results
 
-    def align(self, params: Params, batches: Iterator[OrderedBatch]) -> Iterator:
-        """Yields (index, weights [T, S]) of given pairs, one pair at a time."""
+    def align(
+        self, params: Params, batches: Iterable[OrderedBatch]
+    ) -> Iterator[tuple[int, np.ndarray]]:
+        """Finds what the system reads when it writes given translations.
+
+        Args:
+          params: the system's parameters.
+          batches: the pairs, as ids.
+
+        Yields:
+          For each pair, batch by batch, its index and weights [T, S], with the row
+          and the column of EOS.
+        """
         for indices, batch in batches:
-            weights = self._gather(self._align(params, self._place(batch)))
+            weights = gather_rows(self._align(params, place_batch(batch, self.mesh)))
             for row, index in enumerate(indices):
                 if index >= 0:
-                    T = int((batch.target[row] != 0).sum())
-                    S = int((batch.source[row] != 0).sum())
+                    T = int((batch.target[row] != PAD).sum())
+                    S = int((batch.source[row] != PAD).sum())
                     yield int(index), weights[row, :T, :S]
+
+    def nats_per_token(self, params: Params, batches: Iterable[OrderedBatch]) -> float:
+        """Measures given translations: mean nats of their tokens, EOS among them.
+
+        The exponential of it is the perplexity; of no tokens at all it is NaN.
+        """
+        total = weight = 0.0
+        for _, batch in batches:
+            loss = self._loss(params, place_batch(batch, self.mesh))
+            total += float(loss.total)
+            weight += float(loss.weight)
+        return total / weight if weight else float("nan")
 
     def _search(self, params: Params, ids: np.ndarray, n_best: int) -> Hypotheses:
         if n_best not in self._compiled:
             run = partial(self.system.search, search=self.search, n_best=n_best)
             sharding = by_rows(self.mesh)
             self._compiled[n_best] = jax.jit(run, out_shardings=sharding)
-        return self._gather(self._compiled[n_best](params, self._place(ids)))
-
-    def _place(self, rows: np.ndarray | Batch) -> jax.Array:
-        mine = jax.tree.map(lambda x: x[local_rows(len(x))], rows)
-        return shard_batch(mine, self.mesh)
-
-    def _gather(self, tree):  # type: ignore[no-untyped-def]
-        """The rows of all processes, as numpy arrays."""
-        if jax.process_count() == 1:
-            return jax.tree.map(np.asarray, tree)
-        return multihost_utils.process_allgather(tree, tiled=True)
+        found = self._compiled[n_best](params, place_batch(ids, self.mesh))
+        return gather_rows(found)
 
     def _read(self, source: list[int], found: Hypotheses) -> Iterator[Translation]:
         S = len(source) + 1
@@ -149,6 +170,14 @@ class Translator:
             )
 
 
-def place_params(params: Params, mesh: Mesh) -> Params:
-    """Copies parameters to every device."""
-    return jax.device_put(params, replicated(mesh))
+def place_batch(batch: Any, mesh: Mesh) -> Any:
+    """Puts a whole batch, known to every process, on the devices row by row."""
+    mine = jax.tree.map(lambda x: x[local_rows(len(x))], batch)
+    return shard_batch(mine, mesh)
+
+
+def gather_rows(tree: Any) -> Any:
+    """Reads the rows of all processes, as numpy arrays."""
+    if jax.process_count() == 1:
+        return jax.tree.map(np.asarray, tree)
+    return multihost_utils.process_allgather(tree, tiled=True)

@@ -1,0 +1,76 @@
+"""The data of a run: what it learns from, what it is scored on, and how."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from experiments.datasets.cldr.cldr_builder import Cldr
+from experiments.datasets.pairs import Multi30k, Pair, read_pairs
+from experiments.errors import UserError
+from experiments.translate.config import DataConfig
+
+Splits = dict[str, list[Pair]]
+
+
+class Corpora(NamedTuple):
+    """What a run learns from."""
+
+    train: list[Pair]
+    validation: list[Pair]
+
+
+def load_corpora(data: DataConfig) -> Corpora:
+    """Reads training and validation pairs, preparing them on first use.
+
+    Raises:
+      UserError: if the data are at fault, or there is no validation split.
+    """
+    train = read_pairs(data, "train")
+    if "validation" not in data.splits:
+        raise UserError(
+            "data: expected pairs for validation, got none (name files with "
+            "--data.validation, or take some out of the training text with "
+            "--data.held-out-validation)"
+        )
+    return Corpora(train, read_pairs(data, "validation"))
+
+
+def relocate(data: DataConfig, raw_dir: Path | None) -> DataConfig:
+    """Points a data set to where its raw files are now.
+
+    Raises:
+      UserError: if the data set has none.
+    """
+    if raw_dir is None:
+        return data
+    if isinstance(data, Cldr):
+        raise UserError("raw_dir: expected none (this run's data are embedded)")
+    if isinstance(data, Multi30k):
+        return dataclasses.replace(data, raw_dir=raw_dir)
+    train, validation, test = (
+        tuple(raw_dir / path.name for path in paths)
+        for paths in (data.train, data.validation, data.test)
+    )
+    return dataclasses.replace(data, train=train, validation=validation, test=test)
+
+
+def bleu_tokenizer(data: DataConfig) -> str:
+    """sacrebleu's tokeniser: the embedded phrases are units parted by blanks."""
+    return "none" if isinstance(data, Cldr) else "13a"
+
+
+def read_splits(data: DataConfig, names: Sequence[str] = ()) -> Splits:
+    """Reads splits of a data set, by default all that no run learns from.
+
+    Raises:
+      UserError: if there is no such split, or the data are at fault.
+    """
+    there = data.splits
+    for name in names:
+        if name not in there:
+            raise UserError(f"splits: expected some of {', '.join(there)}, got {name}")
+    chosen = names or [name for name in there if name != "train"]
+    if not chosen:
+        raise UserError("splits: expected a split besides train, got none in the data")
+    return {name: read_pairs(data, name) for name in chosen}
