@@ -47,7 +47,10 @@ def write_results(outcomes: Sequence[Outcome], path: Path) -> None:
 
 def table(pair: str, outcomes: Sequence[Outcome]) -> Table:
     """The systems on one pair, side by side."""
-    result = Table(title=f"{pair}: held-out phrases; exact match also by source units", title_justify="left")
+    result = Table(
+        title=f"{pair}: held-out phrases; exact match also by source units",
+        title_justify="left",
+    )
     result.add_column("system")
     result.add_column("exact match", justify="right")
     for bucket in outcomes[0].corpus.by_length:
@@ -100,17 +103,19 @@ def draw_pictures(
 
 
 def examples(test: Sequence[Pair], outcome: Outcome, count: int) -> list[int]:
-    """Phrases of middling length to show, those with most reordering first."""
+    """Phrases of middling length to show: right ones first, then by reordering."""
     low, high = LENGTH_OF_EXAMPLES
-    fitting = [
-        index
-        for index, pair in enumerate(test)
-        if low <= len(pair.source.split()) <= high
-        and outcome.translations[index] is not None
-    ]
-    ranked = sorted(fitting, key=lambda i: -_displacement(test[i]))
-    # Not the very extremes alone: one in a hundred, from the most reordered on.
-    return (ranked[:: max(1, len(ranked) // 10)] or [0])[:count]
+
+    def rank(index: int) -> tuple[bool, int]:
+        found = outcome.translations[index]
+        wrong = found is None or found.text != test[index].target
+        return wrong, -_displacement(test[index])
+
+    lengths = [len(pair.source.split()) for pair in test]
+    fitting = [i for i, length in enumerate(lengths) if low <= length <= high]
+    ranked = sorted(fitting or range(len(test)), key=rank)
+    # Some way apart: neighbours in this order are phrases of one kind.
+    return ranked[:: max(1, len(ranked) // 12)][:count]
 
 
 def show_examples(

@@ -92,7 +92,7 @@ class System(NamedTuple):
         model, mask = self.rebuild(params), source != PAD
         memory = model.encode(source, mask)
         lengths = jnp.sum(mask, axis=1)
-        limit = (lengths * search.max_ratio).astype(jnp.int32) + 10
+        limit = (lengths.astype(jnp.float32) * search.max_ratio).astype(jnp.int32) + 10
         return beam(
             partial(model.step, memory),
             model.start(memory),

@@ -1,0 +1,112 @@
+"""The main job: what a newcomer runs first does what the README says."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from experiments.errors import UserError
+from experiments.lineage.__main__ import run
+from experiments.lineage.config import ENTRIES, LineageConfig
+
+KEYS = {
+    "model",
+    "pair",
+    "exact_match",
+    "bleu",
+    "aer",
+    "exact_match_by_length",
+    "parameters",
+    "seconds",
+}
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory) -> tuple[Path, str, list[dict]]:
+    """A lineage of a few steps: its folder, what it printed, its records."""
+    folder = tmp_path_factory.mktemp("lineage")
+    config = LineageConfig(
+        out=folder / "out",
+        pairs=("en-ja",),
+        steps=2,
+        batch_tokens=256,
+        train=60,
+        test=13,
+        data_dir=folder / "data",
+    )
+    with (folder / "printed").open("w") as file:
+        run(config, Console(file=file, width=120), Console(quiet=True))
+    records = json.loads((folder / "out/results.json").read_text())
+    return folder / "out", (folder / "printed").read_text(), records
+
+
+def test_there_is_a_record_for_each_system_and_pair(smoke):
+    _, _, records = smoke
+    assert [r["model"] for r in records] == [entry.name for entry in ENTRIES]
+    assert all(r.keys() == KEYS for r in records)
+    assert {r["pair"] for r in records} == {"en-ja"}
+
+
+def test_systems_are_of_like_size(smoke):
+    sizes = [record["parameters"] for record in smoke[2]]
+    assert max(sizes) < 1.1 * min(sizes)
+
+
+def test_what_was_promised_is_printed_and_drawn(smoke):
+    folder, printed, _ = smoke
+    for entry in ENTRIES:
+        assert entry.title in printed
+    assert "->" in printed  # a translated phrase
+    assert "░" in printed or "█" in printed  # and its alignment
+    pictures = {path.name for path in folder.iterdir() if path.is_file()}
+    assert pictures == {
+        "results.json",
+        *(
+            f"{kind}-en-ja.{suffix}"
+            for kind in ("alignments", "length")
+            for suffix in ("png", "svg")
+        ),
+    }
+
+
+def test_a_folder_in_use_is_refused_and_left_alone(smoke):
+    folder, _, _ = smoke
+    before = sorted(path.name for path in folder.iterdir())
+    with pytest.raises(UserError, match="out: expected a new or empty folder"):
+        run(LineageConfig(out=folder), Console(quiet=True), Console(quiet=True))
+    assert sorted(path.name for path in folder.iterdir()) == before
+
+
+def test_an_unknown_pair_ends_the_command_with_code_2(tmp_path):
+    command = [sys.executable, "-m", "experiments.lineage"]
+    options = ["--pairs", "en-xx", "--out", str(tmp_path / "out")]
+    done = subprocess.run([*command, *options], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("error: ")
+    assert "xx" in done.stderr
+
+
+@pytest.mark.slow
+def test_attention_does_what_the_designs_before_it_could_not(tmp_path):
+    """The command of the README, as it is; seeded, so it fails always or never."""
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "experiments.lineage", "--out", str(out)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    records = json.loads((out / "results.json").read_text())
+    found = {(r["model"], r["pair"]): r for r in records}
+    for pair in ("en-fr", "en-ja"):
+        searching, fixed = found["rnnsearch", pair], found["fixed-vector", pair]
+        assert searching["exact_match"] >= 0.95
+        assert searching["aer"] <= 0.15
+        longest = list(searching["exact_match_by_length"])[-1]
+        assert int(longest.split("-")[0]) >= 20
+        assert (
+            searching["exact_match_by_length"][longest]
+            > fixed["exact_match_by_length"][longest] + 0.3
+        )
+    reordered = found["rnnsearch", "en-ja"]["exact_match"]
+    assert reordered > found["diagonal", "en-ja"]["exact_match"] + 0.15
