@@ -66,11 +66,11 @@ class LineageConfig:
     """Folder for results, new (default: runs/lineage, runs/lineage-2, ...)."""
     pairs: tuple[str, ...] = ("en-fr", "en-ja")
     """Pairs of locales, such as en-fr or en-de."""
-    steps: int = 1_000
+    steps: int = 1_200
     """Updates of each system on each pair: the budget all share."""
     batch_tokens: int = 1_024
     """Most positions of a batch on either side, padding included."""
-    train: int = 20_000
+    train: int = 30_000
     """Training phrases a pair."""
     test: int = 1_000
     """Test phrases a pair; their dates, numbers and names were never seen."""
