@@ -9,7 +9,7 @@ no colours, no cursor movement. Pictures for paper are `attnjax.viz`'s.
 import shutil
 import sys
 from collections.abc import Sequence
-from typing import Any, TextIO
+from typing import IO, Any
 
 import numpy as np
 from rich.cells import cell_len
@@ -85,7 +85,7 @@ def print_alignment(
     target_words: Sequence[str],
     *,
     gold: align.Alignment | None = None,
-    file: TextIO | None = None,
+    file: IO[str] | None = None,
 ) -> None:
     """Prints `draw_alignment`, as wide as the terminal and as its encoding allows.
 

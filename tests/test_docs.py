@@ -1,10 +1,12 @@
 """The documents say what is so: commands, paths, names and letters exist.
 
-That the examples in documents and docstrings run is held by `test_layout.py`.
+That examples run in the documents and the library is held by `test_layout.py`, in
+the experiments here.
 """
 
 import doctest
 import importlib.util
+import pkgutil
 import re
 import shlex
 import tomllib
@@ -14,6 +16,7 @@ from pathlib import Path
 import pytest
 
 import attnjax
+import experiments
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = {
@@ -27,6 +30,10 @@ CI_LINES = {line.strip() for line in CI.splitlines()}
 BASES = (ROOT, ROOT / "attnjax", ROOT / "experiments")
 
 each_document = pytest.mark.parametrize("name", DOCUMENTS)
+
+
+# Modules of peers that need not be installed.
+OPTIONAL = {"torch"}
 
 
 def blocks(text, language):
@@ -152,3 +159,17 @@ def test_the_glossary_defines_every_letter_of_a_shape():
     }
     assert len(used) > 10
     assert {x for x in used if x[0] not in defined} == set()
+
+
+@pytest.mark.parametrize(
+    "module",
+    [m.name for m in pkgutil.walk_packages(experiments.__path__, "experiments.")],
+)
+def test_examples_in_experiments_run(module):
+    try:
+        found = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name not in OPTIONAL:
+            raise
+        pytest.skip(f"needs {error.name}, which is not installed")
+    assert doctest.testmod(found).failed == 0

@@ -1,7 +1,7 @@
 """Training and measuring one system after the other."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -81,7 +81,7 @@ class Race:
             for language in languages.values()
             for split in language
         ]
-        self.shapes: list[Shape] = choose_shapes(
+        self.shapes: Sequence[Shape] = choose_shapes(
             np.concatenate(lengths),
             tokens=config.batch_tokens,
             buckets=BUCKETS,

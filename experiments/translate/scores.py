@@ -86,7 +86,7 @@ def length_ranges(pairs: Sequence[Pair], count: int = 4) -> list[Range]:
 
     Example:
       >>> length_ranges([Pair("a " * n, "") for n in (2, 3, 3, 3, 5, 8, 9, 9)])
-  XX
+      [(2, 3), (4, 8), (9, 9)]
     """
     lengths = _source_lengths(pairs)
     shares = np.arange(1, count + 1) / count

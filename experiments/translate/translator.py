@@ -166,7 +166,7 @@ class Translator:
                 text=self.system.tokenizers.target.decode(ids),
                 log_prob=float(log_prob),
                 score=float(score),
-                weights=weights[:length, :S],
+                weights=np.asarray(weights[:length, :S]),
             )
 
 
