@@ -141,7 +141,16 @@ def replicate(tree: PyTree, mesh: Mesh) -> PyTree:
     Returns:
       The tree as global arrays.
     """
-    return jax.device_put(tree, replicated(mesh))
+    sharding = replicated(mesh)
+
+    def place(x: jax.Array) -> jax.Array:
+        if not jax.dtypes.issubdtype(jax.dtypes.result_type(x), jax.dtypes.prng_key):
+            return jax.device_put(x, sharding)
+        # device_put of a key stops at devices of other processes.
+        data = jax.device_put(jax.random.key_data(x), sharding)
+        return jax.random.wrap_key_data(data, impl=jax.random.key_impl(x))
+
+    return jax.tree.map(place, tree)
 
 
 def shard_batch(batch: PyTree, mesh: Mesh) -> PyTree:
