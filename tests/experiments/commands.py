@@ -1,0 +1,122 @@
+"""Starting the real command line, here or as a process of its own."""
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from experiments.folder import Run
+from experiments.translate.commands import main
+
+# Compiling is most of what a tiny run takes: unoptimised it takes half as long. And
+# what one process has compiled, the next one of the same session need not.
+QUICK = {
+    "XLA_FLAGS": "--xla_backend_optimization_level=0",
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+}
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+TIMED = ("time", "tokens_per_second")
+
+# A model whose training step takes milliseconds, with sizes that are all different.
+TINY = (
+    *("--model.embed-dim", 6, "--model.hidden-dim", 7, "--model.align-dim", 5),
+    *("--model.readout-dim", 3, "--model.dropout", 0.2),
+    *("--data.train", 120, "--data.validation", 7, "--data.test", 11),
+    *("--batch-tokens", 512, "--max-length", 40, "--buckets", 1),
+    *("--steps", 8, "--log-every", 1, "--save-every", 2, "--evaluate-every", 4),
+)
+
+# Kills the process when it asks for the batch of a step.
+KILLER = """
+import itertools, os, signal, sys
+from experiments.translate import commands, training
+
+at, iterate = int(sys.argv.pop(1)), training.Trainer.iterate
+
+def deadly(self, start):
+    for step, batch in enumerate(iterate(self, start), start):
+        if step == at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        yield batch
+
+training.Trainer.iterate = deadly
+commands.main()
+"""
+
+
+def launch(
+    *arguments: object,
+    devices: int = 1,
+    kill_at: int | None = None,
+    cache: Path | None = None,
+    stdin: int | None = None,
+) -> subprocess.Popen[bytes]:
+    """Starts `python -m experiments.translate`.
+
+    Args:
+      arguments: of the command line.
+      devices: as how many the CPU shall pose.
+      kill_at: the step at whose batch the process kills itself.
+      cache: folder where what is compiled is kept.
+      stdin: as `subprocess.Popen` has it.
+    """
+    environment = os.environ | QUICK
+    environment |= {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(devices)}
+    if cache is not None:
+        environment["JAX_COMPILATION_CACHE_DIR"] = str(cache)
+    how: Sequence[object] = ("-m", "experiments.translate")
+    if kill_at is not None:
+        how = ("-c", KILLER, kill_at)
+    return subprocess.Popen(
+        [sys.executable, *map(str, how), *map(str, arguments)],
+        cwd=REPOSITORY,
+        env=environment,
+        stdin=stdin,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+def finish(*processes: subprocess.Popen[bytes]) -> list[tuple[int, str]]:
+    """Waits for processes; (exit code, what each wrote to stderr)."""
+    try:
+        outputs = [process.communicate(timeout=300)[1] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    return [
+        (p.returncode, err.decode()) for p, err in zip(processes, outputs, strict=True)
+    ]
+
+
+def run(*arguments: object) -> int:
+    """Runs the command line in this process; the exit code."""
+    try:
+        main([str(argument) for argument in arguments])
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    return 0
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def record(folder: Path) -> list[dict[str, float]]:
+    """The lines of a run's log, without what depends on the clock."""
+    lines = Run.open(folder).metrics()
+    return [{k: v for k, v in line.items() if k not in TIMED} for line in lines]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder, to see that nothing was lost or half-written."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
