@@ -64,8 +64,7 @@ class RNNSearchConfig:
     alignment: Literal["additive", "dot", "bilinear", "local-p", "diagonal"] = (
         "additive"
     )
-    """What finds the source positions to read: additive is RNNSearch, the next three
-    are Luong et al. 2015, diagonal moves along the source in step with the target."""
+    """Additive: RNNSearch's; diagonal: in step with the target; others: Luong 2015."""
     dropout: float = 0.0
     """Share of embeddings, source states and readout that is dropped in training."""
     init: Literal["paper", "glorot"] = "paper"

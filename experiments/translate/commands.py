@@ -38,8 +38,7 @@ class TrainRun(Config):
     out: Path | None = None
     """Folder of the run, new or empty; None: runs/CONFIG."""
     resume: bool = False
-    """Go on with the run in the folder, to the same bits as if it had never stopped;
-    begin it if there is none."""
+    """Go on with the run in the folder, to the same bits; begin it if there is none."""
     processes: ProcessConfig = dataclasses.field(default_factory=ProcessConfig)
     """Several processes for one run."""
     name: tyro.conf.Suppress[str] = ""
@@ -156,11 +155,9 @@ class Decode(RunOptions):
     """
 
     n_best: int = 1
-    """Hypotheses a line. Above 1 each is printed as "number ||| text ||| score": lines
-    count from 0, the score is log-probability over the length penalty."""
+    """Hypotheses a line; above 1, each as "number ||| text ||| score" (from 0)."""
     alignments: Path | None = None
-    """File for the links of the best hypotheses, in Pharaoh format: 2-3 is source word
-    2 and written word 3, both from 0, a word being what stands between blanks."""
+    """File for the links source word-written word, as in Pharaoh: 0-0 1-2 ..."""
     plot: Path | None = None
     """New folder for a picture of each line's alignment."""
 
