@@ -1,7 +1,7 @@
 """Alignments: which source positions one decoder state reads.
 
-An alignment is four small functions that the RNNSearch cell is a parameter of:
-swap the alignment and the same model is additive, dot, bilinear or local
+An aligner is three small functions that the RNNSearch cell is a parameter of:
+swap the aligner and the same model is additive, dot, bilinear or local
 attention, or two cursors that move in step. `ALIGNMENTS` is the table; add a row.
 """
 
@@ -38,8 +38,8 @@ class Sizes(NamedTuple):
     A: int  # alignment network
 
 
-class Alignment(NamedTuple):
-    """How a decoder state finds source positions.
+class Aligner(NamedTuple):
+    """How a decoder state finds source positions: its alignment in the making.
 
     `init(rng, sizes, draw)` makes the parameters; `keys(params, values)`
     projects the source states [..., S, E] once per source; `weigh(params,
@@ -160,29 +160,29 @@ def _no_params(rng: Array, sizes: Sizes, draw: Drawing) -> Tree:
     return NoParams()
 
 
-def local(half_width: float = 10.0) -> Alignment:
+def local(half_width: float = 10.0) -> Aligner:
     """Additive attention within a window around a predicted position ("local-p")."""
     weigh = partial(_local_weigh, half_width=half_width)
-    return Alignment(
+    return Aligner(
         _local_init, lambda params, values: _additive_keys(params.score, values), weigh
     )
 
 
-def diagonal(rate: float = 1.0) -> Alignment:
+def diagonal(rate: float = 1.0) -> Aligner:
     """Two cursors in step: target position i reads source position `rate` * i."""
     # Nothing is compared: one column stands in for the keys.
-    return Alignment(
+    return Aligner(
         _no_params,
         lambda params, values: values[..., :1],
         partial(_diagonal_weigh, rate=rate),
     )
 
 
-ADDITIVE = Alignment(_additive_init, _additive_keys, _additive_weigh)
-BILINEAR = Alignment(_bilinear_init, lambda params, values: values, _bilinear_weigh)
-DOT = Alignment(_no_params, _dot_keys, _dot_weigh)
+ADDITIVE = Aligner(_additive_init, _additive_keys, _additive_weigh)
+BILINEAR = Aligner(_bilinear_init, lambda params, values: values, _bilinear_weigh)
+DOT = Aligner(_no_params, _dot_keys, _dot_weigh)
 
-ALIGNMENTS: dict[str, Alignment] = {
+ALIGNMENTS: dict[str, Aligner] = {
     "additive": ADDITIVE,
     "dot": DOT,
     "bilinear": BILINEAR,

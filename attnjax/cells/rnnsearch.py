@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from attnjax.cells.alignments import ADDITIVE, Alignment
+from attnjax.cells.alignments import ADDITIVE, Aligner
 from attnjax.cells.gru import GRUParams, gru_recur
 from attnjax.core import context as contexts
 from attnjax.core import precision
@@ -43,7 +43,7 @@ def rnnsearch(
     inputs: Float[Array, "3*D"],
     *,
     memory: Memory,
-    alignment: Alignment = ADDITIVE,
+    alignment: Aligner = ADDITIVE,
 ) -> tuple[RNNSearchState, Readout]:
     r"""Advances the decoder by one target position.
 

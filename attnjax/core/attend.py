@@ -23,7 +23,7 @@ Weighting = Callable[[Array, Array | None], Array]
 class Memory(NamedTuple):
     """What a query may read; fixed while a sequence is decoded."""
 
-    keys: Float[Array, "... S K"]
+    keys: Float[Array, "... S C"]
     values: Float[Array, "... S E"]
     mask: Bool[Array, "... S"]
 
@@ -38,7 +38,7 @@ class Attended(NamedTuple):
 @shaped
 def attend(
     query: Float[Array, "D"],
-    keys: Float[Array, "S K"],
+    keys: Float[Array, "S C"],
     values: Float[Array, "S E"],
     mask: Bool[Array, "S"] | None = None,
     *,
@@ -54,7 +54,7 @@ def attend(
 
     Args:
       query: what asks, shape [D].
-      keys: what is compared, shape [S, K]; the score says which K fits D.
+      keys: what is compared, shape [S, C]; the score says which C fits D.
       values: what is read, shape [S, E].
       mask: True = attend, shape [S]; None attends everywhere.
       bias: added to the scores, shape [S].
@@ -84,7 +84,7 @@ def attend(
 @shaped
 def attend_heads(
     query: Float[Array, "B T H D"],
-    keys: Float[Array, "B S N K"],
+    keys: Float[Array, "B S N C"],
     values: Float[Array, "B S N E"],
     mask: Bool[Array, "..."] | None = None,
     *,
@@ -103,7 +103,7 @@ def attend_heads(
 
     Args:
       query: what asks, shape [B, T, H, D].
-      keys: what is compared, shape [B, S, N, K].
+      keys: what is compared, shape [B, S, N, C].
       values: what is read, shape [B, S, N, E].
       mask: True = attend, broadcastable to [B, H, T, S]; None attends everywhere.
       bias: added to the scores, broadcastable to [B, H, T, S].
