@@ -1,0 +1,1 @@
+"""Speed, ours beside the peers, on named shapes and in one run."""

@@ -1,0 +1,84 @@
+"""The figures as tables for a terminal."""
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+Records = list[dict[str, Any]]
+PARTS = ("forward", "backward", "step")  # each holds the one before
+
+
+def print_machine(machine: dict[str, Any]) -> None:
+    """One line on what the figures are taken on."""
+    _console().print(", ".join(f"{k} {v}" for k, v in machine.items()), style="dim")
+
+
+def recurrent_table(records: Records) -> None:
+    """Milliseconds of each system, and how many times ours each takes."""
+    table = Table("cell", "shape", "dtype", title="forward + backward, ms (x ours)")
+    systems = list(dict.fromkeys(r["system"] for r in records))
+    for name in systems:
+        table.add_column(name, justify="right")
+    groups: dict[tuple[str, ...], dict[str, float]] = {}
+    for r in records:
+        row = (r["cell"], _sizes(r["shape"]), r["dtype"])
+        groups.setdefault(row, {})[r["system"]] = r["seconds"]
+    for row, seconds in groups.items():
+        table.add_row(*row, *(_beside(seconds, name) for name in systems))
+    _console().print(table)
+
+
+def train_table(records: Records) -> None:
+    """Milliseconds of each part, and target tokens a second of the whole step."""
+    table = Table("shape (B S T)", "dtype", "system", title="training step, ms")
+    for name in ("forward", "+ backward", "+ update", "tokens/s", "padded/s"):
+        table.add_column(name, justify="right")
+    groups: dict[tuple[str, ...], dict[str, dict[str, Any]]] = {}
+    for r in records:
+        sizes = " ".join(str(r["shape"][letter]) for letter in "BST")
+        groups.setdefault((sizes, r["dtype"], r["system"]), {})[r["part"]] = r
+    for row, parts in groups.items():
+        times = [f"{1e3 * parts[p]['seconds']:.0f}" for p in PARTS]
+        step = parts["step"]
+        rates = [step["tokens_per_second"], step["padded_tokens_per_second"]]
+        table.add_row(*row, *times, *(f"{rate:,.0f}" for rate in rates))
+    _console().print(table)
+    for (dtype, system), rate in epoch_rates(records).items():
+        _console().print(
+            f"{dtype} {system}: {rate:,.0f} target tokens/s over all shapes"
+        )
+
+
+def epoch_rates(records: Records) -> dict[tuple[str, str], float]:
+    """Tokens a second over the shapes that were timed, weighted as in an epoch."""
+    totals: dict[tuple[str, str], tuple[float, float]] = {}
+    for r in records:
+        if r["part"] == "step":
+            tokens, seconds = totals.get((r["dtype"], r["system"]), (0.0, 0.0))
+            batches = r["shape"]["batches"]
+            totals[r["dtype"], r["system"]] = (
+                tokens + batches * r["shape"]["target_tokens"],
+                seconds + batches * r["seconds"],
+            )
+    return {which: tokens / seconds for which, (tokens, seconds) in totals.items()}
+
+
+def _beside(seconds: dict[str, float], name: str) -> str:
+    if name not in seconds:
+        return ""
+    figure = f"{1e3 * seconds[name]:.1f}"
+    ours = seconds.get("attnjax")
+    if ours is None or name == "attnjax":
+        return figure
+    return f"{figure} ({seconds[name] / ours:.2f})"
+
+
+def _sizes(shape: dict[str, int]) -> str:
+    return " ".join(f"{letter}{size}" for letter, size in shape.items())
+
+
+def _console() -> Console:
+    # A table that is piped into a file keeps its lines whole.
+    console = Console()
+    return console if console.is_terminal else Console(width=120)

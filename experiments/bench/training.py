@@ -1,0 +1,135 @@
+"""Whole training steps of the Multi30k configs, in target tokens a second.
+
+The ids are random, the shapes, their frequencies and their padding the real ones.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from attnjax.models.rnn_encdec import RNNEncoderDecoderConfig
+from attnjax.models.rnnsearch import RNNSearchConfig
+from attnjax.train import init_state, make_train_step
+from experiments.bench.shapes import MULTI30K_BATCHES, TINY_BATCHES, BatchSpec
+from experiments.bench.trials import Calls, choose, has_torch, timed
+from experiments.datasets.batching import Batch
+from experiments.translate.config import Config
+from experiments.translate.configs import MULTI30K_FIXED_VECTOR, MULTI30K_RNNSEARCH
+from experiments.translate.system import MODELS, System
+
+CONFIGS = {"rnnsearch": MULTI30K_RNNSEARCH, "fixed-vector": MULTI30K_FIXED_VECTOR}
+FIRST_ID = 4  # after PAD, BOS, EOS, UNK
+
+
+def time_training(options: Any) -> list[dict[str, Any]]:
+    """Times forward, forward and backward, and the whole step; one record each.
+
+    Args:
+      options: a `commands.Train`.
+
+    Returns:
+      Records with `model`, `shape`, `dtype`, `system`, `part`, `seconds` and, for
+      whole steps, `tokens_per_second` and `padded_tokens_per_second`.
+    """
+    records: list[dict[str, Any]] = []
+    specs = TINY_BATCHES if options.tiny else MULTI30K_BATCHES
+    often = sorted(specs, key=lambda spec: -spec.batches)[: options.shapes]
+    for dtype in options.dtypes:
+        config = sized(CONFIGS[options.model], dtype, tiny=options.tiny)
+        for spec in often:
+            calls = choose_parts(training_calls(config, spec), options.systems)
+            what = {"model": options.model, "dtype": dtype, "shape": spec._asdict()}
+            records += [with_rate(r, spec) for r in timed(calls, what, options)]
+    return records
+
+
+def sized(config: Config, dtype: Any, *, tiny: bool) -> Config:
+    """The config in a dtype of computation, with its vocabularies' size."""
+    V = 23 if tiny else config.tokenizer.source_size
+    sizes: dict[str, Any] = {"source_vocab": V, "target_vocab": V, "dtype": dtype}
+    if tiny:
+        sizes |= {"embed_dim": 13, "hidden_dim": 11, "readout_dim": 13}
+    return dataclasses.replace(config, model=dataclasses.replace(config.model, **sizes))
+
+
+def training_calls(config: Config, spec: BatchSpec) -> Calls:
+    """What is timed, named "system part"."""
+    batch = random_batch(spec, config.model.target_vocab)
+    calls = {f"attnjax {part}": call for part, call in jax_steps(config, batch).items()}
+    if has_torch() and isinstance(config.model, RNNSearchConfig):
+        from experiments.bench.torch_training import torch_steps
+
+        steps = torch_steps(config, np.asarray(batch.source), np.asarray(batch.target))
+        calls |= {f"torch {part}": call for part, call in steps.items()}
+    return calls
+
+
+def choose_parts(calls: Calls, systems: tuple[str, ...]) -> Calls:
+    """The calls of the systems that were asked for."""
+    names = {name.partition(" ")[0]: calls[name] for name in calls}
+    wanted = choose(names, systems)
+    return {n: call for n, call in calls.items() if n.partition(" ")[0] in wanted}
+
+
+def with_rate(record: dict[str, Any], spec: BatchSpec) -> dict[str, Any]:
+    """The record with system and part apart, and the rates of a whole step."""
+    system, _, part = record["system"].partition(" ")
+    record = record | {"system": system, "part": part}
+    if part == "step":
+        seconds = record["seconds"]
+        record["tokens_per_second"] = spec.target_tokens / seconds
+        record["padded_tokens_per_second"] = spec.B * spec.T / seconds
+    return record
+
+
+def jax_steps(config: Config, batch: Batch) -> dict[str, Callable[[], Any]]:
+    """Our forward pass, forward and backward passes, and whole step."""
+    model = build(config.model)
+    rebuild, params = model
+    loss = partial(System(rebuild, None).loss, smoothing=config.label_smoothing)  # type: ignore[arg-type]
+    tx = config.optimizer.build(config.steps)
+    rng = jax.random.key(config.seed)
+    forward = jax.jit(lambda params: loss(params, batch, rng))
+    both = jax.jit(jax.value_and_grad(lambda params: loss(params, batch, rng).total))
+    step = make_train_step(loss, tx)
+    state = [init_state(params, tx)]
+
+    def whole() -> Any:
+        state[0], metrics = step(state[0], batch, rng)
+        return jax.block_until_ready((state[0], metrics))
+
+    return {
+        "forward": lambda: jax.block_until_ready(forward(params)),
+        "backward": lambda: jax.block_until_ready(both(params)),
+        "step": whole,
+    }
+
+
+def build(config: RNNSearchConfig | RNNEncoderDecoderConfig) -> Any:
+    """`(rebuild, params)` of a fresh model."""
+    from flax import nnx
+
+    from attnjax.models.state import split
+
+    return split(MODELS[type(config)](config, rngs=nnx.Rngs(params=0)))
+
+
+def random_batch(spec: BatchSpec, vocab: int) -> Batch:
+    """Random ids with as many real tokens as such a batch has on average."""
+    rng = np.random.default_rng(0)
+
+    def side(length: int, tokens: float) -> jax.Array:
+        ids = rng.integers(FIRST_ID, vocab, (spec.B, length), dtype=np.int32)
+        # Rows as full as can be but for a share with one token less, and so on.
+        lengths = np.full(spec.B, length)
+        for i in range(spec.B * length - round(tokens)):
+            lengths[i % spec.B] -= 1
+        ids[np.arange(length) >= lengths[:, None]] = 0
+        return jnp.asarray(ids)
+
+    return Batch(side(spec.S, spec.source_tokens), side(spec.T, spec.target_tokens))
