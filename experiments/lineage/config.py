@@ -66,7 +66,7 @@ class LineageConfig:
     """Folder for results, new (default: runs/lineage, runs/lineage-2, ...)."""
     pairs: tuple[str, ...] = ("en-fr", "en-ja")
     """Pairs of locales, such as en-fr or en-de."""
-    steps: int = 1_200
+    steps: int = 1_050
     """Updates of each system on each pair: the budget all share."""
     batch_tokens: int = 1_024
     """Most positions of a batch on either side, padding included."""
