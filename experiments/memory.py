@@ -21,4 +21,5 @@ def keep_freed_memory() -> bool:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):
         return False
-    return all([mallopt(*setting) for setting in _SETTINGS.values()])
+    done = [mallopt(*setting) for setting in _SETTINGS.values()]
+    return all(done)

@@ -22,8 +22,8 @@ def recurrent_table(records: Records) -> None:
         table.add_column(name, justify="right")
     groups: dict[tuple[str, ...], dict[str, float]] = {}
     for r in records:
-        row = (r["cell"], _sizes(r["shape"]), r["dtype"])
-        groups.setdefault(row, {})[r["system"]] = r["seconds"]
+        key = (r["cell"], _sizes(r["shape"]), r["dtype"])
+        groups.setdefault(key, {})[r["system"]] = r["seconds"]
     for row, seconds in groups.items():
         table.add_row(*row, *(_beside(seconds, name) for name in systems))
     _console().print(table)
@@ -38,15 +38,15 @@ def train_table(records: Records) -> None:
     for r in records:
         sizes = " ".join(str(r["shape"][letter]) for letter in "BST")
         groups.setdefault((sizes, r["dtype"], r["system"]), {})[r["part"]] = r
-    for row, parts in groups.items():
+    for which, parts in groups.items():
         times = [f"{1e3 * parts[p]['seconds']:.0f}" for p in PARTS]
         step = parts["step"]
         rates = [step["tokens_per_second"], step["padded_tokens_per_second"]]
-        table.add_row(*row, *times, *(f"{rate:,.0f}" for rate in rates))
+        table.add_row(*which, *times, *(f"{rate:,.0f}" for rate in rates))
     _console().print(table)
     for (dtype, system), rate in epoch_rates(records).items():
         _console().print(
-            f"{dtype} {system}: {rate:,.0f} target tokens/s over all shapes"
+            f"{dtype} {system}: {rate:,.0f} target tokens/s over these shapes"
         )
 
 

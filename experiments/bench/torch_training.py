@@ -20,7 +20,7 @@ from experiments.translate.config import Config
 
 
 class RNNSearch(nn.Module):
-    """RNNSearch as in `attnjax.models.rnnsearch`, tied output, with or without maxout."""
+    """`attnjax.models.rnnsearch` with a tied output; any maxout."""
 
     def __init__(self, config: RNNSearchConfig) -> None:
         super().__init__()

@@ -59,12 +59,13 @@ def sized(config: Config, dtype: Any, *, tiny: bool) -> Config:
 
 def training_calls(config: Config, spec: BatchSpec) -> Calls:
     """What is timed, named "system part"."""
-    batch = random_batch(spec, config.model.target_vocab)
+    host = random_batch(spec, config.model.target_vocab)
+    batch = Batch(*map(jnp.asarray, host))  # type: ignore[arg-type]
     calls = {f"attnjax {part}": call for part, call in jax_steps(config, batch).items()}
     if has_torch() and isinstance(config.model, RNNSearchConfig):
         from experiments.bench.torch_training import torch_steps
 
-        steps = torch_steps(config, np.asarray(batch.source), np.asarray(batch.target))
+        steps = torch_steps(config, *host)
         calls |= {f"torch {part}": call for part, call in steps.items()}
     return calls
 
@@ -89,8 +90,7 @@ def with_rate(record: dict[str, Any], spec: BatchSpec) -> dict[str, Any]:
 
 def jax_steps(config: Config, batch: Batch) -> dict[str, Callable[[], Any]]:
     """Our forward pass, forward and backward passes, and whole step."""
-    model = build(config.model)
-    rebuild, params = model
+    rebuild, params = build(config.model)
     loss = partial(System(rebuild, None).loss, smoothing=config.label_smoothing)  # type: ignore[arg-type]
     tx = config.optimizer.build(config.steps)
     rng = jax.random.key(config.seed)
@@ -123,13 +123,13 @@ def random_batch(spec: BatchSpec, vocab: int) -> Batch:
     """Random ids with as many real tokens as such a batch has on average."""
     rng = np.random.default_rng(0)
 
-    def side(length: int, tokens: float) -> jax.Array:
+    def side(length: int, tokens: int) -> np.ndarray:
         ids = rng.integers(FIRST_ID, vocab, (spec.B, length), dtype=np.int32)
-        # Rows as full as can be but for a share with one token less, and so on.
+        # What is missing is missing from all rows alike.
         lengths = np.full(spec.B, length)
-        for i in range(spec.B * length - round(tokens)):
+        for i in range(spec.B * length - tokens):
             lengths[i % spec.B] -= 1
         ids[np.arange(length) >= lengths[:, None]] = 0
-        return jnp.asarray(ids)
+        return ids
 
     return Batch(side(spec.S, spec.source_tokens), side(spec.T, spec.target_tokens))
