@@ -3,7 +3,9 @@
 Reverse-mode differentiation of `lax.scan` adds up a weight's gradient step by
 step: T small products, and T passes over the accumulator. Here the backward
 scan gives the gradients of the products' outputs only, and each weight's
-gradient is one matmul over all steps and rows afterwards. Same numbers, less time.
+gradient is one matmul over all steps and rows afterwards. Of a step only products
+are kept for it; what lies between them is made again. Same numbers, less time and
+memory.
 """
 
 from collections.abc import Callable
@@ -13,11 +15,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
+from jax.ad_checkpoint import checkpoint_name
 
 from attnjax.core import precision
 
 Tree = Any
 Cell = Callable[..., tuple[Tree, Tree]]
+_ONLY_PRODUCTS = jax.checkpoint_policies.save_only_these_names("product")
 Offsets = dict[int, list[Array]]  # by index of a leaf of params, one a product
 
 
@@ -172,8 +176,9 @@ def _steps(
 
     def step(carry: Tree, inputs: Tree) -> tuple[Tree, Any]:
         x, keep, offset = inputs
-        one = partial(_one_row, cell, params)
-        new, y, seen = jax.vmap(one)(carry, x, memory, offset)
+        rows = jax.vmap(partial(_one_row, cell, params))
+        kept = jax.checkpoint(rows, prevent_cse=False, policy=_ONLY_PRODUCTS)
+        new, y, seen = kept(carry, x, memory, offset)
         if keep is not None:
             new = jax.tree.map(partial(_where, keep), new, carry)
             y = jax.tree.map(lambda a: _where(keep, a, jnp.zeros_like(a)), y)
@@ -193,7 +198,7 @@ def _one_row(
         def product(x: Array) -> Array:
             shift = offset[index][len(seen[index])]
             seen[index].append(x)
-            return precision.matmul(x, weight) + shift
+            return checkpoint_name(precision.matmul(x, weight) + shift, "product")
 
         return precision.Tapped(weight, product)
 
