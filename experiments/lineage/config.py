@@ -64,6 +64,8 @@ class LineageConfig:
 
     out: Path | None = None
     """Folder for results, new (default: runs/lineage, runs/lineage-2, ...)."""
+    resume: bool = False
+    """Go on with the lineage in the folder (default: the newest of those names)."""
     pairs: tuple[str, ...] = ("en-fr", "en-ja")
     """Pairs of locales, such as en-fr or en-de."""
     steps: int = 1_050

@@ -1,6 +1,10 @@
 """`python -m experiments.translate`: see `--help`."""
 
-from experiments.translate.commands import main
+from experiments.memory import keep_freed_memory
 
 if __name__ == "__main__":
+    keep_freed_memory()  # before JAX is imported and starts threads
+
+    from experiments.translate.commands import main
+
     main()

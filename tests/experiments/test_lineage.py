@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from experiments.errors import UserError
-from experiments.lineage.__main__ import run
+from experiments.lineage.commands import run
 from experiments.lineage.config import ENTRIES, LineageConfig
 
 KEYS = {
@@ -78,6 +78,22 @@ def test_a_folder_in_use_is_refused_and_left_alone(smoke):
     with pytest.raises(UserError, match="out: expected a new or empty folder"):
         run(LineageConfig(out=folder), Console(quiet=True), Console(quiet=True))
     assert sorted(path.name for path in folder.iterdir()) == before
+
+
+def test_a_lineage_is_gone_on_with_to_the_same_records(smoke):
+    folder, _, records = smoke
+    config = LineageConfig(
+        out=folder,
+        resume=True,
+        pairs=("en-ja",),
+        steps=2,
+        batch_tokens=256,
+        train=60,
+        test=13,
+        data_dir=folder.parent / "data",
+    )
+    run(config, Console(quiet=True), Console(quiet=True))
+    assert json.loads((folder / "results.json").read_text()) == records
 
 
 def test_an_unknown_pair_ends_the_command_with_code_2(tmp_path):
