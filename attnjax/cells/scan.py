@@ -155,7 +155,7 @@ def _differentiable(cell: Cell, reverse: bool) -> Callable[..., tuple[Tree, Tree
         d_params, d_carry, d_xs, d_memory, d_offsets = pullback(cotangent)
         leaves, structure = jax.tree.flatten(d_params)
         for index, inputs in seen.items():
-            products = map(_weight_gradient, inputs, d_offsets[index])
+            products = map(precision.weight_gradient, inputs, d_offsets[index])
             leaves[index] = sum(products, jnp.zeros_like(leaves[index]))
         return jax.tree.unflatten(structure, leaves), d_carry, (d_xs, None), d_memory
 
@@ -249,15 +249,6 @@ def _zero_offsets(
         for i, shapes in products.items()
         if shapes and i not in other_uses
     }
-
-
-def _weight_gradient(inputs: Array, d_outputs: Array) -> Array:
-    """The gradient of W in `inputs @ W`, summed over all leading axes."""
-    x = inputs.reshape(-1, inputs.shape[-1])
-    g = d_outputs.reshape(-1, d_outputs.shape[-1])
-    wide = precision.accumulation_dtype(g.dtype)
-    axes = (((0,), (0,)), ((), ()))
-    return lax.dot_general(x, g, axes, preferred_element_type=wide).astype(g.dtype)
 
 
 def _where(keep: Array, new: Array, old: Array) -> Array:

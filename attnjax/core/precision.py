@@ -77,6 +77,23 @@ def matmul(x: Array, w: Array) -> Array:
     return product.reshape(*x.shape[:-1], *w.shape[1:])
 
 
+def weight_gradient(x: Array, g: Array) -> Array:
+    """The gradient of W in `x @ W`, summed over all leading axes.
+
+    Args:
+      x: what W was multiplied with, shape [..., K].
+      g: the gradient of the product, shape [..., N].
+
+    Returns:
+      Shape [K, N], accumulated in at least float32, in the dtype of `g`.
+    """
+    rows, outputs = x.reshape(-1, x.shape[-1]), g.reshape(-1, g.shape[-1])
+    wide = accumulation_dtype(g.dtype)
+    axes = (((0,), (0,)), ((), ()))
+    product = lax.dot_general(rows, outputs, axes, preferred_element_type=wide)
+    return product.astype(g.dtype)
+
+
 def same_devices(tree: Tree) -> Tree:
     """Makes all arrays differ by device, inside `jax.shard_map`, where one does.
 
@@ -130,9 +147,7 @@ def _narrow_backward(kept: tuple[Array, Array], g: Array) -> tuple[Array, Array]
         dx = lax.dot_general(
             outputs, w, (((1,), (1,)), ((), ())), preferred_element_type=wide
         )
-        dw = lax.dot_general(
-            rows, outputs, (((0,), (0,)), ((), ())), preferred_element_type=wide
-        )
+        dw = weight_gradient(rows, outputs)
     return dx.reshape(x.shape).astype(x.dtype), dw.astype(w.dtype)
 
 

@@ -34,6 +34,13 @@ class Language(NamedTuple):
     test: list[Pair]
 
 
+class EncodedLanguage(NamedTuple):
+    """The same phrases as ids."""
+
+    train: Encoded
+    test: Encoded
+
+
 class Outcome(NamedTuple):
     """What a system reached on a pair."""
 
@@ -76,13 +83,15 @@ class Race:
             pair for language in languages.values() for pair in language.train
         ]
         self.tokenizers = Tokenizers(*config.tokenizer.train(everything))
-        lengths = [
-            encode_pairs(split, *self.tokenizers).lengths + 1
-            for language in languages.values()
-            for split in language
-        ]
+        self.encoded = {
+            pair: EncodedLanguage(
+                *(encode_pairs(split, *self.tokenizers) for split in language)
+            )
+            for pair, language in languages.items()
+        }
+        lengths = [s.lengths for encoded in self.encoded.values() for s in encoded]
         self.shapes: Sequence[Shape] = choose_shapes(
-            np.concatenate(lengths),
+            np.concatenate(lengths) + 1,  # EOS
             tokens=config.batch_tokens,
             buckets=BUCKETS,
             row_multiple=self.mesh.size,
@@ -135,9 +144,8 @@ class Race:
             yield self._measure(entry, pair, translator, trained, seconds)
 
     def _batches(self, pair: str, start: int) -> Iterator[Batch]:
-        examples = encode_pairs(self.languages[pair].train, *self.tokenizers)
         batches = TokenBatches(
-            examples,
+            self.encoded[pair].train,
             tokens=self.config.batch_tokens,
             seed=self.config.seed,
             shapes=self.shapes,
@@ -161,17 +169,17 @@ class Race:
             entry=entry,
             pair=pair,
             corpus=score_corpus(test, texts, bleu_tokenizer="none"),
-            aer=self._alignment_error(translator, params, test),
+            aer=self._alignment_error(pair, translator, params),
             parameters=count_parameters(params),
             seconds=seconds,
             translations=best,
         )
 
     def _alignment_error(
-        self, translator: Translator, params: Params, test: list[Pair]
+        self, pair: str, translator: Translator, params: Params
     ) -> float:
         """AER of the weights with which the references are written."""
-        examples: Encoded = encode_pairs(test, *self.tokenizers)
-        batches = ordered_batches(examples, self.shapes)
+        test = self.languages[pair].test
+        batches = ordered_batches(self.encoded[pair].test, self.shapes)
         weights = dict(translator.align(params, batches))
         return score_alignments([weights[i] for i in range(len(test))], test).aer

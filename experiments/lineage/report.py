@@ -13,6 +13,7 @@ from attnjax.viz import Panel, alignment_grid, length_plot
 from experiments.datasets.cldr.segment import bare, detokenize
 from experiments.datasets.pairs import Pair
 from experiments.lineage.race import Language, Outcome
+from experiments.logs import write_atomic
 from experiments.terminal import print_alignment
 
 LENGTH_OF_EXAMPLES = (12, 18)  # units: long enough to reorder, small enough to draw
@@ -39,10 +40,7 @@ def records(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
 
 def write_results(outcomes: Sequence[Outcome], path: Path) -> None:
     """Writes results.json, whole or not at all."""
-    text = json.dumps(records(outcomes), indent=2) + "\n"
-    partial = path.with_suffix(".partial")
-    partial.write_text(text)
-    partial.rename(path)
+    write_atomic(path, json.dumps(records(outcomes), indent=2) + "\n")
 
 
 def table(pair: str, outcomes: Sequence[Outcome]) -> Table:
