@@ -6,6 +6,9 @@ source; batches, heads and target positions are `jax.vmap`. Nothing here knows
 of masks: a score is unnormalised, `weights` decides what may be read.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -216,3 +219,39 @@ def concat(
     split = query.shape[-1]
     projected = precision.matmul(query, matrix[:split])
     return additive(projected, precision.matmul(keys, matrix[split:]), v)
+
+
+def soft_capped(score: Callable[..., Array], *, cap: float) -> Callable[..., Array]:
+    r"""Bounds a score smoothly.
+
+    .. math:: e'_j = c \tanh(e_j / c)
+
+    Near 0 a score stays what it was; none is beyond c. Masks and biases come after.
+
+    Source: Gemma Team 2024 (arXiv:2408.00118), section 2, "logit soft-capping".
+
+    Args:
+      score: any score, whatever its arguments.
+      cap: c; the paper uses 50 for attention.
+
+    Returns:
+      A score of the same arguments, in (-cap, cap), in the dtype that `score` gives.
+
+    Raises:
+      ValueError: if the cap is not positive.
+
+    Example:
+      >>> soft_capped(dot, cap=2.0)(jnp.array([100.0]), jnp.eye(1))
+      Array([2.], dtype=float32)
+    """
+    if cap <= 0:
+        raise ValueError(
+            f"cap: expected a bound > 0, got {cap} (the paper uses 50 for attention)"
+        )
+
+    def capped(*args: Any) -> Array:
+        matched = score(*args)
+        wide = precision.accumulator(matched)
+        return (cap * jnp.tanh(wide / cap)).astype(matched.dtype)
+
+    return capped

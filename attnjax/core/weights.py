@@ -43,11 +43,51 @@ def masked_softmax(
       Array([0.5, 0.5, 0. ], dtype=float32)
     """
     wide, mask = _prepare(scores, mask)
-    peak = jax.lax.stop_gradient(
-        jnp.max(wide, axis=-1, keepdims=True, initial=_low(wide))
-    )
+    peak = _peak(wide)
     unnormalised = jnp.where(mask, jnp.exp(wide - peak), 0)
     total = jnp.sum(unnormalised, axis=-1, keepdims=True)
+    return (unnormalised / jnp.where(total > 0, total, 1)).astype(scores.dtype)
+
+
+@shaped
+def softmax_with_sink(
+    scores: Float[Array, "*B S"],
+    mask: Bool[Array, "*B S"] | None = None,
+    *,
+    sink: Float[Array, ""],
+) -> Float[Array, "*B S"]:
+    r"""Normalises scores beside one more, whose share reads nothing.
+
+    .. math:: a_j = \frac{\exp e_j}{\exp e_0 + \sum_k \exp e_k}
+
+    A query that matches no key gives its weight to the sink, so that it need not read
+    one. Bind the sink of each head with `functools.partial`.
+
+    Source: Xiao et al. 2024 (arXiv:2309.17453), section 3.3 and its eq. 2, where e_0 is
+    0 ("softmax-off-by-one"); a learned e_0: OpenAI 2025 (arXiv:2508.10925), section 2.
+
+    Args:
+      scores: unnormalised match, shape [..., S].
+      mask: True = attend, shape [..., S]; None attends everywhere.
+      sink: e_0, the score of reading nothing, shape []; with -inf there is no sink.
+
+    Returns:
+      Weights, shape [..., S]; each row sums to less than 1 by the share of the sink,
+      or is 0 where nothing is attended to.
+
+    Raises:
+      ValueError: if the shapes differ.
+      TypeError: if `mask` is not boolean.
+
+    Example:
+      >>> softmax_with_sink(jnp.zeros(3), sink=jnp.zeros(()))
+      Array([0.25, 0.25, 0.25], dtype=float32)
+    """
+    wide, mask = _prepare(scores, mask)
+    nothing = sink.astype(wide.dtype)
+    peak = jnp.maximum(_peak(wide), jax.lax.stop_gradient(nothing))
+    unnormalised = jnp.where(mask, jnp.exp(wide - peak), 0)
+    total = jnp.sum(unnormalised, axis=-1, keepdims=True) + jnp.exp(nothing - peak)
     return (unnormalised / jnp.where(total > 0, total, 1)).astype(scores.dtype)
 
 
@@ -81,8 +121,7 @@ def sparsemax(
       Array([0.75, 0.25, 0.  ], dtype=float32)
     """
     wide, mask = _prepare(scores, mask)
-    constant = jax.lax.stop_gradient(wide)
-    peak = jnp.max(constant, axis=-1, keepdims=True, initial=_low(wide))
+    constant, peak = jax.lax.stop_gradient(wide), _peak(wide)
     # Everything more than 1 below the peak has weight 0, so clipping there
     # changes nothing and keeps the sums below small.
     shifted = jnp.where(mask, jnp.maximum(constant - peak, -2), -2)
@@ -172,6 +211,12 @@ def sigmoid(
 def _low(wide: Array) -> Any:
     """A finite floor, not -inf: (-inf) - (-inf) would be NaN in an empty row."""
     return jnp.finfo(wide.dtype).min
+
+
+def _peak(wide: Array) -> Array:
+    """The highest score of each row; a constant, as shifts change no weights."""
+    constant = jax.lax.stop_gradient(wide)
+    return jnp.max(constant, axis=-1, keepdims=True, initial=_low(wide))
 
 
 def _prepare(scores: Array, mask: Array | None) -> tuple[Array, Array]:

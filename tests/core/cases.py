@@ -23,6 +23,7 @@ def draw(seed: int, *shape: int) -> np.ndarray:
 
 
 MATRIX, CONCAT, V_SHORT, V = draw(1, D, K), draw(2, D + K, A), draw(3, A), draw(4, D)
+CAP, SINK = 0.7, 0.3
 
 
 def _bound(function, *parameters):
@@ -32,6 +33,18 @@ def _bound(function, *parameters):
         return function(query, keys, *(jnp.asarray(p, query.dtype) for p in parameters))
 
     return score
+
+
+def with_sink(scores, mask=None):
+    """Binds the sink in the dtype of the scores, as a model would hold it."""
+    sink = jnp.asarray(SINK, scores.dtype)
+    return weights.softmax_with_sink(scores, mask, sink=sink)
+
+
+def _with_sink_oracle(scores, mask):
+    """A softmax over one position more, which reads nothing where none is open."""
+    beside = oracles.masked_softmax(np.append(scores, SINK), np.append(mask, True))
+    return beside[:-1]
 
 
 class Score(NamedTuple):
@@ -57,13 +70,19 @@ SCORES = {
         lambda q, k: oracles.concat(q, k, CONCAT.T, V_SHORT),
         K,
     ),
+    "soft_capped": Score(
+        scores.soft_capped(scores.scaled_dot, cap=CAP),
+        lambda q, k: CAP * np.tanh(oracles.scaled_dot(q, k) / CAP),
+    ),
 }
 WEIGHTINGS = {
     "masked_softmax": (weights.masked_softmax, oracles.masked_softmax),
     "sparsemax": (weights.sparsemax, oracles.sparsemax),
     "hardmax": (weights.hardmax, oracles.hardmax),
     "sigmoid": (weights.sigmoid, oracles.sigmoid),
+    "softmax_with_sink": (with_sink, _with_sink_oracle),
 }
+SUM_TO_ONE = {"masked_softmax", "sparsemax", "hardmax"}
 
 MASK = np.array([True, False, True, True, False, True, True])
 EMPTY = np.zeros(S, bool)
@@ -79,6 +98,7 @@ class Case:
     def __init__(self, score: str, weighting: str) -> None:
         self.score, self.score_oracle, self.width = SCORES[score]
         self.weighting, self.weighting_oracle = WEIGHTINGS[weighting]
+        self.sums_to_one = weighting in SUM_TO_ONE
         self.plain = functools.partial(
             attention.attend, score=self.score, weighting=self.weighting
         )

@@ -34,6 +34,22 @@ def test_cosine_has_no_slope_along_a_vector():
     np.testing.assert_allclose(slope @ QUERY, 0, atol=1e-5)
 
 
+def test_a_cap_bounds_and_keeps_order():
+    query, keys = jnp.ones(1), jnp.linspace(-9.0, 9.0, 19)[:, None]
+    got = scores.soft_capped(scores.dot, cap=3.0)(query, keys)
+    assert (jnp.diff(got) > 0).all()
+    assert (jnp.abs(got) < 3).all()
+    np.testing.assert_allclose(got, -got[::-1], rtol=1e-6)
+    large = scores.soft_capped(scores.dot, cap=1e4)(query, keys)
+    np.testing.assert_allclose(large, keys[:, 0], rtol=1e-6)
+
+
+def test_a_cap_takes_a_score_of_any_arguments():
+    capped = scores.soft_capped(lambda v, q, k: scores.additive(q, k, v), cap=5.0)
+    want = 5 * jnp.tanh(scores.additive(QUERY, KEYS, V) / 5)
+    np.testing.assert_allclose(capped(V, QUERY, KEYS), want, rtol=1e-6)
+
+
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 @pytest.mark.parametrize("name", ["additive", "dot", "cosine", "bilinear", "concat"])
 def test_three_thousand_terms_are_summed_wide(name, dtype):
@@ -104,6 +120,12 @@ BAD = {
 def test_a_wrong_shape_names_the_argument(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("cap", [0, -2.0])
+def test_a_cap_that_bounds_nothing_is_refused(cap):
+    with pytest.raises(ValueError, match=r"^cap: expected a bound > 0, got .* \("):
+        scores.soft_capped(scores.dot, cap=cap)
 
 
 def test_integers_are_no_scores():

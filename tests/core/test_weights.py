@@ -96,6 +96,54 @@ def test_sparsemax_gradient_is_its_jacobian():
     np.testing.assert_allclose(got, np.diag(s) - np.outer(s, s) / s.sum(), atol=1e-14)
 
 
+MASK = np.array([True, True, False, True, False, True, True])
+
+
+@pytest.mark.parametrize("sink", [-300.0, -2.0, 0.0, 2.0, 300.0])
+def test_the_sink_takes_its_share(sink):
+    """It weighs every key less by one factor: 1 - its own share."""
+    scores = draw(7, 7)
+    with jax.enable_x64(True):
+        got = weights.softmax_with_sink(scores, MASK, sink=jnp.asarray(sink))
+    share = oracles.masked_softmax(np.append(scores, sink), np.append(MASK, True))[-1]
+    want = (1 - share) * oracles.masked_softmax(scores, MASK)
+    np.testing.assert_allclose(got, want, rtol=1e-12, atol=1e-15)
+
+
+def test_a_shift_of_scores_and_sink_changes_nothing():
+    scores, sink = jnp.asarray(draw(8, 7), "float32").round(2), jnp.array(0.5)
+    got = weights.softmax_with_sink(scores + 4, sink=sink + 4)
+    want = weights.softmax_with_sink(scores, sink=sink)
+    np.testing.assert_allclose(got, want, rtol=1e-5)
+
+
+@pytest.mark.parametrize("mask", [MASK, ~MASK & MASK])
+def test_a_sink_of_minus_infinity_is_no_sink(mask):
+    scores, sink = jnp.asarray(draw(9, 7), "float32"), jnp.array(-jnp.inf)
+    got = weights.softmax_with_sink(scores, mask, sink=sink)
+    np.testing.assert_array_equal(got, weights.masked_softmax(scores, mask))
+    slope = jax.grad(lambda e: weights.softmax_with_sink(scores, mask, sink=e) @ scores)
+    assert slope(sink) == 0
+
+
+def test_the_sink_learns():
+    scores = draw(10, 7)
+
+    def read(sink):
+        given = weights.softmax_with_sink(scores, MASK, sink=jnp.asarray(sink))
+        return given @ np.arange(7.0)
+
+    with jax.enable_x64(True):
+        got = jax.grad(read)(0.3)
+        want = oracles.numerical_gradient(lambda e: float(read(e)), 0.3)
+        empty = jax.grad(
+            lambda e: weights.softmax_with_sink(scores, ~MASK & MASK, sink=e).sum()
+        )
+        with jax.debug_nans(True), jax.disable_jit():
+            assert empty(jnp.array(0.3)) == 0
+    np.testing.assert_allclose(got, want, rtol=1e-8)
+
+
 def test_hardmax_takes_the_first_of_equals():
     scores, mask = jnp.array([2.0, 1.0, 2.0]), jnp.array([False, True, True])
     np.testing.assert_array_equal(weights.hardmax(scores), [1, 0, 0])
@@ -116,3 +164,11 @@ def test_bad_masks_are_told_what_to_do(weigh, oracle):
         TypeError, match=r"^scores: expected float\w* values, got int32"
     ):
         weigh(jnp.arange(3))
+
+
+def test_a_sink_for_each_row_is_told_what_to_do():
+    message = r"^sink: expected shape \[\], got \[3\] \(a batch\? wrap .* jax\.vmap\)"
+    with pytest.raises(ValueError, match=message):
+        weights.softmax_with_sink(jnp.ones(3), sink=jnp.ones(3))
+    with pytest.raises(TypeError, match=r"^sink: expected an array, got float \("):
+        weights.softmax_with_sink(jnp.ones(3), sink=0.0)
