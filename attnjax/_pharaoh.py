@@ -1,4 +1,4 @@
-"""Links between the words of two sentences, and the Pharaoh format for them.
+"""Links between the words of two sentences: their error rate, and the Pharaoh format.
 
 A link is a pair (source position, target position), both from 0. One line holds
 the links of one sentence pair: `i-j` is sure, `ipj` only possible.
@@ -8,7 +8,7 @@ import gzip
 import os
 import re
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,6 +24,15 @@ class Alignment(NamedTuple):
     possible: frozenset[Link]  # includes the sure ones
 
 
+class AlignmentScore(NamedTuple):
+    """A corpus-level comparison with gold links; ratios in [0, 1]."""
+
+    aer: float
+    precision: float
+    recall: float
+    links: int  # how many the system proposed
+
+
 def alignment(sure: Iterable[Link], possible: Iterable[Link] = ()) -> Alignment:
     """Bundles links; the possible ones always include the sure ones.
 
@@ -33,6 +42,48 @@ def alignment(sure: Iterable[Link], possible: Iterable[Link] = ()) -> Alignment:
     """
     sure = frozenset(sure)
     return Alignment(sure, sure | frozenset(possible))
+
+
+def alignment_error_rate(
+    hypotheses: Sequence[Alignment], references: Sequence[Alignment]
+) -> AlignmentScore:
+    r"""Scores links against gold links, summed over the corpus.
+
+    .. math:: AER = 1 - \frac{|A \cap S| + |A \cap P|}{|A| + |S|}
+
+    with A all links of the system, S the sure and P the possible gold links (S in
+    P); precision is |A ∩ P| / |A| and recall |A ∩ S| / |S|. A ratio of nothing to
+    nothing counts as perfect if there were neither links nor sure gold, else as 0.
+
+    Source: Och & Ney 2003 (doi:10.1162/089120103321337421).
+
+    Raises:
+      ValueError: if there are not as many hypotheses as references.
+
+    Example:
+      >>> gold = parse_pharaoh("0-0 1p1")
+      >>> alignment_error_rate([parse_pharaoh("0-0 1-1 2-2")], [gold]).aer
+      0.25
+    """
+    if len(hypotheses) != len(references):
+        raise ValueError(
+            f"hypotheses: expected {len(references)} alignments (as in references), "
+            f"got {len(hypotheses)} (one per sentence pair, also where it is empty)"
+        )
+    links = sure = in_sure = in_possible = 0
+    for hypothesis, gold in zip(hypotheses, references, strict=True):
+        proposed = hypothesis.sure | hypothesis.possible
+        links, sure = links + len(proposed), sure + len(gold.sure)
+        in_sure += len(proposed & gold.sure)
+        in_possible += len(proposed & (gold.possible | gold.sure))
+    if links + sure == 0:
+        return AlignmentScore(aer=0.0, precision=1.0, recall=1.0, links=0)
+    return AlignmentScore(
+        aer=1 - (in_sure + in_possible) / (links + sure),
+        precision=in_possible / links if links else 0.0,
+        recall=in_sure / sure if sure else 0.0,
+        links=links,
+    )
 
 
 def parse_pharaoh(

@@ -1,4 +1,4 @@
-"""What to do with alignments: read, write, harden, merge, symmetrise, score.
+"""What to do with alignments: read, write, harden, merge, symmetrise, score, copy.
 
 A link is a pair (source position, target position), both from 0, as in the
 Pharaoh format; an array of weights is `[T, S]`, targets first, as everywhere in
@@ -6,15 +6,17 @@ the library. NumPy and the standard library only: nothing here is traced. Findin
 alignments is the models' work, drawing them is `viz`'s.
 """
 
-from collections.abc import Collection, Sequence
-from typing import Any, Literal, NamedTuple
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Literal
 
 import numpy as np
 
 from attnjax._pharaoh import (
     Alignment,
+    AlignmentScore,
     Link,
     alignment,
+    alignment_error_rate,
     check_link,
     format_pharaoh,
     parse_pharaoh,
@@ -35,19 +37,11 @@ __all__ = [
     "merge_subwords",
     "parse_pharaoh",
     "read_pharaoh",
+    "replace_unknown",
     "sparse_alignment",
     "symmetrise",
     "write_pharaoh",
 ]
-
-
-class AlignmentScore(NamedTuple):
-    """A corpus-level comparison with gold links; ratios in [0, 1]."""
-
-    aer: float
-    precision: float
-    recall: float
-    links: int  # how many the system proposed
 
 
 def hard_alignment(
@@ -154,46 +148,47 @@ def merge_subwords(
     return merged
 
 
-def alignment_error_rate(
-    hypotheses: Sequence[Alignment], references: Sequence[Alignment]
-) -> AlignmentScore:
-    r"""Scores links against gold links, summed over the corpus.
+def replace_unknown(
+    source_words: Sequence[str],
+    target_words: Sequence[str],
+    weights: Any,
+    *,
+    unk: str,
+    dictionary: Mapping[str, str] | None = None,
+) -> list[str]:
+    """Replaces unknown target words by what they read most, or its translation.
 
-    .. math:: AER = 1 - \frac{|A \cap S| + |A \cap P|}{|A| + |S|}
+    A target that reads nothing (a row of zeros) stays unknown; of equal weights the
+    first wins. For pieces of words merge the weights first (`merge_subwords`).
 
-    with A all links of the system, S the sure and P the possible gold links (S in
-    P); precision is |A ∩ P| / |A| and recall |A ∩ S| / |S|. A ratio of nothing to
-    nothing counts as perfect if there were neither links nor sure gold, else as 0.
+    Source: Luong et al. 2015 (arXiv:1410.8206), for the dictionary and the copy; Jean
+    et al. 2015 (arXiv:1412.2007), for finding the source word by attention.
 
-    Source: Och & Ney 2003 (doi:10.1162/089120103321337421).
+    Args:
+      source_words: the source, without EOS.
+      target_words: the hypothesis, without EOS.
+      weights: what each target word reads, shape [T, S].
+      unk: the word that stands for the unknown ones.
+      dictionary: source word -> target word; what is not in it is copied.
+
+    Returns:
+      The target words, unknown ones replaced.
 
     Raises:
-      ValueError: if there are not as many hypotheses as references.
+      ValueError: if the words do not fit the weights.
 
     Example:
-      >>> gold = parse_pharaoh("0-0 1p1")
-      >>> alignment_error_rate([parse_pharaoh("0-0 1-1 2-2")], [gold]).aer
-      0.25
+      >>> weights = [[0.9, 0.1], [0.2, 0.8]]
+      >>> replace_unknown(["Guten", "Zoë"], ["Hello", "<unk>"], weights, unk="<unk>")
+      ['Hello', 'Zoë']
     """
-    if len(hypotheses) != len(references):
-        raise ValueError(
-            f"hypotheses: expected {len(references)} alignments (as in references), "
-            f"got {len(hypotheses)} (one per sentence pair, also where it is empty)"
-        )
-    links = sure = in_sure = in_possible = 0
-    for hypothesis, gold in zip(hypotheses, references, strict=True):
-        proposed = hypothesis.sure | hypothesis.possible
-        links, sure = links + len(proposed), sure + len(gold.sure)
-        in_sure += len(proposed & gold.sure)
-        in_possible += len(proposed & (gold.possible | gold.sure))
-    if links + sure == 0:
-        return AlignmentScore(aer=0.0, precision=1.0, recall=1.0, links=0)
-    return AlignmentScore(
-        aer=1 - (in_sure + in_possible) / (links + sure),
-        precision=in_possible / links if links else 0.0,
-        recall=in_sure / sure if sure else 0.0,
-        links=links,
-    )
+    _check_sides(_matrix(weights), source_words, target_words)
+    read = {t: source_words[s] for s, t in hard_alignment(weights).sure}
+    known = {} if dictionary is None else dictionary
+    return [
+        known.get(read[t], read[t]) if word == unk and t in read else word
+        for t, word in enumerate(target_words)
+    ]
 
 
 def check_picture(
@@ -211,6 +206,23 @@ def check_picture(
       ValueError: if the words or gold links do not fit the weights.
     """
     matrix = _matrix(weights)
+    _check_sides(matrix, source_words, target_words)
+    T, S = matrix.shape
+    if matrix.size == 0:
+        raise ValueError(f"weights: expected a word on each side, got shape [{T}, {S}]")
+    if matrix.min() < -0.01 or matrix.max() > 1.01:  # bfloat16 may round past 1
+        raise ValueError(
+            "weights: expected values from 0 to 1, got "
+            f"{matrix.min():.3g} to {matrix.max():.3g} (scores? use their softmax)"
+        )
+    for link in () if gold is None else sorted(gold.possible | gold.sure):
+        check_link("gold", link, S, T)
+    return matrix.clip(0.0, 1.0)
+
+
+def _check_sides(
+    matrix: np.ndarray, source_words: Sequence[str], target_words: Sequence[str]
+) -> None:
     T, S = matrix.shape
     for name, words, n, axis in (
         ("source_words", source_words, S, "column"),
@@ -222,16 +234,6 @@ def check_picture(
                 f"{name}: expected {n} words, got {got} (one per {axis} of weights, "
                 "which has the shape [targets, sources])"
             )
-    if matrix.size == 0:
-        raise ValueError(f"weights: expected a word on each side, got shape [{T}, {S}]")
-    if matrix.min() < -0.01 or matrix.max() > 1.01:  # bfloat16 may round past 1
-        raise ValueError(
-            "weights: expected values from 0 to 1, got "
-            f"{matrix.min():.3g} to {matrix.max():.3g} (scores? use their softmax)"
-        )
-    for link in () if gold is None else sorted(gold.possible | gold.sure):
-        check_link("gold", link, S, T)
-    return matrix.clip(0.0, 1.0)
 
 
 def _check_words(name: str, words: Sequence[Sequence[int]], size: int) -> None:
