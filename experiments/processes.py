@@ -1,12 +1,14 @@
 """What the processes of one training run do together; alone, all of it is free."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
+from jax.sharding import Mesh
 
-from attnjax.parallel import is_main_process
+from attnjax.parallel import is_main_process, local_rows, shard_batch
 from experiments.errors import UserError
 
 
@@ -42,3 +44,16 @@ def largest(number: int) -> int:
     if jax.process_count() == 1:
         return number
     return int(np.max(multihost_utils.process_allgather(np.int32(number))))
+
+
+def place_batch(batch: Any, mesh: Mesh) -> Any:
+    """Puts a whole batch, known to every process, on the devices row by row."""
+    mine = jax.tree.map(lambda x: x[local_rows(len(x))], batch)
+    return shard_batch(mine, mesh)
+
+
+def gather_rows(tree: Any) -> Any:
+    """Reads the rows of all processes, as numpy arrays."""
+    if jax.process_count() == 1:
+        return jax.tree.map(np.asarray, tree)
+    return multihost_utils.process_allgather(tree, tiled=True)

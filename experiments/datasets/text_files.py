@@ -41,6 +41,12 @@ def require_folder(path: Path, name: str) -> Path:
     return path
 
 
+def plain_or_gzip(path: Path) -> Path | None:
+    """Finds a file, which may have .gz after its name; None if it is not there."""
+    zipped = path.with_name(f"{path.name}.gz")
+    return next((p for p in (zipped, path) if p.is_file()), None)
+
+
 def read_lines(path: Path) -> Iterator[str]:
     """Reads the lines of a UTF-8 file, gzipped or not (told by its first bytes).
 

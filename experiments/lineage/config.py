@@ -19,7 +19,8 @@ from typing import NamedTuple
 from attnjax.models.rnn_encdec import RNNEncoderDecoderConfig
 from attnjax.models.rnnsearch import RNNSearchConfig
 from experiments.datasets.encode import TokenizerConfig
-from experiments.translate.config import ModelConfig, OptimizerConfig
+from experiments.training import OptimizerConfig
+from experiments.translate.config import ModelConfig
 
 
 class Entry(NamedTuple):

@@ -19,9 +19,10 @@ from experiments.datasets.ordered import ordered_batches
 from experiments.datasets.pairs import Pair, read_pairs
 from experiments.lineage.config import Entry, LineageConfig
 from experiments.run import Run, fit
+from experiments.training import count_parameters
 from experiments.translate.config import Config, SearchConfig
 from experiments.translate.scores import Corpus, score_alignments, score_corpus
-from experiments.translate.system import Tokenizers, build_system, count_parameters
+from experiments.translate.system import Tokenizers, build_system
 from experiments.translate.translator import Translation, Translator
 
 BUCKETS = 2  # batch shapes: each costs seconds of compilation for each system

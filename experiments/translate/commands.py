@@ -4,96 +4,35 @@ import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union
+from typing import Any, Literal
 
-import tyro
-
-from attnjax.parallel import is_main_process, start_distributed
-from experiments.entry import exit_codes, settings_at_fault
+from experiments.commands import (
+    RunOptions,
+    TrainOptions,
+    command,
+    run_command,
+    say,
+    train_command,
+)
 from experiments.translate.config import Config
 from experiments.translate.configs import CONFIGS
 
 
-def say(text: str) -> None:
-    """Tells the user what is going on; stdout is for results."""
-    print(text, file=sys.stderr, flush=True)
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ProcessConfig:
-    """Several processes for one run; each is started with the same command."""
-
-    coordinator: str | None = None
-    """Address host:port of process 0."""
-    num_processes: int | None = None
-    """How many processes there are."""
-    process_id: int | None = None
-    """Which of them this is, from 0."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class TrainRun(Config):
+class TrainRun(TrainOptions, Config):
     """A config, and what only this start of it needs to know."""
-
-    out: Path | None = None
-    """Folder of the run, new or empty; None: runs/CONFIG."""
-    resume: bool = False
-    """Go on with the run in the folder, to the same bits; begin it if there is none."""
-    processes: ProcessConfig = dataclasses.field(default_factory=ProcessConfig)
-    """Several processes for one run."""
-    name: tyro.conf.Suppress[str] = ""
 
     def run(self) -> None:
         """Trains, or goes on training."""
         from experiments.translate.training import train
 
-        with settings_at_fault("processes"):
-            start_distributed(**dataclasses.asdict(self.processes))
-        tell = say if is_main_process() else lambda text: None
-        folder = Path("runs") / self.name if self.out is None else self.out
-        names = [field.name for field in dataclasses.fields(Config)]
-        config = Config(**{name: getattr(self, name) for name in names})
-        train(config, folder, resume=self.resume, say=tell)
-        tell(f"next: python -m experiments.translate evaluate {folder}")
-
-
-def _train_run(name: str, description: str, config: Config) -> Any:
-    """The subcommand of a named config."""
-    settings = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
-    return Annotated[
-        TrainRun,
-        tyro.conf.subcommand(
-            name,
-            default=TrainRun(**settings, name=name),
-            description=description,
-            prefix_name=False,
-        ),
-    ]
-
-
-_RUNS = tuple(_train_run(name, *entry) for name, entry in CONFIGS.items())
+        self.train(Config, train, then="python -m experiments.translate evaluate")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Train:
-    """Trains one of the configs; every setting of it can be changed by a flag."""
-
-    config: Annotated[Union[_RUNS], tyro.conf.arg(name="", help="The configs.")]  # type: ignore[valid-type]  # noqa: UP007
-
-    def run(self) -> None:
-        """Trains the chosen config."""
-        run: TrainRun = self.config  # type: ignore[assignment]
-        run.run()
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class RunOptions:
+class SearchOptions(RunOptions):
     """Which parameters of a run, and how to search."""
 
-    run_folder: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(name="run")]]
-    """Folder of the run."""
-    checkpoint: Literal["best", "last"] = "best"
-    """The checkpoint with the best validation BLEU, or the last one."""
     beam_size: int | None = None
     """Hypotheses followed at a time; None: as the run's config says."""
     length_penalty: float | None = None
@@ -115,7 +54,7 @@ class RunOptions:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Evaluate(RunOptions):
+class Evaluate(SearchOptions):
     """Scores a run on test sets: BLEU, chrF, by length, and AER where gold exists.
 
     Prints tables, and writes evaluation.json and pictures/bleu_by_length.png into the
@@ -145,7 +84,7 @@ class Evaluate(RunOptions):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Decode(RunOptions):
+class Decode(SearchOptions):
     """Translates stdin to stdout, a line out for every line in.
 
     An empty line gives an empty line. All input is checked before anything is
@@ -180,20 +119,13 @@ class Decode(RunOptions):
         )
 
 
-Command = (
-    Annotated[Train, tyro.conf.subcommand("train", prefix_name=False)]
-    | Annotated[Evaluate, tyro.conf.subcommand("evaluate", prefix_name=False)]
-    | Annotated[Decode, tyro.conf.subcommand("decode", prefix_name=False)]
-)
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line; mistakes of the user end it with code 2."""
-    command: Any = tyro.cli(
-        Command,  # type: ignore[arg-type]
+    run_command(
+        train_command(TrainRun, CONFIGS)
+        | command("evaluate", Evaluate)
+        | command("decode", Decode),
         prog="python -m experiments.translate",
         description="Train, evaluate and use translation models.",
-        args=arguments,
+        arguments=arguments,
     )
-    with exit_codes():
-        command.run()

@@ -32,7 +32,8 @@ from attnjax.models.rnnsearch import RNNSearchConfig
 from experiments.datasets.cldr.cldr_builder import Cldr
 from experiments.datasets.encode import TokenizerConfig
 from experiments.datasets.pairs import Multi30k, ParallelText
-from experiments.translate.config import Config, OptimizerConfig, SearchConfig
+from experiments.training import OptimizerConfig
+from experiments.translate.config import Config, SearchConfig
 
 # The paper: appendices A and B. Sizes are RNNSearchConfig's defaults.
 WMT14_RNNSEARCH = Config(

@@ -19,12 +19,12 @@ from experiments.datasets.encode import encode_pairs
 from experiments.datasets.ordered import ordered_batches
 from experiments.errors import UserError
 from experiments.logs import write_atomic
+from experiments.training import count_parameters
 from experiments.translate.alignments import word_weights
 from experiments.translate.data import Splits, bleu_tokenizer, read_splits, relocate
 from experiments.translate.loading import Loaded
 from experiments.translate.report import PICTURE, draw_lengths
 from experiments.translate.scores import length_ranges, score_alignments, score_corpus
-from experiments.translate.system import count_parameters
 from experiments.translate.translator import Translator
 
 RECORD = "evaluation.json"

@@ -6,7 +6,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax import Array
@@ -133,8 +132,3 @@ def build_system(config: Config, tokenizers: Tokenizers) -> tuple[System, Params
     """Makes the system of a config, and its parameters before training."""
     rebuild, params = split(build_model(config.model, tokenizers, config.seed))
     return System(rebuild, tokenizers), params
-
-
-def count_parameters(params: Params) -> int:
-    """The number of trainable numbers."""
-    return sum(x.size for x in jax.tree.leaves(params))

@@ -10,16 +10,18 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from attnjax.parallel import make_mesh, replicate, replicated, shard_batch
-from attnjax.train import Batch, Params, init_state, make_train_step
+from attnjax.parallel import make_mesh, shard_batch
+from attnjax.train import Batch, Params
 from experiments.datasets.batching import TokenBatches
 from experiments.datasets.bucketing import Shape, assign, choose_shapes
 from experiments.datasets.encode import Encoded, encode_pairs
 from experiments.datasets.ordered import ordered_batches
 from experiments.errors import UserError
+from experiments.numbers import check_numbers
 from experiments.processes import on_main
-from experiments.run import Run, fit
-from experiments.translate.config import Config, SearchConfig, check_numbers
+from experiments.run import Run
+from experiments.training import train_on
+from experiments.translate.config import Config, SearchConfig
 from experiments.translate.data import Corpora, bleu_tokenizer, load_corpora
 from experiments.translate.scores import score_corpus
 from experiments.translate.system import Tokenizers, build_system
@@ -64,30 +66,18 @@ class Trainer:
 
     def fit(self, run: Run, *, title: str = "") -> Params:
         """Trains to the last step and returns the parameters."""
-        config = self.config
-        rng = jax.random.key(config.seed)
-        tx = config.optimizer.build(config.steps)
-        loss = partial(self.system.loss, smoothing=config.label_smoothing)
-        state = fit(
+        loss = partial(self.system.loss, smoothing=self.config.label_smoothing)
+        return train_on(
+            self.mesh,
             run,
-            state=replicate(init_state(self.params, tx), self.mesh),
-            train_step=make_train_step(
-                loss,
-                tx,
-                accumulate=config.accumulate,
-                state_sharding=replicated(self.mesh),
-            ),
+            self.config,
+            params=self.params,
+            loss=loss,
             batches=self.iterate,
-            steps=config.steps,
-            rng=replicate(rng, self.mesh),
             evaluate=self.validate,
-            log_every=config.log_every,
-            evaluate_every=config.evaluate_every,
-            save_every=config.save_every,
             best=("bleu", "max"),
             title=title,
         )
-        return state.params
 
     def iterate(self, start: int) -> Iterator[Batch]:
         """Batches on the devices from a step on, each process reading its rows."""

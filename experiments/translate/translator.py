@@ -2,19 +2,19 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
-from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
 from attnjax.decode import Hypotheses
-from attnjax.parallel import by_rows, local_rows, make_mesh, shard_batch
+from attnjax.parallel import by_rows, make_mesh
 from attnjax.train import Params
 from experiments.datasets.ordered import OrderedBatch, source_batches
 from experiments.datasets.tokenizers import EOS, PAD
 from experiments.errors import UserError
+from experiments.processes import gather_rows, place_batch
 from experiments.translate.config import SearchConfig
 from experiments.translate.system import System
 
@@ -168,16 +168,3 @@ class Translator:
                 score=float(score),
                 weights=np.asarray(weights[:length, :S]),
             )
-
-
-def place_batch(batch: Any, mesh: Mesh) -> Any:
-    """Puts a whole batch, known to every process, on the devices row by row."""
-    mine = jax.tree.map(lambda x: x[local_rows(len(x))], batch)
-    return shard_batch(mine, mesh)
-
-
-def gather_rows(tree: Any) -> Any:
-    """Reads the rows of all processes, as numpy arrays."""
-    if jax.process_count() == 1:
-        return jax.tree.map(np.asarray, tree)
-    return multihost_utils.process_allgather(tree, tiled=True)

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from experiments.datasets import building
+from experiments.datasets.data_dir import default_data_dir
 from experiments.datasets.pairs import Pair, ParallelText, read_pairs
 from experiments.datasets.parallel_text.parallel_text_builder import held_out_lines
 from experiments.errors import UserError
@@ -245,7 +245,7 @@ def test_killed_build_is_not_taken_for_whole(write, read, tmp_path):
 
 def test_default_folder_follows_the_environment(monkeypatch, tmp_path):
     monkeypatch.setenv("ATTNJAX_DATA_DIR", str(tmp_path / "mine"))
-    assert building.default_data_dir() == tmp_path / "mine"
+    assert default_data_dir() == tmp_path / "mine"
     monkeypatch.delenv("ATTNJAX_DATA_DIR")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    assert building.default_data_dir() == tmp_path / "cache" / "attnjax" / "datasets"
+    assert default_data_dir() == tmp_path / "cache" / "attnjax" / "datasets"

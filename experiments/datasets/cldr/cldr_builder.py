@@ -16,6 +16,7 @@ import tensorflow_datasets as tfds
 
 from experiments.datasets import building, pairs
 from experiments.datasets.cldr.phrases import Phrases
+from experiments.datasets.data_dir import fingerprint
 from experiments.errors import UserError
 
 SPLITS = ("train", "validation", "test")
@@ -72,7 +73,7 @@ def config(dataset: Cldr) -> Config:
         if size < 1:
             raise UserError(f"{name}: expected at least 1 phrase, got {size}")
     parts = [dataset.seed, *sizes.values(), str(Builder.VERSION), babel.__version__]
-    name = f"{dataset.pair}-{building.fingerprint(parts)}"
+    name = f"{dataset.pair}-{fingerprint(parts)}"
     return Config(name=name, pair=dataset.pair, seed=dataset.seed, **sizes)
 
 
@@ -84,7 +85,7 @@ def load(
     Args:
       pair: source and target locale, such as "en-ja".
       split: "train", "validation" or "test".
-      data_dir: where prepared data are kept (`building.default_data_dir()` if None).
+      data_dir: where prepared data are kept (`data_dir.default_data_dir()` if None).
       **settings: sizes and seed, see `Cldr`.
 
     Returns:

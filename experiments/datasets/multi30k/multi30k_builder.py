@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import tensorflow_datasets as tfds
 
 from experiments.datasets import building, text_files
+from experiments.datasets.data_dir import fingerprint
 from experiments.errors import UserError
 
 COMMIT = "a3d2e0d26b56f3846f66a952536ffed4e401d05a"
@@ -61,7 +62,7 @@ def config(pair: str, raw_dir: Path | None = None) -> Config:
         return Config(name=f"{pair}-{COMMIT[:12]}", pair=pair)
     raw_dir = text_files.require_folder(raw_dir.expanduser().resolve(), "raw_dir")
     paths = [path for files in _raw_files(pair, raw_dir).values() for path in files]
-    name = f"{pair}-{building.fingerprint([pair], paths)}"
+    name = f"{pair}-{fingerprint([pair], paths)}"
     return Config(name=name, pair=pair, raw_dir=raw_dir)
 
 
@@ -109,7 +110,7 @@ def _raw_files(pair: str, raw_dir: Path) -> dict[str, tuple[Path, Path]]:
     files = {}
     for split in splits(pair):
         names = [f"{SPLITS[split][0]}.{language}" for language in pair.split("-")]
-        found = [_plain_or_gzip(raw_dir / name) for name in names]
+        found = [text_files.plain_or_gzip(raw_dir / name) for name in names]
         if found[0] and found[1]:
             files[split] = (found[0], found[1])
         elif any(found) or not split.startswith("test"):
@@ -119,11 +120,6 @@ def _raw_files(pair: str, raw_dir: Path) -> dict[str, tuple[Path, Path]]:
                 f"file in {raw_dir}"
             )
     return files
-
-
-def _plain_or_gzip(path: Path) -> Path | None:
-    zipped = path.with_name(f"{path.name}.gz")
-    return next((p for p in (zipped, path) if p.is_file()), None)
 
 
 def _downloaded_files(pair: str, dl_manager: Any) -> dict[str, tuple[Path, Path]]:

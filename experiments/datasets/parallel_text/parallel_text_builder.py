@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from experiments.datasets import building, text_files
+from experiments.datasets.data_dir import fingerprint
 from experiments.errors import UserError
 
 
@@ -69,7 +70,7 @@ def config(
         for path in paths:
             text_files.require_file(path)
     shapes = [(split, len(paths)) for split, paths in found.items()]
-    name = building.fingerprint(
+    name = fingerprint(
         [shapes, sorted(counts.items()), drop_empty],
         [path for paths in found.values() for path in paths],
     )

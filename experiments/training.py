@@ -1,0 +1,133 @@
+"""What every training run has: an optimiser, a length, and what is due when."""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from typing import Literal
+
+import jax
+import optax
+from jax.sharding import Mesh
+
+from attnjax.parallel import replicate, replicated
+from attnjax.train import Batch, LossFn, Params, init_state, make_train_step
+from experiments.run import Run, fit
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OptimizerConfig:
+    """How parameters move."""
+
+    name: Literal["adam", "adadelta"] = "adam"
+    """Adam, or Adadelta as in the RNNSearch paper (rho 0.95, epsilon 1e-6)."""
+    learning_rate: float = 1e-3
+    """The highest learning rate."""
+    warmup: int = 0
+    """Steps in which the learning rate rises to its highest."""
+    decay: Literal["none", "cosine", "linear"] = "none"
+    """How the learning rate falls to `final` of its highest, from the warm-up on."""
+    final: float = 0.01
+    """Share of the highest learning rate that is left at the last step."""
+    beta2: float = 0.98
+    """Adam's second decay rate."""
+    clip_norm: float = 1.0
+    """Largest norm of a gradient; longer ones are shortened to it."""
+
+    def build(self, steps: int) -> optax.GradientTransformation:
+        """Makes the transformation for a run of so many steps."""
+        clip = optax.clip_by_global_norm(self.clip_norm)
+        rate = self._schedule(steps)
+        if self.name == "adadelta":
+            return optax.chain(clip, optax.adadelta(rate, rho=0.95, eps=1e-6))
+        return optax.chain(clip, optax.adam(rate, b2=self.beta2, eps=1e-8))
+
+    def _schedule(self, steps: int) -> optax.Schedule:
+        rest = max(1, steps - self.warmup)
+        fall = {
+            "none": optax.constant_schedule(self.learning_rate),
+            "cosine": optax.cosine_decay_schedule(
+                self.learning_rate, rest, alpha=self.final
+            ),
+            "linear": optax.linear_schedule(
+                self.learning_rate, self.learning_rate * self.final, rest
+            ),
+        }[self.decay]
+        if self.warmup == 0:
+            return fall
+        rise = optax.linear_schedule(0.0, self.learning_rate, self.warmup)
+        return optax.join_schedules([rise, fall], [self.warmup])
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """The settings of a run that do not depend on what is trained."""
+
+    optimizer: OptimizerConfig = OptimizerConfig()
+    """How parameters move."""
+    seed: int = 0
+    """Of parameters, dropout and the order of the data."""
+    steps: int = 10_000
+    """Updates in all."""
+    accumulate: int = 1
+    """Parts in which a batch is taken one after another, to save memory."""
+    log_every: int = 50
+    """Steps between lines of the log."""
+    evaluate_every: int = 500
+    """Steps between validations, each with a checkpoint; 0: only after the last."""
+    save_every: int = 500
+    """Steps between checkpoints; 0: only at validations."""
+
+
+def train_on(
+    mesh: Mesh,
+    run: Run,
+    config: TrainingConfig,
+    *,
+    params: Params,
+    loss: LossFn,
+    batches: Callable[[int], Iterator[Batch]],
+    evaluate: Callable[[Params], Mapping[str, float]],
+    best: tuple[str, str],
+    title: str = "",
+) -> Params:
+    """Trains a config to its last step on the devices of a mesh.
+
+    Args:
+      mesh: the devices; every one gets the state, and its rows of each batch.
+      run: the folder.
+      config: how long, how fast, and how often to say so.
+      params: before training.
+      loss: as `attnjax.train.make_train_step` takes it.
+      batches, evaluate, best, title: as `experiments.run.fit` takes them.
+
+    Returns:
+      The parameters after the last step.
+
+    Raises:
+      UserError, SystemExit: as `fit`.
+    """
+    tx = config.optimizer.build(config.steps)
+    state = fit(
+        run,
+        state=replicate(init_state(params, tx), mesh),
+        train_step=make_train_step(
+            loss,
+            tx,
+            accumulate=config.accumulate,
+            state_sharding=replicated(mesh),
+        ),
+        batches=batches,
+        steps=config.steps,
+        rng=replicate(jax.random.key(config.seed), mesh),
+        evaluate=evaluate,
+        log_every=config.log_every,
+        evaluate_every=config.evaluate_every,
+        save_every=config.save_every,
+        best=best,
+        title=title,
+    )
+    return state.params
+
+
+def count_parameters(params: Params) -> int:
+    """The number of trainable numbers."""
+    return sum(x.size for x in jax.tree.leaves(params))
