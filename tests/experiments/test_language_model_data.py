@@ -1,0 +1,381 @@
+"""Plain text for language models: read, split, encoded, cropped."""
+
+import gzip
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments.datasets import token_files
+from experiments.datasets.crops import NOTHING, Crops, consecutive_crops
+from experiments.datasets.text_tokenizers import (
+    Bytes,
+    Characters,
+    TextTokenizerConfig,
+)
+from experiments.datasets.texts import (
+    SourceCode,
+    Text,
+    TextFiles,
+    TinyShakespeare,
+    WikiText2,
+    downloaded,
+)
+from experiments.datasets.token_files import read_tokens
+from experiments.errors import UserError
+
+# Without runs of blanks and blanks at the ends of lines, which pieces lose.
+PLAIN = "".join(f"the {n} was a café: “{n * n}” — and naïve\n\n" for n in range(40))
+KINDS = {
+    "bytes": TextTokenizerConfig(kind="bytes"),
+    "characters": TextTokenizerConfig(kind="characters"),
+    "unigram": TextTokenizerConfig(kind="unigram", size=67),
+    "bpe": TextTokenizerConfig(kind="bpe", size=71),
+    "words": TextTokenizerConfig(kind="words", size=1000),
+}
+each_kind = pytest.mark.parametrize("kind", KINDS)
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Writes a file; gives its path."""
+
+    def call(name: str, content: str | bytes) -> Path:
+        data = content.encode() if isinstance(content, str) else content
+        (tmp_path / name).write_bytes(data)
+        return tmp_path / name
+
+    return call
+
+
+@pytest.fixture
+def text(write) -> Text:
+    return Text((write("plain", PLAIN),))
+
+
+@pytest.fixture
+def tokenizer(kind, text):
+    return KINDS[kind].train({"train": text})
+
+
+def test_a_text_is_its_lines_whatever_ends_them(write):
+    one, two = "first\nsecond", "third, in another file\n\nfifth"
+    paths = (
+        write("a", "\ufeff" + one.replace("\n", "\r\n")),
+        write("b.gz", gzip.compress(two.encode())),
+    )
+    text = Text(paths)
+    assert "".join(text) == f"{one}\n{two}\n"
+    assert text.length == len(one) + len(two) + 2
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.37, 0.999])
+def test_a_split_cuts_at_a_character(share, write):
+    whole = "αβγ δε\nab\n\ncdefg\nh\n"
+    text = Text((write("a", whole[:7]), write("b", whole[7:])))
+    first, second = text.split(share)
+    cut = int(len(whole) * (1 - share))
+    assert "".join(first) == whole[:cut]
+    assert "".join(second) == whole[cut:]
+    assert (first.length, second.length) == (cut, len(whole) - cut)
+
+
+@each_kind
+def test_ids_of_a_text_are_those_of_its_lines_and_give_it_back(kind, tokenizer, text):
+    lines = [id_ for line in text for id_ in tokenizer.encode(line)]
+    assert tokenizer.encode(PLAIN) == lines
+    assert tokenizer.decode(lines) == PLAIN
+    assert lines.count(tokenizer.newline) == PLAIN.count("\n")
+    assert set(lines) <= set(range(tokenizer.vocab_size)) - set(tokenizer.unused)
+    assert tokenizer.unknown not in lines
+
+
+@each_kind
+def test_a_stream_gives_what_decoding_gives_as_it_comes(kind, tokenizer):
+    ids = tokenizer.encode(PLAIN[:-1])  # an unfinished line too
+    given = []
+
+    def counted():
+        for number, id_ in enumerate(ids):
+            given.append(number)
+            yield id_
+
+    texts = []
+    for written in tokenizer.stream(counted()):
+        texts.append(written)
+        # Nothing waits for what follows, but for a character's last byte.
+        assert len(tokenizer.decode(ids[: len(given)])) - len("".join(texts)) <= 1
+    assert "".join(texts) == tokenizer.decode(ids) == PLAIN[:-1]
+
+
+@each_kind
+def test_a_saved_tokenizer_is_the_same(kind, tokenizer, tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    assert (KINDS[kind].load(folder) is None) == (kind != "bytes")
+    tokenizer.save(folder)
+    assert [path.name for path in folder.iterdir() if path.name[0] == "."] == []
+    again = KINDS[kind].load(folder)
+    assert type(again) is type(tokenizer)
+    assert again.vocab_size == tokenizer.vocab_size
+    assert again.encode(PLAIN) == tokenizer.encode(PLAIN)
+
+
+def test_bytes_cut_in_a_character_are_shown_as_such():
+    ids = "né".encode()
+    assert "".join(Bytes().stream(ids[:-1])) == Bytes().decode(ids[:-1]) == "n\ufffd"
+
+
+def test_lines_of_pieces_lose_only_blanks(write):
+    text = Text((write("a", " some   words\t\nof  text \n"),))
+    tokenizer = TextTokenizerConfig(kind="words").train({"train": text})
+    ids = tokenizer.encode("".join(text))
+    assert tokenizer.decode(ids) == "some words\nof text\n"
+    assert tokenizer.unknown in tokenizer.encode("other words")
+
+
+def test_characters_are_those_of_all_splits(write):
+    splits = {
+        "train": Text((write("a", "abba\n"),)),
+        "validation": Text((write("b", "cab"),)),
+    }
+    tokenizer = TextTokenizerConfig().train(splits)
+    assert tokenizer.encode("\nabc") == [0, 1, 2, 3]
+
+
+def test_pieces_are_found_in_lines_spread_over_the_text(write):
+    lines = [f"{word}\n" for word in ("one", "two", "six", "ten") for _ in range(10)]
+    text = Text((write("a", "".join(lines)),))
+    config = TextTokenizerConfig(kind="bpe", size=15, lines=4)
+    tokenizer = config.train({"train": text})
+    assert tokenizer.unknown not in tokenizer.encode("".join(lines))
+
+
+def test_a_character_without_an_id_is_named():
+    with pytest.raises(
+        UserError,
+        match=r"expected the 4 characters of the text that was learnt from, got 'é' "
+        r"\(U\+00E9\)",
+    ):
+        Characters("abc").encode("bcé")
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (
+            TextTokenizerConfig(kind="unigram", size=9000),
+            r"tokenizer: vocab_size: expected at most \d+ for this text, got 9000",
+        ),
+        (
+            TextTokenizerConfig(kind="words", size=4),
+            "tokenizer: vocab_size: expected more than 4",
+        ),
+    ],
+)
+def test_a_vocabulary_that_no_text_supports_is_refused(config, message, text):
+    with pytest.raises(UserError, match=message):
+        config.train({"train": text})
+
+
+@pytest.mark.parametrize(
+    "content", ['{"characters": ', '{"words": []}', '{"characters": 3}', "[]"]
+)
+def test_a_damaged_tokenizer_is_named(content, write):
+    path = write("tokenizer.json", content)
+    with pytest.raises(UserError, match=r"tokenizer\.json: expected characters, got"):
+        TextTokenizerConfig().load(path.parent)
+
+
+@each_kind
+def test_tokens_are_made_once(kind, tokenizer, text, tmp_path, monkeypatch):
+    first = read_tokens(text, tokenizer, name="train", data_dir=tmp_path / "data")
+    assert first.tolist() == tokenizer.encode(PLAIN)
+    assert first.dtype == (np.uint8 if tokenizer.vocab_size <= 256 else np.uint16)
+    assert not first.flags.writeable
+    monkeypatch.setattr(token_files, "_write", None)
+    again = read_tokens(text, tokenizer, name="train", data_dir=tmp_path / "data")
+    np.testing.assert_array_equal(again, first)
+
+
+def test_other_content_parts_and_tokenizers_give_other_tokens(write, tmp_path):
+    def tokens(content, kind, share=0.0):
+        text, _ = Text((write("a", content),)).split(share)
+        tokenizer = TextTokenizerConfig(kind=kind).train({"train": text})
+        return read_tokens(
+            text, tokenizer, name="a", data_dir=tmp_path / "data"
+        ).tolist()
+
+    assert tokens("abc\n", "bytes") == [97, 98, 99, 10]
+    assert tokens("abd\n", "bytes") == [97, 98, 100, 10]
+    assert tokens("abd\n", "characters") == [1, 2, 3, 0]
+    assert tokens("abe\n", "characters") == [1, 2, 3, 0]
+    assert tokens("abe\n", "characters", share=0.5) == [1, 2]
+
+
+def test_long_texts_are_written_in_parts(text, tmp_path, monkeypatch):
+    monkeypatch.setattr(token_files, "_BUFFER", 7)
+    tokens = read_tokens(text, Bytes(), name="train", data_dir=tmp_path)
+    assert bytes(tokens) == PLAIN.encode()
+
+
+def test_what_cannot_be_encoded_is_named_and_leaves_nothing(write, tmp_path):
+    text = Text((write("a", "ab\nba\nac\n"),))
+    with pytest.raises(UserError, match=r"train, line 3: expected the 3 characters"):
+        read_tokens(text, Characters("ab"), name="train", data_dir=tmp_path / "data")
+    assert [p.name[0] for p in (tmp_path / "data" / "tokens").iterdir()] == ["."]
+    empty = Text((write("empty.gz", gzip.compress(b"")),))
+    with pytest.raises(UserError, match="train: expected text, got none"):
+        read_tokens(empty, Bytes(), name="train", data_dir=tmp_path / "data")
+    with pytest.raises(UserError, match="data_dir: cannot keep prepared data in"):
+        read_tokens(text, Bytes(), name="train", data_dir=write("file", "x") / "data")
+
+
+TOKENS = np.arange(101, dtype=np.uint8)  # so that a token says where it stands
+
+
+def test_a_batch_is_a_function_of_seed_and_step():
+    crops = Crops(TOKENS, rows=6, length=7, seed=3)
+    batches = [crops.batch(step) for step in range(5)]
+    for got, want in zip(crops.iterate(2), batches[2:], strict=False):
+        np.testing.assert_array_equal(got, want)
+    again = Crops(TOKENS, rows=6, length=7, seed=3)
+    np.testing.assert_array_equal(again.batch(4), batches[4])
+    other = Crops(TOKENS, rows=6, length=7, seed=4)
+    assert (other.batch(4) != batches[4]).any()
+    assert (batches[3] != batches[4]).any()
+
+
+def test_crops_are_of_neighbours_and_begin_anywhere():
+    crops = Crops(TOKENS, rows=64, length=7)
+    batches = np.concatenate([crops.batch(step) for step in range(40)])
+    assert batches.dtype == np.int32
+    assert (np.diff(batches, axis=1) == 1).all()
+    # 94 places, 2,560 draws: one is missed with a probability of 1e-10.
+    assert set(batches[:, 0]) == set(range(94))
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3])
+def test_each_process_makes_its_rows(processes):
+    crops = Crops(TOKENS, rows=6, length=5, seed=1)
+    parts = [crops.local(9, index, processes) for index in range(processes)]
+    np.testing.assert_array_equal(np.concatenate(parts), crops.batch(9))
+    with pytest.raises(ValueError, match="divisible by 4 processes, got 6"):
+        crops.local(9, 0, 4)
+
+
+def test_a_process_reads_only_its_own_crops():
+    read = []
+
+    class Recorder:
+        def __len__(self):
+            return len(TOKENS)
+
+        def __getitem__(self, places):
+            read.append(places.size)
+            return TOKENS[places]
+
+    Crops(Recorder(), rows=6, length=5).local(0, 1, 3)
+    assert read == [2 * 6]
+
+
+def test_a_text_shorter_than_a_crop_is_refused():
+    assert Crops(TOKENS[:8], rows=2, length=7).batch(0).tolist() == [[*range(8)]] * 2
+    with pytest.raises(
+        UserError, match=r"expected a text of more than 7 tokens \(the context\), got 7"
+    ):
+        Crops(TOKENS[:7], rows=2, length=7)
+
+
+@pytest.mark.parametrize("count", [1, 7, 14, 15, 20, 21, 22, 101])
+def test_consecutive_crops_predict_every_token_once_from_the_one_before(count):
+    tokens = TOKENS[:count] + 1
+    batches = list(consecutive_crops(tokens, first=0, rows=3, length=7))
+    assert {batch.shape for batch in batches} == {(3, 8)}
+    assert len(batches) == -(-count // 21)
+    read = np.concatenate([batch[:, :-1].ravel() for batch in batches])
+    targets = np.concatenate([batch[:, 1:].ravel() for batch in batches])
+    np.testing.assert_array_equal(targets[:count], tokens)
+    assert (targets[count:] == NOTHING).all()
+    np.testing.assert_array_equal(read[:count], [0, *tokens[:-1]])
+
+
+def test_files_are_split_as_they_are_named(write):
+    one, two, three = (write(name, f"{name}\n" * 5) for name in "abc")
+    splits = TextFiles(text=(one, two), held_out=0.2).splits()
+    assert {name: text.length for name, text in splits.items()} == {
+        "train": 16,
+        "validation": 4,
+    }
+    splits = TextFiles(text=(one,), validation=(two,), test=(three,)).splits()
+    assert {name: set(text) for name, text in splits.items()} == {
+        "train": {"a\n"},
+        "validation": {"b\n"},
+        "test": {"c\n"},
+    }
+
+
+def test_the_own_source_is_always_there():
+    splits = SourceCode().splits()
+    assert "score" in next(iter(splits["train"]))
+    assert splits["train"].length == pytest.approx(9 * splits["validation"].length, 1)
+
+
+def test_a_file_is_downloaded_once_and_checked(write, tmp_path):
+    origin, folder = write("input.txt", "to be\n"), tmp_path / "kept"
+    sha256 = hashlib.sha256(origin.read_bytes()).hexdigest()
+    with pytest.raises(UserError, match=r"input\.txt: expected a file with SHA-256 00"):
+        downloaded(origin.as_uri(), "00", folder)
+    assert not folder.exists()
+    path = downloaded(origin.as_uri(), sha256, folder)
+    assert path.read_text() == "to be\n"
+    assert [p.name for p in folder.iterdir()] == ["input.txt"]
+    origin.unlink()
+    assert downloaded(origin.as_uri(), sha256, folder) == path
+    path.unlink()
+    with pytest.raises(
+        UserError, match=r"cannot download file://.*\(URLError: .*point --data\.raw-dir"
+    ):
+        downloaded(origin.as_uri(), sha256, folder)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (TextFiles(), "data.text: expected files to learn from, got none"),
+        (WikiText2(), "raw_dir: expected the folder of wiki.train.tokens, wiki.valid"),
+        (
+            WikiText2(raw_dir=Path(__file__).parent),
+            "raw_dir: expected wiki.train.tokens, wiki.valid.tokens, wiki.test.tokens",
+        ),
+        (
+            TinyShakespeare(raw_dir=Path("nowhere")),
+            "raw_dir: expected a folder, got nothing of that name",
+        ),
+        (TextFiles(text=(Path("nowhere"),)), "nowhere: expected a file, got nothing"),
+    ],
+)
+def test_data_that_are_not_there_are_named(data, message):
+    with pytest.raises(UserError) as error:
+        data.splits()
+    assert message in str(error.value)
+
+
+def test_tiny_shakespeare_is_nanogpts(shared):
+    data = TinyShakespeare(raw_dir=shared / "data" / "tinyshakespeare")
+    splits = data.splits()
+    assert [text.length for text in splits.values()] == [1_003_854, 111_540]
+    assert TextTokenizerConfig().train(splits).vocab_size == 65
+
+
+def test_wikitext_2_has_the_published_counts_and_no_unknown_words(shared, tmp_path):
+    splits = WikiText2(raw_dir=shared / "data" / "wikitext-2").splits()
+    tokenizer = TextTokenizerConfig(kind="words", size=33_281).train(splits)
+    assert tokenizer.vocab_size == 33_281
+    counts = {}
+    for name, text in splits.items():
+        tokens = read_tokens(text, tokenizer, name=name, data_dir=tmp_path)
+        counts[name] = len(tokens)
+        assert (tokens != tokenizer.unknown).all()
+    assert counts == {"train": 2_088_628, "validation": 217_646, "test": 245_569}
