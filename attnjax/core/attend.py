@@ -6,7 +6,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -89,7 +89,8 @@ def attend_heads(
     mask: Bool[Array, "..."] | None = None,
     *,
     bias: Float[Array, "..."] | None = None,
-    score: Score = scores.scaled_dot,
+    score: Callable[..., Array] = scores.scaled_dot,
+    score_params: Any = None,
     weighting: Weighting = weights.masked_softmax,
 ) -> Attended:
     """Attends for every head and target of a batch.
@@ -108,6 +109,8 @@ def attend_heads(
       mask: True = attend, broadcastable to [B, H, T, S]; None attends everywhere.
       bias: added to the scores, broadcastable to [B, H, T, S].
       score: maps one query and its keys to scores [S].
+      score_params: what each head's score has learned, leaves [H, ...]; where given,
+        the score is called as `score(params, query, keys)`.
       weighting: maps scores and mask to weights [S].
 
     Returns:
@@ -133,17 +136,25 @@ def attend_heads(
     mask = None if mask is None else _broadcast("mask", mask, wanted)
     bias = None if bias is None else _broadcast("bias", bias, wanted)
 
-    def one(q: Array, k: Array, v: Array, m: Array | None, b: Array | None) -> Attended:
-        return attend(q, k, v, m, bias=b, score=score, weighting=weighting)
+    def one(
+        p: Any, q: Array, k: Array, v: Array, m: Array | None, b: Array | None
+    ) -> Attended:
+        learned = score if score_params is None else partial(score, p)
+        return attend(q, k, v, m, bias=b, score=learned, weighting=weighting)
 
-    over_targets = jax.vmap(one, in_axes=(0, None, None, 0, 0))
+    over_targets = jax.vmap(one, in_axes=(None, 0, None, None, 0, 0))
     by_axis = Attended(1, 0)  # type: ignore[arg-type]  # axes, not arrays
-    over_groups = jax.vmap(over_targets, (1, None, None, 0, 0), by_axis)
-    over_heads = jax.vmap(over_groups, (1, 1, 1, 0, 0), by_axis)
-    over_batch = jax.vmap(over_heads)
+    over_groups = jax.vmap(over_targets, (0, 1, None, None, 0, 0), by_axis)
+    over_heads = jax.vmap(over_groups, (0, 1, 1, 1, 0, 0), by_axis)
+    over_batch = jax.vmap(over_heads, in_axes=(None, 0, 0, 0, 0, 0))
     group = partial(_group, heads=N)
     read = over_batch(
-        query.reshape(B, T, N, H // N, -1), keys, values, group(mask), group(bias)
+        jax.tree.map(lambda p: p.reshape(N, H // N, *p.shape[1:]), score_params),
+        query.reshape(B, T, N, H // N, -1),
+        keys,
+        values,
+        group(mask),
+        group(bias),
     )
     return Attended(read.context.reshape(B, T, H, -1), read.weights.reshape(wanted))
 

@@ -11,6 +11,7 @@ from flax import nnx
 
 from attnjax.core import masks
 from attnjax.core.attend import Attended, Memory, attend, attend_heads, attention_fn
+from attnjax.core.scores import additive
 from attnjax.core.weights import sparsemax
 from tests.arg_specs import ATTENTION
 from tests.core.cases import draw
@@ -101,6 +102,21 @@ def test_masks_and_biases_broadcast(shape):
     wide = (jnp.broadcast_to(x, (B, H, T, S)) for x in (mask, bias))
     want = heads(*inputs, next(wide), bias=next(wide))
     chex.assert_trees_all_equal(got, want)
+
+
+def test_every_head_has_its_own_score():
+    """Leaves of `score_params` belong to query heads, also where keys are shared."""
+    q, k, v = _inputs(heads=1)
+    learned = jnp.asarray(draw(9, H, D), jnp.float32)
+    read = attend_heads(
+        q, k, v, score=lambda p, q, k: additive(q, k, p), score_params=learned
+    )
+    for h in range(H):
+        one = attend_heads(
+            q[:, :, h : h + 1], k, v, score=lambda q, k, h=h: additive(q, k, learned[h])
+        )
+        np.testing.assert_allclose(read.context[:, :, h], one.context[:, :, 0], 1e-5)
+        np.testing.assert_allclose(read.weights[:, h], one.weights[:, 0], 1e-5)
 
 
 def test_an_empty_row_among_others_stays_empty():

@@ -1,0 +1,168 @@
+"""Stacks of Transformer blocks with their weights."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+from flax import nnx
+from jax import Array
+
+from attnjax.cells.block import (
+    BlockDesign,
+    Source,
+    normalise,
+    sees_all,
+    sees_past,
+    sees_recent,
+    source_keys,
+    unturned,
+)
+from attnjax.cells.cache import Cache, empty_cache
+from attnjax.cells.head_scores import HEAD_SCORES
+from attnjax.cells.stack import Stacked, blocks
+from attnjax.core import biases, scores
+from attnjax.core import positions as places
+from attnjax.models._block_config import (
+    ACTIVATIONS,
+    REMAT,
+    BlockConfig,
+    Draw,
+    init_block,
+    init_norm,
+)
+from attnjax.models._parts import Params
+
+
+class Stack(nnx.Module):
+    """L blocks, and a norm after the last where blocks normalise their input."""
+
+    def __init__(
+        self,
+        config: BlockConfig,
+        *,
+        layers: int,
+        causal: bool,
+        reading: str | None,
+        draw: Draw,
+        draw_output: Draw,
+        rngs: nnx.Rngs,
+    ) -> None:
+        """Draws the weights.
+
+        Args:
+          config: what a block is.
+          layers: L.
+          causal: whether a position sees its past only.
+          reading: the score with which a source is read, of `HEAD_SCORES`; None
+            where there is none.
+          draw: how matrices are drawn.
+          draw_output: how matrices are drawn that end in the residual sum.
+          rngs: the stream `params` is drawn from.
+        """
+        config.check()
+        self.config = config
+        self.layers = layers
+        self.causal = causal
+        self.reading = reading
+        make = partial(
+            init_block, config, reading=reading, draw=draw, draw_output=draw_output
+        )
+        self.blocks = Params(jax.vmap(make)(jax.random.split(rngs.params(), layers)))
+        if config.pre_norm:
+            self.norm = Params(init_norm(config))
+        if config.positions == "relative":
+            shape = (32, config.heads)
+            self.relative = nnx.Param(draw(rngs.params(), shape))
+
+    def __call__(
+        self,
+        x: Array,
+        positions: Array,
+        *,
+        cache: Cache | None = None,
+        source: Source | None = None,
+        mask: Array | None = None,
+        rng: Array | None = None,
+    ) -> Stacked:
+        """Sends positions [B, T, M] through the blocks; arguments as of `blocks`."""
+        out = blocks(
+            self.blocks(x.dtype),
+            x,
+            positions=positions,
+            design=self.design,
+            cache=cache,
+            source=source,
+            bias=self._bias,
+            mask=mask,
+            rng=rng,
+            remat=REMAT[self.config.remat],
+        )
+        if not self.config.pre_norm:
+            return out
+        return out._replace(x=normalise(self.norm(x.dtype), out.x, self.design))
+
+    def source(self, states: Array, mask: Array) -> Source:
+        """Keys and values of every block, [L, B, S, N, D], for states [B, S, M]."""
+        reading = self.blocks(states.dtype).reading
+        project = partial(source_keys, design=self.design)
+        keys, values = jax.vmap(project, (0, None))(reading, states)
+        return Source(keys, values, mask)
+
+    def empty(self, batch_size: int, size: int, dtype: Any) -> Cache:
+        """A cache of `size` slots that has seen nothing."""
+        config = self.config
+        return empty_cache(
+            batch_size=batch_size,
+            layers=self.layers,
+            size=size,
+            key_heads=config.key_heads or config.heads,
+            width=config.head_width,
+            dtype=dtype,
+        )
+
+    @property
+    def design(self) -> BlockDesign:
+        """What a block does."""
+        config = self.config
+        window = config.window if self.causal else None
+        score = scores.scaled_dot
+        if config.soft_cap is not None:
+            score = scores.soft_capped(score, cap=config.soft_cap)
+        past = sees_past if window is None else sees_recent(window)
+        return BlockDesign(
+            heads=config.heads,
+            key_heads=config.key_heads or config.heads,
+            sees=past if self.causal else sees_all,
+            window=window,
+            turn=self._turn if config.positions == "rotary" else unturned,
+            score=score,
+            reading_score=HEAD_SCORES[self.reading or "scaled_dot"].score,
+            pre_norm=config.pre_norm,
+            norm_epsilon=config.norm_epsilon,
+            rms=config.rms,
+            activation=ACTIVATIONS[config.feed_forward],
+            dropout=config.dropout,
+        )
+
+    def _turn(self, x: Array, positions: Array) -> Array:
+        return places.rotary(x, positions[..., None], base=self.config.rotary_base)
+
+    @property
+    def _bias(self) -> Callable[[Array, Array], Array] | None:
+        if self.config.positions == "alibi":
+            slopes = biases.alibi_slopes(self.config.heads)
+            return lambda q, k: biases.alibi(q, k, slopes)
+        if self.config.positions == "relative":
+            return self._relative_bias
+        return None
+
+    def _relative_bias(self, query_positions: Array, key_positions: Array) -> Array:
+        table = self.relative[...]
+        buckets = biases.relative_buckets(
+            query_positions,
+            key_positions,
+            buckets=table.shape[0],
+            bidirectional=not self.causal,
+        )
+        return biases.relative_bias(table, buckets)

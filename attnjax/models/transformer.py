@@ -1,0 +1,208 @@
+"""The Transformer: the translator that kept only attention.
+
+Vaswani et al. 2017 (arXiv:1706.03762): an encoder whose positions read one
+another, a decoder whose positions read those before them and the source.
+"""
+
+import dataclasses
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import Array
+
+from attnjax.cells.block import Source
+from attnjax.cells.cache import Cache
+from attnjax.cells.stack import Stacked
+from attnjax.core import positions as places
+from attnjax.core.noise import dropout
+from attnjax.models._block_config import BlockConfig
+from attnjax.models._parts import OutputLayer, SequenceModel, embed, split_rng
+from attnjax.models._stacks import Stack
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TransformerConfig:
+    """Sizes of a Transformer; the defaults are the paper's base model."""
+
+    source_vocab: int = 37_000
+    """Number of source ids; a translation run sets it to its tokeniser's."""
+    target_vocab: int = 37_000
+    """Number of target ids; a translation run sets it to its tokeniser's."""
+    encoder_layers: int = 6
+    """Blocks that read the source."""
+    decoder_layers: int = 6
+    """Blocks that write the target."""
+    block: BlockConfig = dataclasses.field(default_factory=BlockConfig)
+    """What every block is."""
+    max_length: int = 512
+    """Most positions of either side where positions are learned; most tokens that
+    are written where nothing else is said."""
+    share_embeddings: bool = True
+    """One table for source, target and output; needs one joint vocabulary."""
+    output_bias: bool = False
+    """Add a learned number to the logit of each target id."""
+    reading_score: Literal["scaled_dot", "dot", "additive", "bilinear", "cosine"] = (
+        "scaled_dot"
+    )
+    """The score with which the decoder reads the source."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Of computation; parameters are float32."""
+
+
+class Transformer(SequenceModel):
+    """Encoder and decoder.
+
+    `encode` reads a source once, `start` and `step` write a target token by token
+    from a cache, calling the model writes a known target at once.
+    """
+
+    def __init__(self, config: TransformerConfig, *, rngs: nnx.Rngs) -> None:
+        if config.share_embeddings and config.source_vocab != config.target_vocab:
+            raise ValueError(
+                f"target_vocab: expected {config.source_vocab}, got "
+                f"{config.target_vocab} (with share_embeddings both sides have one "
+                "vocabulary)"
+            )
+        self.config = config
+        M = config.block.width
+        rng, glorot = rngs.params, jax.nn.initializers.glorot_uniform()
+
+        def table(rows: int) -> nnx.Param:
+            return nnx.Param(jax.random.normal(rng(), (rows, M)) * M**-0.5)
+
+        self.target_embedding = table(config.target_vocab)
+        if not config.share_embeddings:
+            self.source_embedding = table(config.source_vocab)
+            self.w_output = table(config.target_vocab)
+        if config.output_bias:
+            self.b_output = nnx.Param(jnp.zeros(config.target_vocab))
+        if config.block.positions == "learned":
+            self.source_positions = table(config.max_length)
+            self.target_positions = table(config.max_length)
+        self.encoder = Stack(
+            config.block,
+            layers=config.encoder_layers,
+            causal=False,
+            reading=None,
+            draw=glorot,
+            draw_output=glorot,
+            rngs=rngs,
+        )
+        self.decoder = Stack(
+            config.block,
+            layers=config.decoder_layers,
+            causal=True,
+            reading=config.reading_score,
+            draw=glorot,
+            draw_output=glorot,
+            rngs=rngs,
+        )
+
+    def encode(self, source: Array, mask: Array, rng: Array | None = None) -> Source:
+        """Reads source sentences.
+
+        Args:
+          source: token ids, shape [B, S].
+          mask: True = a token, False = padding after it, shape [B, S].
+          rng: random key for dropout; None means none.
+
+        Returns:
+          Keys and values of every decoder block, [L, B, S, N, D], and the mask.
+
+        Raises:
+          ValueError: if positions are learned and the source is longer than they are.
+        """
+        rngs = split_rng(rng, 2)
+        shared = self.config.share_embeddings
+        table = self.target_embedding if shared else self.source_embedding
+        positions = jnp.where(mask, jnp.arange(source.shape[1]), -1)
+        x = self._embed(table, source, positions, "source", rngs[0])
+        states = self.encoder(x, positions, rng=rngs[1]).x
+        return self.decoder.source(states, mask)
+
+    def start(self, memory: Source, size: int | None = None) -> Cache:
+        """The decoder before its first word.
+
+        Args:
+          memory: what `encode` returned.
+          size: most tokens that will be written; `max_length` by default.
+        """
+        B, dtype = memory.mask.shape[0], memory.keys.dtype
+        return self.decoder.empty(B, size or self.config.max_length, dtype)
+
+    def step(
+        self, memory: Source, carry: Cache, token: Array
+    ) -> tuple[Cache, Array, Array]:
+        """Writes one token.
+
+        Args:
+          memory: what `encode` returned.
+          carry: what `start` or the last step returned.
+          token: ids of the last token written, shape [B].
+
+        Returns:
+          The new carry, logits [B, V] and weights [B, S].
+        """
+        positions = carry.lengths[:, None]
+        table = self.target_embedding
+        x = self._embed(table, token[:, None], positions, "target", None)
+        out = self.decoder(x, positions, cache=carry, source=memory)
+        logits = self.output.logits(out.x[:, 0])
+        return out.cache, logits, self._alignment(out)[:, 0]
+
+    def features(
+        self, source: Array, mask: Array, previous: Array, rng: Array | None = None
+    ) -> tuple[Array, Array]:
+        """As of `SequenceModel`."""
+        rngs = split_rng(rng, 3)
+        memory = self.encode(source, mask, rngs[0])
+        positions = jnp.broadcast_to(jnp.arange(previous.shape[1]), previous.shape)
+        x = self._embed(self.target_embedding, previous, positions, "target", rngs[1])
+        out = self.decoder(x, positions, source=memory, rng=rngs[2])
+        return out.x, self._alignment(out)
+
+    @property
+    def output(self) -> OutputLayer:
+        """As of `SequenceModel`."""
+        config, dtype = self.config, self.config.dtype
+        table = self.target_embedding if config.share_embeddings else self.w_output
+        bias = self.b_output[...].astype(dtype) if config.output_bias else None
+        return OutputLayer(table[...].astype(dtype), bias)
+
+    def _embed(
+        self,
+        table: nnx.Param,
+        ids: Array,
+        positions: Array,
+        side: Literal["source", "target"],
+        rng: Array | None,
+    ) -> Array:
+        """Embedded tokens times the root of M, with their positions, [B, T, M]."""
+        block, dtype = self.config.block, self.config.dtype
+        x = embed(table, ids, dtype) * jnp.asarray(block.width**0.5, dtype)
+        if block.positions == "sinusoidal":
+            x = x + places.sinusoidal(positions, block.width, dtype=jnp.dtype(dtype))
+        elif block.positions == "learned":
+            _check_length(side, ids.shape[1], self.config.max_length)
+            learned = (
+                self.source_positions if side == "source" else self.target_positions
+            )
+            x = x + places.learned(learned[...].astype(dtype), positions)
+        return dropout(rng, x, rate=block.dropout)
+
+    def _alignment(self, out: Stacked) -> Array:
+        """Weights of the last block but one, whose heads together align best.
+
+        Source: Garg et al. 2019 (arXiv:1909.02074), section 4.1.
+        """
+        return out.weights[max(0, self.config.decoder_layers - 2)]
+
+
+def _check_length(side: str, length: int, most: int) -> None:
+    if length > most:
+        raise ValueError(
+            f"{side}: expected at most {most} tokens, got {length} (max_length is the "
+            "number of learned positions)"
+        )

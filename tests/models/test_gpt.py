@@ -1,0 +1,223 @@
+"""GPT against loops of its paper; a cache changes nothing but the time."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from attnjax.decode import greedy
+from attnjax.models._block_config import BlockConfig
+from attnjax.models.gpt import GPT, ROTARY_BLOCK, GPTConfig
+from attnjax.models.state import split
+from tests import oracle_models, oracle_transformer, oracles
+from tests.models.test_transformer import along, kinds, random_like
+
+V, T = 13, 11
+GPT2 = BlockConfig(
+    width=18,
+    heads=3,
+    feed_width=7,
+    feed_forward="gelu-tanh",
+    pre_norm=True,
+    positions="learned",
+)
+ROTARY = dataclasses.replace(
+    ROTARY_BLOCK, width=36, heads=6, key_heads=2, feed_width=7, rotary_base=100.0
+)
+BLOCKS = {
+    "gpt-2": GPT2,
+    "rotary": ROTARY,
+    "window": dataclasses.replace(ROTARY, window=3),
+    "alibi": dataclasses.replace(GPT2, positions="alibi"),
+    "relative": dataclasses.replace(GPT2, positions="relative", window=4),
+    "none": dataclasses.replace(GPT2, positions="none"),
+}
+each_block = pytest.mark.parametrize("name", BLOCKS)
+TOKENS = np.random.default_rng(0).integers(0, V, (3, T))
+LENGTHS = np.array([11, 7, 2])
+
+
+class Model:
+    """A GPT as jitted functions, random everywhere."""
+
+    def __init__(self, block, **changes):
+        made = GPTConfig(vocab=V, layers=3, context=T, block=block, **changes)
+        self.rebuild, params = split(GPT(made, rngs=nnx.Rngs(0)))
+        params = jax.tree.map(jnp.float32, random_like(params, 0))
+        self.model = self.rebuild(params)
+        self.call = jax.jit(lambda *x, **k: self.rebuild(params)(*x, **k))
+        self.extend = jax.jit(lambda *x: self.rebuild(params).extend(*x))
+        self.step = jax.jit(lambda *x: self.rebuild(params).step(*x))
+
+
+@functools.cache
+def model(name):
+    return Model(BLOCKS[name])
+
+
+close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["gpt-2", "rotary", "window"])
+def test_value_and_gradient_are_the_papers(name):
+    made = GPTConfig(vocab=V, layers=2, context=T, block=BLOCKS[name], dtype="float64")
+    tokens, labels = TOKENS[0, :-1], TOKENS[0, 1:]
+    with jax.enable_x64(True):
+        rebuild, params = split(GPT(made, rngs=nnx.Rngs(0)))
+        params = random_like(params, 0)
+
+        def loss(params):
+            logits, _ = rebuild(params)(tokens[None])
+            log_p = jax.nn.log_softmax(logits[0])
+            return -log_p[jnp.arange(T - 1), labels].sum(), logits
+
+        (got, logits), gradient = jax.jit(jax.value_and_grad(loss, has_aux=True))(
+            params
+        )
+
+    def paper(params):
+        c = kinds(made.block)
+        logits, _ = oracle_transformer.gpt(params, tokens, c, layers=2)
+        return oracle_models.sentence_loss(logits, labels), logits
+
+    want, paper_logits = paper(params)
+    np.testing.assert_allclose(got, want, rtol=1e-10)
+    np.testing.assert_allclose(logits[0], paper_logits, rtol=1e-8, atol=1e-10)
+    direction = random_like(params, 1)
+    slopes = jax.tree.map(lambda g, d: (np.asarray(g) * d).sum(), gradient, direction)
+    numerical = oracles.numerical_gradient(
+        lambda step: paper(along(params, direction, step))[0], np.zeros(()), step=1e-6
+    )
+    np.testing.assert_allclose(sum(jax.tree.leaves(slopes)), numerical, rtol=1e-6)
+
+
+def test_the_smallest_gpt2_has_the_published_size():
+    made = nnx.eval_shape(lambda: GPT(GPTConfig(), rngs=nnx.Rngs(0)))
+    count = sum(x.size for x in jax.tree.leaves(nnx.state(made, nnx.Param)))
+    assert count == 124_439_808
+
+
+@each_block
+def test_token_by_token_is_the_whole_text(name):
+    m = model(name)
+    want, _ = m.call(TOKENS)
+    cache = m.model.start(3)
+    for t in range(T):
+        cache, logits, _ = m.step(cache, TOKENS[:, t])
+        close(logits, want[:, t])
+
+
+@each_block
+@pytest.mark.parametrize("sizes", [(11,), (5, 6), (1, 3, 7)])
+def test_any_pieces_are_the_whole_text(name, sizes):
+    m = model(name)
+    want, _ = m.call(TOKENS)
+    cache, begun = m.model.start(3, size=T + 5), 0
+    for size in sizes:
+        piece = slice(begun, begun + size)
+        cache, logits = m.extend(cache, TOKENS[:, piece])
+        close(logits, want[:, piece])
+        begun += size
+    assert (cache.lengths == T).all()
+
+
+@each_block
+def test_rows_of_many_lengths_are_the_rows_alone(name):
+    """A ragged prompt, its padding poisoned, then each row goes on by itself."""
+    m = model(name)
+    mask = np.arange(T) < LENGTHS[:, None]
+    poisoned = np.where(mask, TOKENS, V - 1)
+    cache, logits = m.extend(m.model.start(3, size=T + 5), poisoned, mask)
+    np.testing.assert_array_equal(cache.lengths, LENGTHS)
+    more = np.array([4, 5, 6])
+    _, after, _ = m.step(cache, more)
+    for b, length in enumerate(LENGTHS):
+        row = TOKENS[b : b + 1, :length]
+        alone, own = m.extend(m.model.start(1, size=T + 5), row)
+        close(logits[b, :length], own[0])
+        if name == "gpt-2" and length == T:
+            continue  # the row has filled the context: there is no next position
+        _, next_logits, _ = m.step(alone, more[b : b + 1])
+        close(after[b], next_logits[0])
+
+
+@pytest.mark.parametrize("name", ["window", "relative"])
+def test_a_window_needs_no_more_slots_than_it_sees(name):
+    """The cache is a ring; a text may be longer than it."""
+    m = model(name)
+    want, _ = m.call(TOKENS)
+    before = BLOCKS[name].window
+    cache = m.model.start(3, size=before + 1)
+    for t in range(T):
+        cache, logits, _ = m.step(cache, TOKENS[:, t])
+        close(logits, want[:, t])
+    cache, begun = m.model.start(3, size=before + 2), 0
+    while begun < T:
+        piece = slice(begun, begun + 2)
+        cache, logits = m.extend(cache, TOKENS[:, piece])
+        close(logits, want[:, piece])
+        begun += 2
+
+
+def test_a_window_hides_what_is_before_it():
+    """Three layers of a window of 3 before see 9 tokens back, and no further."""
+    m = model("window")
+    changed = TOKENS.copy()
+    changed[:, 0] = (changed[:, 0] + 1) % V
+    before, after = m.call(TOKENS)[0], m.call(changed)[0]
+    np.testing.assert_array_equal(before[:, 10], after[:, 10])
+    assert not np.allclose(before[:, 9], after[:, 9], 1e-6, 1e-6)
+
+
+@pytest.mark.parametrize("name", ["rotary", "alibi", "relative"])
+def test_packed_texts_do_not_see_each_other(name):
+    m = model(name)
+    parts = TOKENS[:1, :4], TOKENS[1:2, :7]
+    packed = np.concatenate(parts, axis=1)
+    segments = np.repeat([[0, 1]], [4, 7], axis=1)
+    positions = np.concatenate([np.arange(4), np.arange(7)])[None]
+    logits, _ = m.call(packed, positions=positions, segments=segments)
+    close(logits[:, :4], m.call(parts[0])[0])
+    close(logits[:, 4:], m.call(parts[1])[0])
+
+
+def test_decoding_with_the_cache_is_decoding_without():
+    m = model("rotary")
+    cache, logits = m.extend(m.model.start(3, size=T), TOKENS[:, :4])
+    del logits
+    found = greedy(
+        m.model.step, cache, batch_size=3, max_length=5, bos=2, eos=1, min_length=5
+    )
+    text = np.concatenate([TOKENS[:, :4], np.full((3, 1), 2)], axis=1)
+    for t in range(4):
+        logits = np.array(m.call(text)[0][:, -1])
+        logits[:, [0, 1, 2]] = -np.inf
+        best = logits.argmax(axis=1)
+        np.testing.assert_array_equal(found.tokens[:, 0, t], best)
+        text = np.concatenate([text, best[:, None]], axis=1)
+
+
+def test_weights_say_what_was_read():
+    _, weights = model("window").call(TOKENS)
+    assert weights.shape == (3, T, T)
+    np.testing.assert_allclose(weights.sum(axis=-1), 1, rtol=1e-5)
+    q, k = np.indices((T, T))
+    assert (np.asarray(weights)[:, (k > q) | (k < q - 3)] == 0).all()
+
+
+def test_more_tokens_than_the_context_are_refused():
+    m = model("gpt-2").model
+    with pytest.raises(ValueError, match="tokens: expected at most 11, got 12"):
+        m(np.zeros((1, 12), int))
+
+
+def test_more_tokens_at_once_than_the_cache_holds_are_refused():
+    m = model("window").model
+    with pytest.raises(
+        ValueError, match="at least 8 slots for 5 tokens at once and a window of 3"
+    ):
+        m.extend(m.start(1, size=7), np.zeros((1, 5), int))

@@ -1,0 +1,201 @@
+"""The Transformer against loops of its paper, and as one of the sequence models."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+
+from attnjax.cells.head_scores import HEAD_SCORES
+from attnjax.models._block_config import BlockConfig
+from attnjax.models.state import split
+from attnjax.models.transformer import Transformer, TransformerConfig
+from tests import oracle_models, oracle_transformer, oracles
+from tests.models import laws
+from tests.models.laws import MASK, PAD, PREVIOUS, SOURCE, TARGET, B, V
+
+PAPER = BlockConfig(width=18, heads=3, feed_width=7)
+MODERN = BlockConfig(
+    width=18,
+    heads=3,
+    key_heads=1,
+    feed_width=7,
+    feed_forward="swiglu",
+    norm="rms",
+    pre_norm=True,
+    biases=False,
+    positions="rotary",
+)
+LEARNED = dataclasses.replace(
+    PAPER, positions="learned", feed_forward="gelu", pre_norm=True, soft_cap=2.0
+)
+BLOCKS = {"paper": PAPER, "modern": MODERN, "learned": LEARNED}
+each_block = pytest.mark.parametrize("block", BLOCKS.values(), ids=BLOCKS)
+
+
+def config(block=PAPER, **changes):
+    return TransformerConfig(
+        source_vocab=V,
+        target_vocab=V,
+        encoder_layers=2,
+        decoder_layers=3,
+        block=block,
+        max_length=9,
+        **changes,
+    )
+
+
+def kinds(block):
+    """A block's settings by the oracle's names."""
+    return {
+        "heads": block.heads,
+        "key_heads": block.key_heads or block.heads,
+        "norm": block.norm,
+        "pre_norm": block.pre_norm,
+        "epsilon": block.norm_epsilon,
+        "feed_forward": block.feed_forward,
+        "positions": block.positions,
+        "base": block.rotary_base,
+        "soft_cap": block.soft_cap,
+        "window": block.window,
+    }
+
+
+def random_like(params, seed):
+    """Numbers everywhere, so that no bias or scale passes by being 0 or 1."""
+    rng = np.random.default_rng(seed)
+    return jax.tree.map(lambda x: rng.normal(0, 0.4, x.shape), params)
+
+
+def along(params, direction, step):
+    return jax.tree.map(lambda x, d: x + step * d, params, direction)
+
+
+CASES = {
+    **{name: config(block) for name, block in BLOCKS.items()},
+    **{score: config(reading_score=score) for score in HEAD_SCORES},
+    "apart": config(share_embeddings=False),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_value_and_gradient_are_the_papers(name):
+    made = dataclasses.replace(CASES[name], dtype="float64")
+    c, score = kinds(made.block), made.reading_score
+    with jax.enable_x64(True):
+        rebuild, params = split(Transformer(made, rngs=nnx.Rngs(0)))
+        params = random_like(params, 0)
+
+        def loss(params):
+            logits, weights = rebuild(params)(SOURCE, MASK, PREVIOUS)
+            nats = optax.softmax_cross_entropy_with_integer_labels(logits, TARGET)
+            return jnp.where(TARGET != PAD, nats, 0).sum(), (logits, weights)
+
+        slope = jax.jit(jax.value_and_grad(loss, has_aux=True))
+        (got, (logits, weights)), gradient = slope(params)
+
+    def paper(params):
+        total, results = 0.0, []
+        for b in range(B):
+            source, target = (x[b][x[b] != PAD] for x in (SOURCE, TARGET))
+            result = oracle_transformer.transformer(
+                params,
+                source,
+                PREVIOUS[b, : len(target)],
+                c,
+                layers=(2, 3),
+                score=score,
+            )
+            total += oracle_models.sentence_loss(result[0], target)
+            results.append(result)
+        return total, results
+
+    want, results = paper(params)
+    np.testing.assert_allclose(got, want, rtol=1e-10)
+    for b, (paper_logits, paper_weights) in enumerate(results):
+        t, s = paper_weights.shape
+        np.testing.assert_allclose(logits[b, :t], paper_logits, rtol=1e-8, atol=1e-10)
+        np.testing.assert_allclose(weights[b, :t, :s], paper_weights, 1e-8, 1e-12)
+    direction = random_like(params, 1)
+    slopes = jax.tree.map(lambda g, d: (np.asarray(g) * d).sum(), gradient, direction)
+    numerical = oracles.numerical_gradient(
+        lambda step: paper(along(params, direction, step))[0], np.zeros(()), step=1e-6
+    )
+    np.testing.assert_allclose(sum(jax.tree.leaves(slopes)), numerical, rtol=1e-6)
+
+
+@each_block
+@pytest.mark.parametrize("law", laws.LAWS, ids=lambda law: law.__name__)
+def test_obeys_the_laws_of_sequence_models(law, block):
+    law(laws.model(Transformer, config(block)))
+
+
+def test_more_padding_keeps_loss_and_gradient():
+    laws.more_padding_keeps_loss_and_gradient(laws.model(Transformer, config(MODERN)))
+
+
+def test_dropout_draws_by_its_key():
+    block = dataclasses.replace(PAPER, dropout=0.5)
+    laws.dropout_draws_by_its_key(laws.model(Transformer, config(block)))
+
+
+def test_the_base_model_has_the_papers_size():
+    """65 million parameters (table 3), with the 37,000 pieces of section 5.1."""
+    model = nnx.eval_shape(lambda: Transformer(TransformerConfig(), rngs=nnx.Rngs(0)))
+    count = sum(x.size for x in jax.tree.leaves(nnx.state(model, nnx.Param)))
+    M, F, V = 512, 2048, 37_000
+    attention, feed, norm = 4 * (M * M + M), 2 * M * F + F + M, 2 * M
+    encoder, decoder = attention + feed + 2 * norm, 2 * attention + feed + 3 * norm
+    assert count == V * M + 6 * (encoder + decoder) == 63_082_496
+
+
+@pytest.mark.parametrize("remat", ["products", "all"])
+def test_remaking_the_inside_changes_no_gradient(remat):
+    plain = laws.model(Transformer, config())
+    block = dataclasses.replace(PAPER, remat=remat)
+    again = laws.model(Transformer, config(block))
+    arguments = SOURCE, MASK, PREVIOUS, TARGET
+    want, got = (m.slope(plain.params, *arguments) for m in (plain, again))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-5, 1e-6), got, want)
+
+
+def test_a_narrow_model_computes_narrowly():
+    m = laws.model(Transformer, dataclasses.replace(config(), dtype="bfloat16"))
+    logits, weights = m.call(m.params, SOURCE, MASK, PREVIOUS)
+    assert logits.dtype == weights.dtype == jnp.bfloat16
+    wide = laws.model(Transformer, config())
+    want, _ = wide.call(wide.params, SOURCE, MASK, PREVIOUS)
+    np.testing.assert_allclose(logits.astype(np.float32), want, atol=0.1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"heads": 4}, "heads: expected a divisor of the width 18, got 4"),
+        ({"key_heads": 2}, "key_heads: expected a divisor of the 3 heads, got 2"),
+        ({"heads": 2}, r"heads: expected an even width of each .*, got 9"),
+        ({"window": -1}, "window: expected at least 0 tokens, got -1"),
+    ],
+)
+def test_sizes_that_do_not_fit_are_named(changes, message):
+    block = dataclasses.replace(PAPER, **changes)
+    with pytest.raises(ValueError, match=message):
+        Transformer(config(block), rngs=nnx.Rngs(0))
+
+
+def test_two_vocabularies_cannot_share_a_table():
+    made = dataclasses.replace(config(), target_vocab=V + 2)
+    with pytest.raises(ValueError, match=r"target_vocab: expected 11, got 13 \(with "):
+        Transformer(made, rngs=nnx.Rngs(0))
+
+
+@pytest.mark.parametrize("side", ["source", "target"])
+def test_a_sentence_longer_than_learned_positions_is_refused(side):
+    made = Transformer(config(LEARNED), rngs=nnx.Rngs(0))
+    ids = {"source": np.ones((1, 3), int), "target": np.ones((1, 3), int)}
+    ids[side] = np.ones((1, 10), int)
+    with pytest.raises(ValueError, match=rf"{side}: expected at most 9 tokens, got 10"):
+        made(ids["source"], ids["source"] > 0, ids["target"])
