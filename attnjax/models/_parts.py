@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 from jax.typing import DTypeLike
+from jaxtyping import Float
 
 from attnjax.cells.gru import GRUParams
 from attnjax.core import precision
@@ -100,6 +101,60 @@ def check_tied(tied: bool, embed_dim: int, readout_dim: int) -> None:
         )
 
 
+class OutputLayer(NamedTuple):
+    """The last linear map, from what a model has computed to logits."""
+
+    matrix: Float[Array, "V M"]
+    bias: Float[Array, "V"] | None
+
+    def logits(self, units: Float[Array, "... M"]) -> Float[Array, "... V"]:
+        """W x + b."""
+        product = precision.matmul(units, self.matrix.T)
+        return product if self.bias is None else product + self.bias
+
+
+class SequenceModel(nnx.Module):
+    """A model that writes a target for a source.
+
+    `encode` reads a source once; `start` and `step` write a target token by token;
+    the call writes a known target at once, with the same numbers; `features` and
+    `output` are the call in two parts.
+    """
+
+    @property
+    def output(self) -> OutputLayer:
+        """The output matrix [V, l] and bias [V]."""
+        raise NotImplementedError
+
+    def features(
+        self, source: Array, mask: Array, previous: Array, rng: Array | None = None
+    ) -> tuple[Array, Array]:
+        """What the logits of a call are computed from, [B, T, l], and its weights.
+
+        The arguments are those of the call. With `output` a loss can be taken without
+        all logits at once: `attnjax.linear_cross_entropy`.
+        """
+        raise NotImplementedError
+
+    def __call__(
+        self, source: Array, mask: Array, previous: Array, rng: Array | None = None
+    ) -> tuple[Array, Array]:
+        """Writes known targets: the numbers of `step`, all positions at once.
+
+        Args:
+          source: token ids, shape [B, S].
+          mask: True = a source token, shape [B, S].
+          previous: the token before each target position, shape [B, T].
+          rng: random key for dropout; None means none.
+
+        Returns:
+          Logits [B, T, V] and weights [B, T, S]; a model that does not attend gives
+          weights of 0.
+        """
+        units, weights = self.features(source, mask, previous, rng)
+        return self.output.logits(units), weights
+
+
 class Emitter(nnx.Module):
     r"""The deep output layer: what the decoder knows -> logits.
 
@@ -142,15 +197,10 @@ class Emitter(nnx.Module):
             self.w_output = nnx.Param(draw.matrix(rngs.params(), shape))
         self.b_output = nnx.Param(jnp.zeros(vocab_size))
 
-    def __call__(
-        self,
-        parts: tuple[Array, ...],
-        table: nnx.Param | None,
-        rng: Array | None,
-        *,
-        dropout_rate: float,
+    def units(
+        self, parts: tuple[Array, ...], rng: Array | None, *, dropout_rate: float
     ) -> Array:
-        """Logits [..., V] from the inputs x_k [..., width_k]."""
+        """What the logits are computed from, [..., l]: inputs x_k [..., width_k]."""
         x = jnp.concatenate(parts, axis=-1)
         dtype = x.dtype
         units = precision.matmul(x, self.w_readout[...].astype(dtype))
@@ -159,6 +209,11 @@ class Emitter(nnx.Module):
             units = jnp.max(units.reshape(*units.shape[:-1], -1, 2), axis=-1)
         else:
             units = jnp.tanh(units)
-        units = dropout(rng, units, rate=dropout_rate)
-        w_output = (self.w_output if table is None else table)[...].astype(dtype)
-        return precision.matmul(units, w_output.T) + self.b_output[...].astype(dtype)
+        return dropout(rng, units, rate=dropout_rate)
+
+    def output(self, table: nnx.Param | None, dtype: DTypeLike) -> OutputLayer:
+        """W_o and b_o."""
+        w_output = self.w_output if table is None else table
+        return OutputLayer(
+            w_output[...].astype(dtype), self.b_output[...].astype(dtype)
+        )

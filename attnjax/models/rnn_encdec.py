@@ -20,7 +20,9 @@ from attnjax.core import precision
 from attnjax.core.noise import dropout
 from attnjax.models._parts import (
     Emitter,
+    OutputLayer,
     Params,
+    SequenceModel,
     check_tied,
     embed,
     init_gru,
@@ -68,7 +70,7 @@ class FixedState(NamedTuple):
     hidden: Float[Array, "B D"]
 
 
-class RNNEncoderDecoder(nnx.Module):
+class RNNEncoderDecoder(SequenceModel):
     r"""Encoder and decoder joined by one vector.
 
     .. math::
@@ -125,8 +127,11 @@ class RNNEncoderDecoder(nnx.Module):
         vector = jnp.tanh(precision.matmul(last, self.w_summary[...].astype(dtype)))
         return Summary(dropout(rngs[1], vector, rate=rate), mask)
 
-    def start(self, memory: Summary) -> FixedState:
-        """The decoder before its first word: s_0 = tanh(V' c)."""
+    def start(self, memory: Summary, size: int | None = None) -> FixedState:
+        """The decoder before its first word: s_0 = tanh(V' c).
+
+        The state is as large for any number of words: `size` is not used.
+        """
         w_start = self.w_start[...].astype(memory.vector.dtype)
         return FixedState(jnp.tanh(precision.matmul(memory.vector, w_start)))
 
@@ -147,23 +152,13 @@ class RNNEncoderDecoder(nnx.Module):
         params = self.decoder(self.config.dtype)
         inputs = self._inputs(params, embedded, memory.vector)
         hidden, _ = jax.vmap(gru_recur, (None, 0, 0))(params, carry.hidden, inputs)
-        logits = self._emit(hidden, embedded, memory.vector)
+        logits = self.output.logits(self._units(hidden, embedded, memory.vector))
         return FixedState(hidden), logits, jnp.zeros(memory.mask.shape, logits.dtype)
 
-    def __call__(
+    def features(
         self, source: Array, mask: Array, previous: Array, rng: Array | None = None
     ) -> tuple[Array, Array]:
-        """Writes known targets: the numbers of `step`, all positions at once.
-
-        Args:
-          source: token ids, shape [B, S].
-          mask: True = a source token, shape [B, S].
-          previous: the token before each target position, shape [B, T].
-          rng: random key for dropout; None means none.
-
-        Returns:
-          Logits [B, T, V] and weights [B, T, S], which are 0.
-        """
+        """As of `SequenceModel`."""
         rngs = split_rng(rng, 3)
         memory = self.encode(source, mask, rngs[0])
         embedded = embed(self.target_embedding, previous, self.config.dtype)
@@ -174,18 +169,23 @@ class RNNEncoderDecoder(nnx.Module):
         vector = jnp.broadcast_to(
             memory.vector[:, None], (*previous.shape, memory.vector.shape[-1])
         )
-        logits = self._emit(hidden, embedded, vector, rngs[2])
-        weights = jnp.zeros((*previous.shape, source.shape[1]), logits.dtype)
-        return logits, weights
+        units = self._units(hidden, embedded, vector, rngs[2])
+        weights = jnp.zeros((*previous.shape, source.shape[1]), units.dtype)
+        return units, weights
+
+    @property
+    def output(self) -> OutputLayer:
+        """As of `SequenceModel`."""
+        table = self.target_embedding if self.config.tie_output else None
+        return self.emitter.output(table, self.config.dtype)
 
     def _inputs(self, params: GRUParams, embedded: Array, vector: Array) -> Array:
         """What the gates get from the last word and from the sentence."""
         w_context = self.w_context[...].astype(vector.dtype)
         return gru_inputs(params, embedded) + precision.matmul(vector, w_context)
 
-    def _emit(
+    def _units(
         self, hidden: Array, embedded: Array, vector: Array, rng: Array | None = None
     ) -> Array:
-        table = self.target_embedding if self.config.tie_output else None
         parts = (hidden, embedded, vector)
-        return self.emitter(parts, table, rng, dropout_rate=self.config.dropout)
+        return self.emitter.units(parts, rng, dropout_rate=self.config.dropout)

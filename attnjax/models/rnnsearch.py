@@ -30,7 +30,9 @@ from attnjax.core.attend import Memory
 from attnjax.core.noise import dropout
 from attnjax.models._parts import (
     Emitter,
+    OutputLayer,
     Params,
+    SequenceModel,
     check_tied,
     embed,
     init_gru,
@@ -73,7 +75,7 @@ class RNNSearchConfig:
     """Of computation; parameters are float32."""
 
 
-class RNNSearch(nnx.Module):
+class RNNSearch(SequenceModel):
     """Encoder, search and decoder of appendix A.
 
     The four methods are one model: `encode` reads a source once, `start` and `step`
@@ -133,8 +135,11 @@ class RNNSearch(nnx.Module):
         aligned = self.decoder(dtype).alignment
         return Memory(self._alignment.keys(aligned, values), values, mask)
 
-    def start(self, memory: Memory) -> Carry:
-        """The decoder before its first word: s_0 = tanh(W_s h_1), h_1 backward."""
+    def start(self, memory: Memory, size: int | None = None) -> Carry:
+        """The decoder before its first word: s_0 = tanh(W_s h_1), h_1 backward.
+
+        The state is as large for any number of words: `size` is not used.
+        """
         D = self.config.hidden_dim
         first = memory.values[:, 0, D:]
         w_start = self.w_start[...].astype(first.dtype)
@@ -157,22 +162,12 @@ class RNNSearch(nnx.Module):
         params = self.decoder(self.config.dtype)
         cell = jax.vmap(partial(self._cell, params))
         carry, read = cell(carry, gru_inputs(params.gru, embedded), memory=memory)
-        return carry, self._emit(read, embedded), read.weights
+        return carry, self.output.logits(self._units(read, embedded)), read.weights
 
-    def __call__(
+    def features(
         self, source: Array, mask: Array, previous: Array, rng: Array | None = None
     ) -> tuple[Array, Array]:
-        """Writes known targets: the numbers of `step`, all positions at once.
-
-        Args:
-          source: token ids, shape [B, S].
-          mask: True = a source token, shape [B, S].
-          previous: the token before each target position, shape [B, T].
-          rng: random key for dropout; None means none.
-
-        Returns:
-          Logits [B, T, V] and weights [B, T, S].
-        """
+        """As of `SequenceModel`."""
         rngs = split_rng(rng, 3)
         memory = self.encode(source, mask, rngs[0])
         embedded = embed(self.target_embedding, previous, self.config.dtype)
@@ -181,7 +176,13 @@ class RNNSearch(nnx.Module):
         inputs = gru_inputs(params.gru, embedded)
         start = self.start(memory)
         _, read = scan(self._cell, params, start, inputs, memory=memory)
-        return self._emit(read, embedded, rngs[2]), read.weights
+        return self._units(read, embedded, rngs[2]), read.weights
+
+    @property
+    def output(self) -> OutputLayer:
+        """As of `SequenceModel`."""
+        table = self.target_embedding if self.config.tie_output else None
+        return self.emitter.output(table, self.config.dtype)
 
     @property
     def _alignment(self) -> Any:
@@ -191,7 +192,6 @@ class RNNSearch(nnx.Module):
     def _cell(self) -> Any:
         return partial(rnnsearch, alignment=self._alignment)
 
-    def _emit(self, read: Readout, embedded: Array, rng: Array | None = None) -> Array:
-        table = self.target_embedding if self.config.tie_output else None
+    def _units(self, read: Readout, embedded: Array, rng: Array | None = None) -> Array:
         parts = (read.hidden, embedded, read.context)
-        return self.emitter(parts, table, rng, dropout_rate=self.config.dropout)
+        return self.emitter.units(parts, rng, dropout_rate=self.config.dropout)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
-from attnjax.core.losses import token_cross_entropy
+from attnjax.core.losses import linear_cross_entropy
 from attnjax.decode import Hypotheses, beam
 from attnjax.models.rnn_encdec import RNNEncoderDecoder, RNNEncoderDecoderConfig
 from attnjax.models.rnnsearch import RNNSearch, RNNSearchConfig
@@ -28,7 +28,7 @@ from experiments.datasets.tokenizers import (
 from experiments.entry import settings_at_fault
 from experiments.translate.config import Config, ModelConfig, SearchConfig
 
-Model = Any  # any module with encode, start, step and __call__
+Model = Any  # any `SequenceModel`
 
 MODELS: dict[type, Callable[..., Model]] = {
     RNNSearchConfig: RNNSearch,
@@ -67,10 +67,14 @@ class System(NamedTuple):
         """Nats of a batch's target tokens, summed, and how many they are."""
         source, target = map(jnp.asarray, batch)
         previous = previous_tokens(target)
-        logits, _ = self.rebuild(params)(source, source != PAD, previous, rng)
-        nats = token_cross_entropy(logits, target, smoothing=smoothing)
-        real = target != PAD
-        return Loss(jnp.where(real, nats, 0).sum(), real.sum())
+        model, real = self.rebuild(params), target != PAD
+        units, _ = model.features(source, source != PAD, previous, rng)
+        counts = real.astype(jnp.float32)
+        matrix, bias = model.output
+        nats = linear_cross_entropy(
+            units, matrix, bias, target, counts, smoothing=smoothing
+        )
+        return Loss(nats, real.sum())
 
     def align(self, params: Params, batch: Batch) -> Array:
         """Weights [B, T, S] with which the model reads when it writes the target."""
@@ -92,13 +96,14 @@ class System(NamedTuple):
         memory = model.encode(source, mask)
         lengths = jnp.sum(mask, axis=1)
         limit = (lengths.astype(jnp.float32) * search.max_ratio).astype(jnp.int32) + 10
+        size = int(source.shape[1] * search.max_ratio) + 10
         return beam(
             partial(model.step, memory),
-            model.start(memory),
+            model.start(memory, size),
             batch_size=source.shape[0],
             beam_size=max(search.beam_size, n_best),
             max_length=jnp.where(lengths > 0, limit, 0),
-            size=int(source.shape[1] * search.max_ratio) + 10,
+            size=size,
             bos=BOS,
             eos=EOS,
             pad=PAD,

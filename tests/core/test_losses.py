@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from attnjax.core.losses import token_cross_entropy
+from attnjax.core.losses import linear_cross_entropy, token_cross_entropy
 from tests import oracles
 from tests.core.cases import draw
 
@@ -73,3 +73,93 @@ def test_bad_arguments_are_told_what_to_do():
         TypeError, match=r"^logits: expected float\w* values, got int32"
     ):
         token_cross_entropy(labels, jnp.array(0))
+
+
+B, T, M, V = 3, 11, 5, 13
+X, MATRIX, BIAS = draw(1, B, T, M), draw(2, V, M), draw(3, V)
+IDS = np.random.default_rng(4).integers(0, V, (B, T))
+COUNTS = np.where(np.arange(T) < np.array([[11], [4], [0]]), draw(5, B, T), 0)
+
+
+def _plainly(x, matrix, bias, weights, smoothing):
+    """The same with all logits at once."""
+    logits = x @ matrix.T + bias
+    return (weights * token_cross_entropy(logits, IDS, smoothing=smoothing)).sum()
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("chunk", [1, 7, 12, 33, 1000])
+def test_chunks_of_logits_change_nothing(chunk, smoothing):
+    with jax.enable_x64(True):
+        arguments = tuple(map(jnp.asarray, (X, MATRIX, BIAS, COUNTS)))
+
+        def loss(x, matrix, bias, weights):
+            return 3 * linear_cross_entropy(
+                x, matrix, bias, IDS, weights, smoothing=smoothing, chunk=chunk
+            )
+
+        every = (0, 1, 2, 3)
+        got, slopes = jax.value_and_grad(loss, every)(*arguments)
+        want, want_slopes = jax.value_and_grad(
+            lambda *a: 3 * _plainly(*a, smoothing), every
+        )(*arguments)
+        np.testing.assert_allclose(loss(*arguments), got, rtol=1e-14)
+    np.testing.assert_allclose(got, want, rtol=1e-13)
+    for slope, wanted in zip(slopes, want_slopes, strict=True):
+        np.testing.assert_allclose(slope, wanted, rtol=1e-11, atol=1e-13)
+
+
+def test_no_bias_is_a_bias_of_zeros():
+    x, matrix, weights = (jnp.asarray(a, jnp.float32) for a in (X, MATRIX, COUNTS))
+    got, slopes = jax.value_and_grad(
+        lambda x, m: linear_cross_entropy(x, m, None, IDS, weights), argnums=(0, 1)
+    )(x, matrix)
+    want, wanted = jax.value_and_grad(
+        lambda x, m: linear_cross_entropy(x, m, jnp.zeros(V), IDS, weights),
+        argnums=(0, 1),
+    )(x, matrix)
+    np.testing.assert_array_equal(got, want)
+    for slope, other in zip(slopes, wanted, strict=True):
+        np.testing.assert_array_equal(slope, other)
+
+
+def test_the_logits_never_exist_all_at_once():
+    """Neither they nor their gradient: what is held besides the results is smaller."""
+    rows, wide = (8, 64), 1009
+    x, matrix = jnp.ones((*rows, M)), jnp.ones((wide, M))
+
+    def slope(x, matrix):
+        labels, weights = jnp.zeros(rows, int), jnp.ones(rows)
+        return jax.value_and_grad(linear_cross_entropy, argnums=(0, 1))(
+            x, matrix, None, labels, weights, chunk=32
+        )
+
+    memory = jax.jit(slope).lower(x, matrix).compile().memory_analysis()
+    if memory is None:
+        pytest.skip("this backend does not say how much memory a program takes")
+    assert memory.temp_size_in_bytes < 8 * 64 * wide * 4 / 2
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_logits_are_wide_where_their_parts_are_narrow(dtype):
+    x, matrix = jnp.asarray(X, dtype), jnp.asarray(MATRIX, dtype)
+    weights = jnp.asarray(COUNTS, jnp.float32)
+    got, slopes = jax.value_and_grad(
+        lambda x, m: linear_cross_entropy(x, m, None, IDS, weights), argnums=(0, 1)
+    )(x, matrix)
+    assert got.dtype == jnp.float32
+    assert {slope.dtype for slope in slopes} == {jnp.dtype(dtype)}
+    wide = x.astype(jnp.float32), matrix.astype(jnp.float32)
+    want = _plainly(*wide, 0.0, weights, 0.0)
+    np.testing.assert_allclose(got, want, rtol=1e-5)
+
+
+def test_bad_chunks_are_told_what_to_do():
+    arguments = jnp.ones((1, 2, 3)), jnp.ones((4, 3)), None, jnp.zeros((1, 2), int)
+    weights = jnp.ones((1, 2))
+    with pytest.raises(ValueError, match="chunk: expected at least 1 position, got 0"):
+        linear_cross_entropy(*arguments, weights, chunk=0)
+    with pytest.raises(ValueError, match=r"smoothing: expected a share in \[0, 1\)"):
+        linear_cross_entropy(*arguments, weights, smoothing=1.0)
+    with pytest.raises(ValueError, match=r"weights: expected shape \[B=1, T=2\]"):
+        linear_cross_entropy(*arguments, jnp.ones((1, 3)))
