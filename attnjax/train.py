@@ -37,13 +37,16 @@ class TrainState(NamedTuple):
     step: Int[Array, ""]  # steps taken so far
     params: Params
     opt_state: PyTree
+    average: Params | None = None  # running mean of the parameters, if one is kept
 
 
 LossFn = Callable[[Params, Batch, Key[Array, ""]], Loss]
 TrainStep = Callable[[TrainState, Batch, Key[Array, ""]], tuple[TrainState, Metrics]]
 
 
-def init_state(params: Params, tx: optax.GradientTransformation) -> TrainState:
+def init_state(
+    params: Params, tx: optax.GradientTransformation, *, average: bool = False
+) -> TrainState:
     """Makes the state before the first step.
 
     The arrays are copies: a train step donates its state, and the caller's
@@ -52,6 +55,7 @@ def init_state(params: Params, tx: optax.GradientTransformation) -> TrainState:
     Args:
       params: tree of arrays.
       tx: the optimiser.
+      average: keep a running mean of the parameters, for a step that updates it.
 
     Returns:
       The state at step 0, placed where `params` are.
@@ -62,7 +66,12 @@ def init_state(params: Params, tx: optax.GradientTransformation) -> TrainState:
       (0, (3,))
     """
     with jax.numpy_dtype_promotion("standard"):
-        state = TrainState(jnp.zeros((), jnp.int32), params, tx.init(params))
+        state = TrainState(
+            jnp.zeros((), jnp.int32),
+            params,
+            tx.init(params),
+            params if average else None,
+        )
     # With a dtype, so that no leaf stays weakly typed, or the second step would be
     # compiled anew.
     return jax.tree.map(lambda x: jnp.array(x, dtype=x.dtype, copy=True), state)
@@ -74,6 +83,7 @@ def make_train_step(
     *,
     accumulate: int = 1,
     skip_nonfinite: bool = False,
+    average_decay: float | None = None,
     state_sharding: Any = None,
 ) -> TrainStep:
     r"""Makes the function that takes one optimisation step.
@@ -97,6 +107,9 @@ def make_train_step(
       skip_nonfinite: a step whose gradient is not finite leaves parameters and
         optimiser as they are, and is counted in `skipped`. By default it is
         taken, and shows as a `grad_norm` that is not finite.
+      average_decay: d of a running mean of the parameters, m' = d m + (1 - d) p, in
+        [0, 1); smaller in the first steps, (1 + t) / (10 + t), so that it forgets
+        where it began. The state must hold one; None leaves it alone.
       state_sharding: sharding, or tree of shardings, in which the state is
         returned; by default the compiler chooses (on one device there is no
         choice).
@@ -109,7 +122,8 @@ def make_train_step(
 
     Raises:
       ValueError: if `accumulate` is not positive or, when the step is traced,
-        does not divide the batch; if a loss is not a scalar.
+        does not divide the batch; if a loss is not a scalar; if `average_decay` is
+        outside [0, 1), or given and the state has no mean.
       TypeError: if `loss_fn` does not return a `Loss`.
 
     Example:
@@ -123,6 +137,11 @@ def make_train_step(
     """
     if accumulate < 1:
         raise ValueError(f"accumulate: expected at least 1, got {accumulate}")
+    if average_decay is not None and not 0 <= average_decay < 1:
+        raise ValueError(
+            f"average_decay: expected a share in [0, 1), got {average_decay} (None "
+            "keeps no mean)"
+        )
 
     def train_step(
         state: TrainState, batch: Batch, rng: Key[Array, ""]
@@ -145,10 +164,14 @@ def make_train_step(
         with jax.numpy_dtype_promotion("standard"):
             updates, opt_state = tx.update(grads, state.opt_state, state.params)
             params = optax.apply_updates(state.params, updates)
+        average = state.average
+        if average_decay is not None:
+            average = _moved(state, params, average_decay)
         new = TrainState(
             state.step + 1,
             _choose(keep, params, state.params),
             _choose(keep, opt_state, state.opt_state),
+            _choose(keep, average, state.average),
         )
         return new, {
             "loss": loss.total * scale,
@@ -221,6 +244,22 @@ def _widen(x: Array) -> Array:
     """Takes `x` to the dtype of sums; counts become floats."""
     floating = jnp.issubdtype(x.dtype, jnp.floating)
     return accumulator(x) if floating else x.astype(jnp.float32)
+
+
+def _moved(state: TrainState, params: Params, decay: float) -> Params:
+    """The running mean after a step to `params`."""
+    if state.average is None:
+        raise ValueError(
+            "state: expected one with a mean of the parameters, got none (make it "
+            "with init_state(..., average=True))"
+        )
+    t = state.step.astype(jnp.float32)
+    share = jnp.minimum(decay, (1 + t) / (10 + t))
+    return jax.tree.map(
+        lambda mean, new: mean + (1 - share).astype(mean.dtype) * (new - mean),
+        state.average,
+        params,
+    )
 
 
 def _choose(keep: Array, new: PyTree, old: PyTree) -> PyTree:

@@ -160,10 +160,11 @@ class Checkpoints:
             optimizer["step"],
             _fill(like.params, trees["params"]),
             _fill(like.opt_state, optimizer.get("opt_state", {})),
+            None if like.average is None else _fill(like.average, trees["average"]),
         )
 
     def load_params(self, step: int, like: PyTree | None = None) -> PyTree:
-        """Reads the parameters alone.
+        """Reads the parameters alone: their running mean, if one was kept.
 
         Args:
           step: of a sound checkpoint.
@@ -173,18 +174,21 @@ class Checkpoints:
         Raises:
           UserError: if the shapes are not those of the checkpoint.
         """
+        shapes = self.manifest(step)["shapes"]
+        kept = {name.partition("/")[0] for name in shapes}
+        part = "average" if "average" in kept else "params"
         if like is not None:
-            tree = self._read(step, {"params": _nest(like)})
-            return _fill(like, tree["params"])
+            tree = self._read(step, {part: _nest(like)})
+            return _fill(like, tree[part])
         here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
         flat = {
             tuple(name.split("/")): jax.ShapeDtypeStruct(
                 tuple(shape), jnp.dtype(dtype), sharding=here
             )
-            for name, (dtype, shape) in self.manifest(step)["shapes"].items()
-            if name.startswith("params/")
+            for name, (dtype, shape) in shapes.items()
+            if name.startswith(f"{part}/")
         }
-        return self._read(step, _unflatten(flat))["params"]
+        return self._read(step, _unflatten(flat))[part]
 
     def _read(self, step: int, like: Mapping[str, PyTree]) -> dict[str, PyTree]:
         self._check_shapes(step, like)
@@ -227,7 +231,10 @@ def _to_trees(state: TrainState) -> dict[str, PyTree]:
     optimizer = {"step": state.step, "opt_state": _nest(state.opt_state)}
     if not optimizer["opt_state"]:
         del optimizer["opt_state"]
-    return {"params": _nest(state.params), "optimizer": optimizer}
+    trees = {"params": _nest(state.params), "optimizer": optimizer}
+    if state.average is not None:
+        trees["average"] = _nest(state.average)
+    return trees
 
 
 def _flat(tree: PyTree) -> dict[str, Any]:

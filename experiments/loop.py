@@ -224,7 +224,8 @@ class Loop:
         line, self.line = self.line, None
         if line is None:
             return
-        results = self._evaluate(state.params, line["step"])
+        params = state.params if state.average is None else state.average
+        results = self._evaluate(params, line["step"])
         line |= {f"validation/{name}": x for name, x in results.items()}
         if self.log is not None:
             self.log.write(line)
