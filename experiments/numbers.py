@@ -10,12 +10,14 @@ _COUNTS = (
     *("steps", "batch_tokens", "batch_sentences", "row_multiple", "buckets"),
     *("max_length", "source_limit", "accumulate", "log_every", "beam_size"),
     *("embed_dim", "hidden_dim", "align_dim", "readout_dim"),
+    *("layers", "context", "width", "heads", "key_heads", "feed_width"),
+    *("batch_rows", "size", "lines"),
 )
 _AMOUNTS = (
     *("evaluate_every", "save_every", "learning_rate", "warmup", "final"),
-    *("clip_norm", "length_penalty", "max_ratio"),
+    *("clip_norm", "weight_decay", "length_penalty", "max_ratio", "seed"),
 )
-_SHARES = ("label_smoothing", "beta2", "dropout")
+_SHARES = ("label_smoothing", "beta2", "dropout", "average", "held_out")
 
 
 def check_numbers(part: Any, name: str = "") -> None:

@@ -2,11 +2,12 @@
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import optax
 from jax.sharding import Mesh
+from jaxtyping import PyTree
 
 from attnjax.parallel import replicate, replicated
 from attnjax.train import Batch, LossFn, Params, init_state, make_train_step
@@ -31,14 +32,25 @@ class OptimizerConfig:
     """Adam's second decay rate."""
     clip_norm: float = 1.0
     """Largest norm of a gradient; longer ones are shortened to it."""
+    weight_decay: float = 0.0
+    """Share of a matrix, times the learning rate, that a step takes off (AdamW)."""
 
     def build(self, steps: int) -> optax.GradientTransformation:
         """Makes the transformation for a run of so many steps."""
         clip = optax.clip_by_global_norm(self.clip_norm)
-        rate = self._schedule(steps)
+        return optax.chain(clip, self._move(self._schedule(steps)))
+
+    def _move(self, rate: optax.Schedule) -> optax.GradientTransformation:
+        decay = self.weight_decay
         if self.name == "adadelta":
-            return optax.chain(clip, optax.adadelta(rate, rho=0.95, eps=1e-6))
-        return optax.chain(clip, optax.adam(rate, b2=self.beta2, eps=1e-8))
+            return optax.adadelta(
+                rate, rho=0.95, eps=1e-6, weight_decay=decay, weight_decay_mask=matrices
+            )
+        if decay == 0:
+            return optax.adam(rate, b2=self.beta2, eps=1e-8)
+        return optax.adamw(
+            rate, b2=self.beta2, eps=1e-8, weight_decay=decay, mask=matrices
+        )
 
     def _schedule(self, steps: int) -> optax.Schedule:
         rest = max(1, steps - self.warmup)
@@ -67,6 +79,9 @@ class TrainingConfig:
     """Of parameters, dropout and the order of the data."""
     steps: int = 10_000
     """Updates in all."""
+    average: float | None = None
+    """Decay of a running mean of the parameters, which is then what is evaluated and
+    used; None: keep none."""
     accumulate: int = 1
     """Parts in which a batch is taken one after another, to save memory."""
     log_every: int = 50
@@ -100,7 +115,7 @@ def train_on(
       batches, evaluate, best, title: as `experiments.run.fit` takes them.
 
     Returns:
-      The parameters after the last step.
+      The parameters after the last step, or their mean if one is kept.
 
     Raises:
       UserError, SystemExit: as `fit`.
@@ -108,11 +123,14 @@ def train_on(
     tx = config.optimizer.build(config.steps)
     state = fit(
         run,
-        state=replicate(init_state(params, tx), mesh),
+        state=replicate(
+            init_state(params, tx, average=config.average is not None), mesh
+        ),
         train_step=make_train_step(
             loss,
             tx,
             accumulate=config.accumulate,
+            average_decay=config.average,
             state_sharding=replicated(mesh),
         ),
         batches=batches,
@@ -125,9 +143,22 @@ def train_on(
         best=best,
         title=title,
     )
-    return state.params
+    return state.params if state.average is None else state.average
 
 
 def count_parameters(params: Params) -> int:
     """The number of trainable numbers."""
     return sum(x.size for x in jax.tree.leaves(params))
+
+
+def matrices(params: Params) -> PyTree:
+    """Tells matrices and tables (True) from biases and scales: what decays.
+
+    Stacked blocks have an axis of layers besides.
+    """
+
+    def is_matrix(path: tuple[Any, ...], x: jax.Array) -> bool:
+        stacked = any(getattr(key, "key", None) == "blocks" for key in path)
+        return x.ndim - stacked >= 2
+
+    return jax.tree_util.tree_map_with_path(is_matrix, params)
