@@ -196,7 +196,7 @@ def embed(p, table, ids, c, side, scale):
 
 
 def transformer(p, source, previous, c, *, layers, score="scaled_dot"):
-    """Vaswani 2017, section 3: logits [T, V] and the alignment of the last block but one."""
+    """Vaswani 2017, section 3: logits [T, V], and weights of the last block but one."""
     encoder_layers, decoder_layers = layers
     target_table = p["target_embedding"]
     source_table = p.get("source_embedding", target_table)

@@ -161,5 +161,5 @@ def test_an_activation_that_is_not_known_is_named(marian, tmp_path):
     (tmp_path / "model.safetensors").write_bytes(
         (folder / "model.safetensors").read_bytes()
     )
-    with pytest.raises(ValueError, match=r"activation_function: expected one of .*'gel"):
+    with pytest.raises(ValueError, match="activation_function: expected one of"):
         pretrained.marian(tmp_path)

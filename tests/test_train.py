@@ -70,6 +70,40 @@ def test_accumulating_gives_the_numbers_of_the_whole_batch(tx):
     chex.assert_trees_all_close(summed_metrics, metrics, rtol=1e-5)
 
 
+def test_the_mean_is_the_running_mean_of_the_steps():
+    tx, decay = OPTIMISERS["adam, clipped"](), 0.6
+    step = make_train_step(squares, tx, average_decay=decay)
+    state, mean = init_state(params(), tx, average=True), params()
+    for t in range(9):
+        state, _ = step(state, data(t), jax.random.key(0))
+        share = min(decay, (1 + t) / (10 + t))
+        mean = jax.tree.map(
+            lambda m, p, s=share: s * m + (1 - s) * p, mean, state.params
+        )
+    chex.assert_trees_all_close(state.average, mean, rtol=1e-5, atol=1e-6)
+    assert not np.allclose(state.average["w"], state.params["w"], 1e-3)
+
+
+def test_a_step_that_changes_nothing_leaves_the_mean():
+    tx = optax.sgd(0.1)
+    step = make_train_step(squares, tx, average_decay=0.5)
+    state = init_state(params(), tx, average=True)
+    state, _ = step(state, data(0), jax.random.key(0))
+    before = jax.device_get(state.average)
+    state, _ = step(state, data(1, weight=0.0), jax.random.key(0))
+    chex.assert_trees_all_equal(state.average, before)
+
+
+def test_a_mean_that_cannot_be_kept_is_refused():
+    tx = optax.sgd(0.1)
+    for decay in (-0.1, 1.0):
+        with pytest.raises(ValueError, match=r"average_decay: expected a share in \[0"):
+            make_train_step(squares, tx, average_decay=decay)
+    step = make_train_step(squares, tx, average_decay=0.9)
+    with pytest.raises(ValueError, match="state: expected one with a mean of the par"):
+        step(init_state(params(), tx), data(), jax.random.key(0))
+
+
 @pytest.mark.parametrize("parts", [1, 3])
 def test_two_devices_give_the_numbers_of_one(parts):
     tx = OPTIMISERS["adam, clipped"]()

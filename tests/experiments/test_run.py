@@ -205,6 +205,13 @@ def test_parameters_load_into_the_callers_tree(whole):
     assert placed["in"]["kernel"].devices() == {jax.devices()[1]}
 
 
+def test_the_mean_of_the_parameters_is_what_is_loaded(tmp_path):
+    state = toy(tmp_path / "run", "--steps", 4)
+    loaded = Run.open(tmp_path / "run").load_params("last")
+    chex.assert_trees_all_equal(loaded, state.average)
+    assert not np.array_equal(loaded["in"]["kernel"], state.params["in"]["kernel"])
+
+
 def test_a_finished_run_is_left_as_it_is(done, whole, capfd):
     toy(done, "--resume")
     assert "toy: 30 steps were done already" in capfd.readouterr().err
@@ -366,9 +373,9 @@ def test_arrays_of_another_model_are_named(whole):
     with pytest.raises(
         UserError,
         match=r"expected the arrays of this model, got others: "
-        r"params/extra is absent there, float32\[3, 2\] here; "
-        r"params/in/kernel is float32\[5, 3\] there, float32\[5, 2\] here; "
-        r"params/out/kernel is float32\[3, 2\] there, absent here",
+        r"average/extra is absent there, float32\[3, 2\] here; "
+        r"average/in/kernel is float32\[5, 3\] there, float32\[5, 2\] here; "
+        r"average/out/kernel is float32\[3, 2\] there, absent here",
     ):
         run.load_params("last", like=like)
 

@@ -35,6 +35,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--width", type=int, default=3)
     parser.add_argument("--dropout", type=float, default=0.2)
+    parser.add_argument("--average", type=float, default=0.9, help="decay of a mean")
     parser.add_argument("--kill-at", type=int, default=-1, help="SIGKILL at a batch")
     parser.add_argument("--kill-saving", type=int, default=-1, help="... in a save")
     parser.add_argument("--signal-at", type=int, default=-1, help="signal at a batch")
@@ -109,11 +110,12 @@ def main(args: argparse.Namespace) -> TrainState:
     step = make_train_step(
         partial(loss_fn, dropout=args.dropout),
         tx,
+        average_decay=args.average,
         state_sharding=parallel.replicated(mesh),
     )
     state = fit(
         run,
-        state=parallel.replicate(init_state(params, tx), mesh),
+        state=parallel.replicate(init_state(params, tx, average=True), mesh),
         train_step=step,
         batches=partial(batches, args=args, mesh=mesh),
         steps=args.steps,
