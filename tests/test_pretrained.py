@@ -25,7 +25,8 @@ def _saved(model, folder):
     """The model with random numbers everywhere, and the folder it was written to."""
     torch.manual_seed(0)
     for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, std=0.4)
+        if parameter.requires_grad:  # fixed positions are not
+            torch.nn.init.normal_(parameter, std=0.4)
     model.eval().save_pretrained(folder)
     return model, folder
 
