@@ -1,5 +1,6 @@
 """Starting the real command line, here or as a process of its own."""
 
+import importlib
 import os
 import socket
 import subprocess
@@ -8,7 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from experiments.folder import Run
-from experiments.translate.commands import main
 
 # Compiling is most of what a tiny run takes: unoptimised it takes half as long. And
 # what one process has compiled, the next one of the same session need not.
@@ -20,7 +20,7 @@ QUICK = {
 REPOSITORY = Path(__file__).resolve().parents[2]
 TIMED = ("time", "tokens_per_second")
 
-# A model whose training step takes milliseconds, with sizes that are all different.
+# Models whose training step takes milliseconds, with sizes that are all different.
 TINY = (
     *("--model.embed-dim", 6, "--model.hidden-dim", 7, "--model.align-dim", 5),
     *("--model.readout-dim", 3, "--model.dropout", 0.2),
@@ -29,12 +29,21 @@ TINY = (
     *("--steps", 8, "--log-every", 1, "--save-every", 2, "--evaluate-every", 4),
 )
 
+TINY_GPT = (
+    *("--model.layers", 2, "--model.context", 11, "--model.block.width", 6),
+    *("--model.block.heads", 3, "--model.block.feed-width", 7),
+    *("--model.block.dropout", 0.2, "--batch-rows", 8, "--optimizer.warmup", 2),
+    *("--steps", 8, "--log-every", 1, "--save-every", 2, "--evaluate-every", 4),
+)
+
 # Kills the process when it asks for the batch of a step.
 KILLER = """
-import itertools, os, signal, sys
-from experiments.translate import commands, training
+import importlib, os, signal, sys
 
-at, iterate = int(sys.argv.pop(1)), training.Trainer.iterate
+program, at = sys.argv.pop(1), int(sys.argv.pop(1))
+commands = importlib.import_module(f"{program}.commands")
+training = importlib.import_module(f"{program}.training")
+iterate = training.Trainer.iterate
 
 def deadly(self, start):
     for step, batch in enumerate(iterate(self, start), start):
@@ -49,15 +58,17 @@ commands.main()
 
 def launch(
     *arguments: object,
+    program: str = "translate",
     devices: int = 1,
     kill_at: int | None = None,
     cache: Path | None = None,
     stdin: int | None = None,
 ) -> subprocess.Popen[bytes]:
-    """Starts `python -m experiments.translate`.
+    """Starts `python -m experiments.PROGRAM`.
 
     Args:
       arguments: of the command line.
+      program: which experiment's.
       devices: as how many the CPU shall pose.
       kill_at: the step at whose batch the process kills itself.
       cache: folder where what is compiled is kept.
@@ -67,9 +78,9 @@ def launch(
     environment |= {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(devices)}
     if cache is not None:
         environment["JAX_COMPILATION_CACHE_DIR"] = str(cache)
-    how: Sequence[object] = ("-m", "experiments.translate")
+    how: Sequence[object] = ("-m", f"experiments.{program}")
     if kill_at is not None:
-        how = ("-c", KILLER, kill_at)
+        how = ("-c", KILLER, f"experiments.{program}", kill_at)
     return subprocess.Popen(
         [sys.executable, *map(str, how), *map(str, arguments)],
         cwd=REPOSITORY,
@@ -92,10 +103,11 @@ def finish(*processes: subprocess.Popen[bytes]) -> list[tuple[int, str]]:
     ]
 
 
-def run(*arguments: object) -> int:
-    """Runs the command line in this process; the exit code."""
+def run(*arguments: object, program: str = "translate") -> int:
+    """Runs an experiment's command line in this process; the exit code."""
+    commands = importlib.import_module(f"experiments.{program}.commands")
     try:
-        main([str(argument) for argument in arguments])
+        commands.main([str(argument) for argument in arguments])
     except SystemExit as stop:
         return int(stop.code or 0)
     return 0

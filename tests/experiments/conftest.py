@@ -1,10 +1,10 @@
-"""One tiny trained run, shared by all tests that need a run."""
+"""Tiny trained runs, shared by all tests that need a run."""
 
 from pathlib import Path
 
 import pytest
 
-from tests.experiments.commands import TINY, finish, launch
+from tests.experiments.commands import TINY, TINY_GPT, finish, launch
 
 
 @pytest.fixture(scope="session")
@@ -28,6 +28,33 @@ def smoke_run(
     training = launch(
         *("train", "cldr-smoke", "--out", folder, "--data.data-dir", data_dir),
         *TINY,
+        cache=cache,
+    )
+    ((code, err),) = finish(training)
+    assert code == 0, err
+    return folder
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A text to learn from: lines of words, some with an accent."""
+    lines = (f"line {n} of a café has {n * n} words\n\n" for n in range(53))
+    path = tmp_path_factory.mktemp("corpus") / "text"
+    path.write_text("".join(lines), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def language_run(
+    tmp_path_factory: pytest.TempPathFactory, corpus: Path, data_dir: Path, cache: Path
+) -> Path:
+    """The folder of a language model of characters, as `smoke_run` made."""
+    folder = tmp_path_factory.mktemp("language") / "run"
+    training = launch(
+        *("train", "text", "--out", folder, "--data.text", corpus),
+        *("--data.data-dir", data_dir, "--tokenizer.kind", "characters"),
+        *TINY_GPT,
+        program="language_model",
         cache=cache,
     )
     ((code, err),) = finish(training)

@@ -1,0 +1,1 @@
+"""Language models: train a GPT on text, measure it, let it write."""

@@ -1,0 +1,10 @@
+"""`python -m experiments.language_model`: see `--help`."""
+
+from experiments.memory import keep_freed_memory
+
+if __name__ == "__main__":
+    keep_freed_memory()  # before JAX is imported and starts threads
+
+    from experiments.language_model.commands import main
+
+    main()

@@ -1,0 +1,185 @@
+"""The language-model runs that have names; a measured figure is in RESULTS.md.
+
+shakespeare-char: tiny Shakespeare by characters, on a CPU.
+  Paper: none; Karpathy's nanoGPT, README, "I only have a macbook".
+  Expect: nanoGPT's validation loss of 1.88 nats a character, or less. nanoGPT measures
+    20 random batches, this the whole of the last tenth.
+  Cost: minutes on two CPU cores (nanoGPT: about 3 on a MacBook).
+  Run: python -m experiments.language_model train shakespeare-char
+    (the text is downloaded; or name its folder with --data.raw-dir DIR)
+
+shakespeare-char-gpu: the same text, 10.65 million parameters.
+  Paper: none; nanoGPT, config/train_shakespeare_char.py.
+  Expect: nanoGPT's 1.4697, at its best step; it overfits later. Dropout is on sums, not
+    on attention weights too. Not run here.
+  Cost: 3 minutes on an A100 (nanoGPT).
+  Run: python -m experiments.language_model train shakespeare-char-gpu
+
+wikitext2: Wikipedia by whole words, its test perplexity comparable with the papers'.
+  Paper: Merity et al. 2017 (arXiv:1609.07843) for the data; the block is that of
+    Touvron et al. 2023 (arXiv:2302.13971), made small.
+  Expect: not yet measured.
+  Cost: hours on two CPU cores.
+  Run: python -m experiments.language_model train wikitext2 --data.raw-dir DIR
+
+gpt2-124m: the smallest GPT-2 on text of your own, with nanoGPT's batches.
+  Paper: Radford et al. 2019, "Language Models are Unsupervised Multitask Learners";
+    schedule and batch of half a million tokens: nanoGPT, config/train_gpt2.py.
+  Expect: nanoGPT's 2.85 on OpenWebText, with GPT-2's own pieces. Not run here.
+  Cost: 4 days on 8 A100 (nanoGPT).
+  Run: python -m experiments.language_model train gpt2-124m --data.text FILE ...
+
+text: text of your own in any language, by bytes, with the sizes of shakespeare-char.
+  Run: python -m experiments.language_model train text --data.text FILE ...
+
+smoke: four steps on the library's own source code: does it run at all? Seconds.
+"""
+
+import dataclasses
+
+from attnjax.models.gpt import GPT2_BLOCK, ROTARY_BLOCK, GPTConfig
+from experiments.datasets.text_tokenizers import TextTokenizerConfig
+from experiments.datasets.texts import SourceCode, TextFiles, TinyShakespeare, WikiText2
+from experiments.language_model.config import Config
+from experiments.training import OptimizerConfig
+
+SHAKESPEARE_CHAR = Config(
+    data=TinyShakespeare(),
+    tokenizer=TextTokenizerConfig(kind="characters"),
+    model=GPTConfig(
+        layers=4,
+        context=64,
+        block=dataclasses.replace(
+            GPT2_BLOCK,
+            width=128,
+            heads=4,
+            feed_width=512,
+            feed_forward="gelu",  # the exact one, as in nanoGPT
+            biases=False,
+        ),
+    ),
+    optimizer=OptimizerConfig(
+        learning_rate=1e-3,
+        warmup=100,
+        decay="cosine",
+        final=0.1,
+        beta2=0.99,  # few tokens a step: a longer memory
+        clip_norm=1.0,
+        weight_decay=0.1,
+    ),
+    steps=2_000,
+    batch_rows=12,
+    evaluate_every=250,
+    save_every=250,
+)
+
+SHAKESPEARE_CHAR_GPU = dataclasses.replace(
+    SHAKESPEARE_CHAR,
+    model=GPTConfig(
+        layers=6,
+        context=256,
+        block=dataclasses.replace(
+            SHAKESPEARE_CHAR.model.block,
+            width=384,
+            heads=6,
+            feed_width=1536,
+            dropout=0.2,
+        ),
+    ),
+    steps=5_000,
+    batch_rows=64,
+)
+
+WIKITEXT2 = Config(
+    data=WikiText2(),
+    # Every word of the text, which has 33,277, and the four special ids.
+    tokenizer=TextTokenizerConfig(kind="words", size=33_281),
+    model=GPTConfig(
+        layers=6,
+        context=128,
+        block=dataclasses.replace(
+            ROTARY_BLOCK,
+            width=256,
+            heads=8,
+            key_heads=4,
+            feed_width=704,  # 8/3 of the width, and a multiple of 64
+            dropout=0.3,  # two million words are few
+        ),
+    ),
+    optimizer=OptimizerConfig(
+        learning_rate=1e-3,
+        warmup=200,
+        decay="cosine",
+        final=0.1,
+        beta2=0.95,
+        weight_decay=0.1,
+    ),
+    steps=5_000,  # 10 times the text
+    batch_rows=32,
+    evaluate_every=500,
+    save_every=250,
+)
+
+GPT2_124M = Config(
+    data=TextFiles(),
+    tokenizer=TextTokenizerConfig(kind="bpe", size=50_257),
+    model=GPTConfig(dtype="bfloat16"),
+    optimizer=OptimizerConfig(
+        learning_rate=6e-4,
+        warmup=2_000,
+        decay="cosine",
+        final=0.1,
+        beta2=0.95,
+        weight_decay=0.1,
+    ),
+    steps=600_000,
+    batch_rows=480,  # of 1,024 tokens: 491,520 a step
+    accumulate=40,
+    evaluate_every=1_000,
+    save_every=1_000,
+)
+
+TEXT = dataclasses.replace(
+    SHAKESPEARE_CHAR,
+    data=TextFiles(),
+    tokenizer=TextTokenizerConfig(kind="bytes"),
+)
+
+SMOKE = dataclasses.replace(
+    SHAKESPEARE_CHAR,
+    data=SourceCode(),
+    model=GPTConfig(
+        layers=2,
+        context=32,
+        block=dataclasses.replace(
+            SHAKESPEARE_CHAR.model.block, width=32, heads=2, feed_width=64
+        ),
+    ),
+    optimizer=dataclasses.replace(SHAKESPEARE_CHAR.optimizer, warmup=2),
+    steps=4,
+    batch_rows=16,
+    evaluate_every=4,
+    save_every=2,
+    log_every=2,
+)
+
+CONFIGS: dict[str, tuple[str, Config]] = {
+    "shakespeare-char": (
+        "Tiny Shakespeare by characters, nanoGPT's set-up for a CPU.",
+        SHAKESPEARE_CHAR,
+    ),
+    "shakespeare-char-gpu": (
+        "The same text, nanoGPT's set-up for a GPU.",
+        SHAKESPEARE_CHAR_GPU,
+    ),
+    "wikitext2": (
+        "Wikipedia by words (--data.raw-dir): rotary positions, SwiGLU.",
+        WIKITEXT2,
+    ),
+    "gpt2-124m": (
+        "The smallest GPT-2 on text of your own (--data.text).",
+        GPT2_124M,
+    ),
+    "text": ("Text of your own (--data.text), by bytes.", TEXT),
+    "smoke": ("Four steps on the library's own source: does it run?", SMOKE),
+}

@@ -1,0 +1,93 @@
+"""A trained run, ready to be used."""
+
+import dataclasses
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+from jax.sharding import Mesh
+
+from attnjax.parallel import make_mesh, replicated
+from attnjax.train import Params
+from experiments.datasets.text_tokenizers import TextTokenizer
+from experiments.datasets.texts import Splits, TinyShakespeare, WikiText2
+from experiments.errors import UserError
+from experiments.folder import Run
+from experiments.language_model.config import Config
+from experiments.language_model.system import System, build_system
+
+
+class Loaded(NamedTuple):
+    """What a run's folder holds."""
+
+    run: Run
+    config: Config
+    system: System
+    params: Params  # on every device of the mesh
+    step: int  # of the checkpoint
+    mesh: Mesh
+
+    def splits(self, raw_dir: Path | None = None) -> Splits:
+        """The texts of the run.
+
+        Args:
+          raw_dir: where the raw data are, if not where the config says.
+
+        Raises:
+          UserError: if they are missing, or the data have no such folder.
+        """
+        data = self.config.data
+        if raw_dir is None:
+            return data.splits()
+        if not isinstance(data, TinyShakespeare | WikiText2):
+            raise UserError(
+                "raw_dir: expected none (this run's text is no data set of a folder; "
+                "name files with --text)"
+            )
+        return dataclasses.replace(data, raw_dir=raw_dir).splits()
+
+
+def load_run(
+    folder: Path | str, checkpoint: str = "best", *, mesh: Mesh | None = None
+) -> Loaded:
+    """Loads a language-model run.
+
+    Args:
+      folder: of the run.
+      checkpoint: "best" by validation loss, or "last".
+      mesh: the devices; by default all there are.
+
+    Raises:
+      UserError: if the folder holds no such run, or its checkpoint is missing,
+        damaged or of another config.
+    """
+    run = Run.open(folder)
+    config = run.config_as(Config)
+    tokenizer = config.tokenizer.load(run.folder)
+    if tokenizer is None:
+        raise UserError(
+            f"{run.folder}: expected the run's tokeniser (tokenizer.json or "
+            "tokenizer.model), got none (it stopped before it began: train again)"
+        )
+    step = run.checkpoint_step(checkpoint)
+    mesh = make_mesh() if mesh is None else mesh
+    system, shapes = _shapes(config, tokenizer)
+    everywhere = replicated(mesh)
+    like = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere), shapes
+    )
+    params = run.load_params(checkpoint, like=like)
+    return Loaded(run, config, system, params, step, mesh)
+
+
+def _shapes(config: Config, tokenizer: TextTokenizer) -> tuple[System, Params]:
+    """The system of a config, and the shapes of its parameters; none is drawn."""
+    made: list[System] = []
+
+    def build() -> Params:
+        system, params = build_system(config, tokenizer)
+        made.append(system)
+        return params
+
+    shapes = jax.eval_shape(build)
+    return made[0], shapes

@@ -1,0 +1,346 @@
+"""Training language models from the real command line: killed, spread, misused."""
+
+import dataclasses
+import gzip
+import json
+import signal
+from functools import partial
+from pathlib import Path
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from experiments.datasets.crops import NOTHING
+from experiments.datasets.text_tokenizers import Bytes, Characters
+from experiments.language_model.configs import CONFIGS
+from experiments.language_model.loading import load_run
+from experiments.language_model.system import build_system
+from experiments.run import Run
+from experiments.training import count_parameters, matrices
+from tests.experiments import commands
+from tests.experiments.commands import (
+    TINY_GPT,
+    contents,
+    finish,
+    free_port,
+    record,
+)
+
+run = partial(commands.run, program="language_model")
+launch = partial(commands.launch, program="language_model")
+
+
+@pytest.fixture(autouse=True)
+def prepared(data_dir, monkeypatch):
+    """Keeps what is prepared out of the user's cache."""
+    monkeypatch.setenv("ATTNJAX_DATA_DIR", str(data_dir))
+
+
+def train(folder: Path, corpus: Path, kind: str = "characters") -> tuple[object, ...]:
+    return (
+        *("train", "text", "--out", folder, "--data.text", corpus),
+        *("--tokenizer.kind", kind, *TINY_GPT),
+    )
+
+
+def test_killed_and_started_again_it_ends_with_the_same_bits(
+    language_run, corpus, data_dir, cache, tmp_path
+):
+    command = (
+        *(*train(tmp_path / "run", corpus), "--data.data-dir", data_dir),
+        "--resume",
+    )
+    ((code, err),) = finish(launch(*command, kill_at=5, cache=cache))
+    assert code == -signal.SIGKILL, err
+    assert Run.open(tmp_path / "run").checkpoints.steps() == [2, 4]
+    ((code, err),) = finish(launch(*command, cache=cache))
+    assert code == 0, err
+    assert "resuming at step 4 of 8" in err
+    for which in ("last", "best"):
+        mine, theirs = (
+            Run.open(f).load_params(which) for f in (tmp_path / "run", language_run)
+        )
+        chex.assert_trees_all_equal(mine, theirs)
+    assert record(tmp_path / "run") == record(language_run)
+
+
+def test_the_loss_is_the_same_on_one_device_and_in_two_processes(
+    language_run, corpus, tmp_path
+):
+    together = ("--processes.coordinator", f"127.0.0.1:{free_port()}")
+    peers = [
+        launch(
+            *(*train(tmp_path / "2x2", corpus), *together),
+            *("--processes.num-processes", 2, "--processes.process-id", process),
+            devices=2,
+        )
+        for process in range(2)
+    ]
+    for code, err in finish(*peers):
+        assert code == 0, err
+    one, other = record(language_run), record(tmp_path / "2x2")
+    assert len(one) == 8
+    for key in ("step", "tokens"):
+        assert [line[key] for line in other] == [line[key] for line in one]
+    for key in ("loss", "grad_norm"):
+        got, want = ([line[key] for line in lines] for lines in (other, one))
+        np.testing.assert_allclose(got, want, rtol=1e-4)
+    np.testing.assert_allclose(
+        *(lines[-1]["validation/loss"] for lines in (one, other)), rtol=1e-4
+    )
+
+
+def test_what_a_run_leaves_behind(language_run):
+    names = {path.name for path in language_run.iterdir() if path.name[0] != "."}
+    assert names == {
+        *("config.json", "metrics.jsonl", "tensorboard", "checkpoints"),
+        "tokenizer.json",
+    }
+    lines = record(language_run)
+    assert [line["step"] for line in lines] == list(range(1, 9))
+    assert [line["tokens"] for line in lines] == [8 * 11 * n for n in range(1, 9)]
+    for line in lines:
+        measured = {k for k in line if k.startswith("validation/")}
+        want = {
+            f"validation/{name}"
+            for name in ("loss", "perplexity", "bits_per_character", "bits_per_byte")
+        }
+        assert measured == (want if line["step"] % 4 == 0 else set())
+    config = json.loads((language_run / "config.json").read_text())
+    assert config["model"]["block"]["width"] == 6
+
+
+@pytest.mark.parametrize("kind", ["bytes", "unigram"])
+def test_every_kind_of_ids_trains_measures_and_writes(
+    kind, corpus, tmp_path, capsysbinary
+):
+    folder = tmp_path / "run"
+    assert run(*train(folder, corpus, kind), "--tokenizer.size", 61) == 0
+    vocab = {"bytes": 256, "unigram": 61}[kind]
+    assert load_run(folder).system.tokenizer.vocab_size == vocab
+    files = {path.name for path in folder.glob("tokenizer.*")}
+    assert files == (set() if kind == "bytes" else {"tokenizer.model"})
+    assert run("evaluate", folder) == 0
+    # No more is known than was learnt: less than all ids alike, more than nothing.
+    loss = json.loads((folder / "evaluation.json").read_text())["texts"]["validation"]
+    assert 1 < loss["loss"] < np.log(vocab) + 0.1
+    capsysbinary.readouterr()
+    assert run("sample", folder, "--tokens", 20, "--prompt", "line 4") == 0
+    assert capsysbinary.readouterr().out.decode().startswith("line 4")
+
+
+def test_a_tiny_model_learns_the_order_of_characters(tmp_path):
+    path = tmp_path / "text"
+    path.write_text("abcdefg" * 3_000, encoding="utf-8")
+    command = (
+        *(*train(tmp_path / "run", path), "--steps", 150, "--evaluate-every", 150),
+        *("--save-every", 0, "--log-every", 50, "--model.block.dropout", 0),
+        *("--optimizer.learning-rate", 0.02, "--model.block.positions", "rotary"),
+    )
+    assert run(*command) == 0
+    # Of 2,100 tokens only the first, after a newline, and the last are not certain.
+    assert record(tmp_path / "run")[-1]["validation/loss"] < 0.1
+
+
+def test_an_existing_run_is_not_touched(language_run, corpus, capsys):
+    before = contents(language_run)
+    assert run(*train(language_run, corpus)) == 2
+    assert "got one that holds a run (add --resume" in capsys.readouterr().err
+    changed = (*train(language_run, corpus), "--resume", "--model.layers", 3)
+    assert run(*changed) == 2
+    assert "model.layers: 2 there, 3 here" in capsys.readouterr().err
+    assert contents(language_run) == before
+
+
+@pytest.fixture
+def texts(tmp_path: Path) -> Path:
+    """Text files, sound and not."""
+    good = "".join(f"a sentence with the number {n}\n" for n in range(40))
+    (tmp_path / "good").write_text(good)
+    (tmp_path / "short").write_text("fifty characters, which is too few for a context")
+    (tmp_path / "latin").write_bytes(good.encode().replace(b"number 3\n", b"\xe9\n"))
+    (tmp_path / "nothing").write_text("")
+    (tmp_path / "cut.gz").write_bytes(gzip.compress(good.encode())[:-9])
+    (tmp_path / "empty").mkdir()
+    return tmp_path
+
+
+TEXT = ("text", "--data.text")
+GOOD = (*TEXT, "good")
+
+BAD = {
+    "no text": (("text",), "data.text: expected files to learn from, got none"),
+    "no file": ((*GOOD, "absent"), "absent: expected a file, got nothing of that"),
+    "a folder": ((*TEXT, "empty"), "empty: expected a file, got a folder"),
+    "empty file": ((*TEXT, "nothing"), "nothing: expected lines of text, got an empty"),
+    "encoding": (
+        (*TEXT, "latin"),
+        "latin: expected UTF-8, got byte 0xe9 in line 4, at byte",
+    ),
+    "cut gzip": ((*TEXT, "cut.gz"), "cut.gz: expected a whole gzip file"),
+    "validation file": (
+        (*GOOD, "--data.validation", "nothing"),
+        "nothing: expected lines of text, got an empty file",
+    ),
+    "no validation": (
+        (*GOOD, "--data.held-out", 0),
+        "validation: expected text, got none",
+    ),
+    "held out": (
+        (*GOOD, "--data.held-out", 1),
+        "data.held_out: expected a share from 0 to 1, got 1.0",
+    ),
+    "short": (
+        (*TEXT, "short"),
+        "train: expected a text of more than 64 tokens (the context), got 44",
+    ),
+    "no folder": (("wikitext2",), "raw_dir: expected the folder of wiki.train.tokens"),
+    "empty folder": (
+        ("shakespeare-char", "--data.raw-dir", "empty"),
+        "raw_dir: expected files, got an empty folder",
+    ),
+    "other folder": (
+        ("shakespeare-char", "--data.raw-dir", "."),
+        "raw_dir: expected input.txt (or with .gz), got no such file in",
+    ),
+    "pieces": (
+        (*GOOD, "--tokenizer.kind", "bpe"),
+        "tokenizer: vocab_size: expected at most",
+    ),
+    "rows": (
+        (*GOOD, "--batch-rows", 13),
+        "batch_rows: expected a multiple of 2 (of 2 devices x 1 parts), got 13",
+    ),
+    "parts": (
+        (*GOOD, "--accumulate", 5),
+        "batch_rows: expected a multiple of 10 (of 2 devices x 5 parts), got 12",
+    ),
+    "heads": (
+        (*GOOD, "--model.block.heads", 5),
+        "model: heads: expected a divisor of the width 128, got 5",
+    ),
+    "context": ((*GOOD, "--model.context", 0), "model.context: expected at least 1"),
+    "steps": ((*GOOD, "--steps", 0), "steps: expected at least 1, got 0"),
+    "seed": ((*GOOD, "--seed", -1), "seed: expected at least 0, got -1"),
+    "dropout": (
+        (*GOOD, "--model.block.dropout", 1),
+        "model.block.dropout: expected a share from 0 to 1, got 1.0",
+    ),
+    "decay": (
+        (*GOOD, "--optimizer.weight-decay", "nan"),
+        "optimizer.weight_decay: expected at least 0, got nan",
+    ),
+    "process": (
+        (*GOOD, "--processes.process-id", 0),
+        "processes: coordinator, num_processes, process_id: expected all three or none",
+    ),
+}
+
+
+@pytest.mark.parametrize(("arguments", "message"), BAD.values(), ids=BAD.keys())
+def test_bad_input_is_named_and_leaves_no_run(
+    arguments, message, texts, capsys, monkeypatch
+):
+    monkeypatch.chdir(texts)
+    before = contents(texts)
+    assert run("train", *arguments, "--out", "out") == 2
+    err = capsys.readouterr().err
+    assert f"error: {message}" in err
+    assert "Traceback" not in err
+    assert not (texts / "out").exists()
+    assert contents(texts) == before
+
+
+def test_an_unknown_config_is_named_with_those_there_are(capsys):
+    assert run("train", "shakespear") == 2
+    err = capsys.readouterr().err
+    assert "shakespear" in err
+    assert "shakespeare-char" in err
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_config_says_its_settings_in_help(name, capsys):
+    assert run("train", name, "--help") == 0
+    text = capsys.readouterr().out
+    for flag in ("--out", "--resume", "--model.block.width", "--data.", "--batch-rows"):
+        assert flag in text
+
+
+def test_the_smoke_config_runs(tmp_path, capsys):
+    assert run("train", "smoke", "--out", tmp_path / "run") == 0
+    assert (
+        "next: python -m experiments.language_model sample" in capsys.readouterr().err
+    )
+
+
+def system_of(name, characters):
+    """A config's system and the shapes of its parameters; no array is made."""
+    config = CONFIGS[name][1]
+    tokenizer = Characters(characters)
+    return config, jax.eval_shape(lambda: build_system(config, tokenizer)[1])
+
+
+@pytest.mark.parametrize(
+    ("name", "millions"), [("shakespeare-char", 0.80), ("shakespeare-char-gpu", 10.65)]
+)
+def test_nanogpts_models_have_as_many_parameters_as_it_says(name, millions):
+    characters = map(chr, range(64))  # and the newline makes 65
+    _, params = system_of(name, [c for c in characters if c != "\n"] + ["x"])
+    without_positions = count_parameters(params) - params["positions"].size
+    assert round(without_positions / 1e6, 2) == millions
+
+
+def test_gpt_2s_model_and_batch_have_the_published_sizes():
+    config, params = system_of("gpt2-124m", map(chr, range(50_257)))
+    assert count_parameters(params) == 124_439_808
+    assert config.batch_rows * config.model.context == 491_520
+
+
+def test_matrices_decay_and_nothing_else():
+    _, params = system_of("gpt2-124m", "abc")
+    assert set(params) == {"embedding", "positions", "decoder"}
+    for path, decays in jax.tree_util.tree_leaves_with_path(matrices(params)):
+        name = jax.tree_util.keystr(path, simple=True, separator="/").split("/")[-1]
+        assert decays == (name in ("w", "embedding", "positions")), path
+
+
+def test_a_step_takes_off_its_share_of_matrices():
+    config = CONFIGS["shakespeare-char"][1].optimizer
+    params = {"w": jnp.full((2, 3), 2.0), "b": jnp.full(3, 2.0)}
+    nothing = jax.tree.map(jnp.zeros_like, params)
+    with jax.numpy_dtype_promotion("standard"):
+        tx = config.build(2_000)
+        update, state = jax.jit(tx.update), tx.init(params)
+        rates = []
+        for _ in range(102):
+            updates, state = update(nothing, state, params)
+            rates.append(float(updates["w"][0, 0]) / (-0.1 * 2.0))
+    assert not updates["b"].any()
+    np.testing.assert_allclose([rates[0], rates[50]], [0, 5e-4], rtol=1e-5)
+    np.testing.assert_allclose(rates[100], 1e-3, rtol=1e-5)
+    assert rates[101] < 1e-3
+    rate = config._schedule(2_000)
+    np.testing.assert_allclose(float(rate(2_000)), 1e-4, rtol=1e-5)
+    np.testing.assert_allclose(float(rate(1_050)), 5.5e-4, rtol=1e-5)
+
+
+def test_the_loss_is_that_of_every_token_given_those_before():
+    smoke = CONFIGS["smoke"][1]
+    model = dataclasses.replace(smoke.model, context=5)
+    system, params = build_system(dataclasses.replace(smoke, model=model), Bytes())
+    crops = np.random.default_rng(5).integers(0, 256, (2, 6)).astype(np.int32)
+    crops[1, 4:] = NOTHING
+    read = jax.jit(lambda params, ids: system.rebuild(params)(ids)[0][0, -1])
+    want, count = 0.0, 0
+    for row in crops:
+        row = row[row != NOTHING]
+        for t in range(1, len(row)):
+            logits = np.asarray(read(params, row[None, :t]), np.float64)
+            want += np.log(np.exp(logits).sum()) - logits[row[t]]
+            count += 1
+    loss = jax.jit(system.loss)(params, crops)
+    assert int(loss.weight) == count == 5 + 3
+    np.testing.assert_allclose(loss.total, want, rtol=1e-5)
