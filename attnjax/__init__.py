@@ -42,7 +42,10 @@ from attnjax.core.attend import Memory as Memory
 from attnjax.core.feed_forward import feed_forward as feed_forward
 from attnjax.core.feed_forward import gated_feed_forward as gated_feed_forward
 from attnjax.core.feed_forward import elementwise as elementwise
+from attnjax.core.norms import layer_norm as layer_norm
+from attnjax.core.norms import rms_norm as rms_norm
 from attnjax.core.losses import token_cross_entropy as token_cross_entropy
+from attnjax.core.losses import linear_cross_entropy as linear_cross_entropy
 from attnjax.core.noise import dropout as dropout
 
 # cells: one time step, and any cell over time
@@ -67,12 +70,29 @@ from attnjax.cells.luong import LuongReadout as LuongReadout
 from attnjax.cells.luong import LuongState as LuongState
 from attnjax.cells.scan import scan as scan
 from attnjax.cells.scan import bidirectional as bidirectional
+from attnjax.cells.block import AttentionParams as AttentionParams
+from attnjax.cells.block import BlockDesign as BlockDesign
+from attnjax.cells.block import BlockParams as BlockParams
+from attnjax.cells.block import FeedForwardParams as FeedForwardParams
+from attnjax.cells.block import LinearParams as LinearParams
+from attnjax.cells.block import NormParams as NormParams
+from attnjax.cells.block import Source as Source
+from attnjax.cells.cache import Cache as Cache
+from attnjax.cells.cache import empty_cache as empty_cache
+from attnjax.cells.stack import blocks as blocks
+from attnjax.cells.stack import Stacked as Stacked
+from attnjax.cells.head_scores import HEAD_SCORES as HEAD_SCORES
 
 # models: own parameters, call cells and core
 from attnjax.models.rnn_encdec import RNNEncoderDecoder as RNNEncoderDecoder
 from attnjax.models.rnn_encdec import RNNEncoderDecoderConfig as RNNEncoderDecoderConfig
 from attnjax.models.rnnsearch import RNNSearch as RNNSearch
 from attnjax.models.rnnsearch import RNNSearchConfig as RNNSearchConfig
+from attnjax.models.transformer import Transformer as Transformer
+from attnjax.models.transformer import TransformerConfig as TransformerConfig
+from attnjax.models.gpt import GPT as GPT
+from attnjax.models.gpt import GPTConfig as GPTConfig
+from attnjax.models._block_config import BlockConfig as BlockConfig
 from attnjax.models.state import split as split
 
 # decode: from a step function to hypotheses
@@ -80,6 +100,12 @@ from attnjax.decode import greedy as greedy
 from attnjax.decode import sample as sample
 from attnjax.decode import beam as beam
 from attnjax.decode import Hypotheses as Hypotheses
+from attnjax.decode import score as score
+from attnjax.decode import Scored as Scored
+from attnjax.decode import ensemble as ensemble
+from attnjax.decode import keep_top_k as keep_top_k
+from attnjax.decode import keep_top_p as keep_top_p
+from attnjax.decode import keep_min_p as keep_min_p
 
 # train, parallel: one step of optimisation, and where arrays live
 from attnjax.train import make_train_step as make_train_step
@@ -99,6 +125,7 @@ from attnjax.parallel import local_rows as local_rows
 from attnjax.align import hard_alignment as hard_alignment
 from attnjax.align import sparse_alignment as sparse_alignment
 from attnjax.align import merge_subwords as merge_subwords
+from attnjax.align import replace_unknown as replace_unknown
 from attnjax.align import symmetrise as symmetrise
 from attnjax.align import alignment_error_rate as alignment_error_rate
 from attnjax.align import Alignment as Alignment

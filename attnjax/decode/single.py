@@ -1,6 +1,7 @@
 """One hypothesis per row: the likeliest token each time, or a drawn one."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -8,7 +9,9 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from attnjax.decode.contract import Hypotheses, Plan, Step, log_normaliser, plan
+from attnjax.decode.contract import Hypotheses, Step, log_normaliser
+from attnjax.decode.rules import Constraints, Ids, Lengths, Plan, plan
+from attnjax.decode.truncation import check_truncation, truncate
 
 # position t, logits [B, V] with -inf at what is not allowed -> token [B]
 Pick = Callable[[Array, Array], Array]
@@ -26,6 +29,9 @@ def greedy(
     size: int | None = None,
     min_length: int = 0,
     forbid: Sequence[int] = (),
+    no_repeat: int = 0,
+    prefix: Int[Array, "B P"] | None = None,
+    prefix_lengths: Int[Array, "B"] | None = None,
 ) -> Hypotheses:
     """Decodes by taking the likeliest allowed token at every position.
 
@@ -47,13 +53,20 @@ def greedy(
       min_length: fewest tokens, EOS among them; `max_length` wins over it.
       forbid: ids never emitted, such as the unknown word. Their probability is
         not shared out: log-probabilities stay the model's own.
+      no_repeat: size of the n-grams that may not stand twice in a hypothesis; 0
+        for none.
+      prefix: ids that each row's hypotheses begin with, without BOS, shape [B, P].
+        They go before `forbid`, `no_repeat` and `min_length`, not before
+        `max_length`: a row is empty if they leave no place for EOS. An EOS among
+        them ends the hypothesis; an id outside the vocabulary leaves none.
+      prefix_lengths: how many of them count, one per row; default all P.
 
     Returns:
       Hypotheses with K = 1; scores are the log-probabilities.
 
     Raises:
       ValueError: if a length, an id or what `step` returns does not fit.
-      TypeError: if a static argument is no int, or `max_length` holds no ints.
+      TypeError: if a static argument is no int, or an array holds no ints.
 
     Example:
       >>> table = jnp.log(jnp.array([[0, 0, 1, 9], [0, 0, 2, 8], [0, 0, 1, 0],
@@ -65,16 +78,12 @@ def greedy(
     made = plan(
         step,
         carry,
-        batch_size=batch_size,
-        max_length=max_length,
-        size=size,
-        min_length=min_length,
-        bos=bos,
-        eos=eos,
-        pad=pad,
-        forbid=forbid,
+        batch_size,
+        Ids(bos, eos, pad),
+        Lengths(max_length, size, min_length),
+        Constraints(forbid, no_repeat, prefix, prefix_lengths),
     )
-    return _walk(step, carry, made, bos, lambda t, logits: jnp.argmax(logits, axis=-1))
+    return _walk(step, carry, made, lambda t, logits: jnp.argmax(logits, axis=-1))
 
 
 def sample(
@@ -90,28 +99,40 @@ def sample(
     size: int | None = None,
     min_length: int = 0,
     forbid: Sequence[int] = (),
+    no_repeat: int = 0,
+    prefix: Int[Array, "B P"] | None = None,
+    prefix_lengths: Int[Array, "B"] | None = None,
     temperature: float | Float[Array, ""] = 1.0,
+    top_k: int | Int[Array, ""] | None = None,
+    top_p: float | Float[Array, ""] = 1.0,
+    min_p: float | Float[Array, ""] = 0.0,
 ) -> Hypotheses:
     """Decodes by drawing every token from the model.
 
     .. math:: y_t \\sim \\mathrm{softmax}(\\ell_t / \\tau)
 
-    over the allowed ids, with logits l_t and temperature tau. What a row draws
-    depends on `rng`, its index and the position only, not on the other rows.
-    Several draws are `jax.vmap(lambda rng: sample(rng, ...))` over split keys.
+    over the allowed ids, with logits l_t and temperature tau. Of the probabilities
+    at this temperature the `top_k` likeliest ids are kept; of these, with their
+    probabilities shared out anew, the nucleus `top_p`; and of these what is above
+    `min_p`: in this order. What a row draws depends on `rng`, its index and the
+    position only, not on the other rows. Several draws are
+    `jax.vmap(lambda rng: sample(rng, ...))` over split keys.
 
     Args:
       rng: one typed key.
       temperature: below 1 sharpens, above 1 flattens; must be positive.
-      step, carry, batch_size, max_length, bos, eos, pad, size, min_length,
-        forbid: as in `greedy`.
+      top_k: how many ids are kept (see `keep_top_k`); None for all.
+      top_p: the probability that the kept ids have together (see `keep_top_p`).
+      min_p: the least share of the likeliest id's probability (see `keep_min_p`).
+      step, carry, batch_size, max_length, bos, eos, pad, size, min_length, forbid,
+        no_repeat, prefix, prefix_lengths: as in `greedy`.
 
     Returns:
       Hypotheses with K = 1. Log-probabilities and scores are the model's own,
       whatever the temperature.
 
     Raises:
-      ValueError: as `greedy`, or if `temperature` is not positive.
+      ValueError: as `greedy`, or if a number that shapes the draw does not fit.
       TypeError: as `greedy`, or if `rng` is no typed key.
 
     Example:
@@ -126,31 +147,25 @@ def sample(
         raise TypeError(
             f"rng: expected a typed key, got {dtype} (make it with jax.random.key)"
         )
-    if isinstance(temperature, int | float) and not temperature > 0:
-        raise ValueError(
-            f"temperature: expected a positive number, got {temperature} "
-            "(for the likeliest tokens call greedy)"
-        )
     made = plan(
         step,
         carry,
-        batch_size=batch_size,
-        max_length=max_length,
-        size=size,
-        min_length=min_length,
-        bos=bos,
-        eos=eos,
-        pad=pad,
-        forbid=forbid,
+        batch_size,
+        Ids(bos, eos, pad),
+        Lengths(max_length, size, min_length),
+        Constraints(forbid, no_repeat, prefix, prefix_lengths),
     )
+    shape = partial(
+        truncate, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p
+    )
+    check_truncation(made.vocab_size, **shape.keywords)
     rows = jax.vmap(jax.random.fold_in, (None, 0))(rng, jnp.arange(batch_size))
 
     def draw(t: Array, logits: Array) -> Array:
         keys = jax.vmap(jax.random.fold_in, (0, None))(rows, t)
-        tau = jnp.asarray(temperature, logits.dtype)
-        return jax.vmap(jax.random.categorical)(keys, logits / tau)
+        return jax.vmap(jax.random.categorical)(keys, shape(logits))
 
-    return _walk(step, carry, made, bos, draw)
+    return _walk(step, carry, made, draw)
 
 
 class _State(NamedTuple):
@@ -163,7 +178,7 @@ class _State(NamedTuple):
     weights: Float[Array, "T B S"]
 
 
-def _walk(step: Step, carry: Any, plan: Plan, bos: int, pick: Pick) -> Hypotheses:
+def _walk(step: Step, carry: Any, plan: Plan, pick: Pick) -> Hypotheses:
     """Steps until every row has ended, taking the tokens that `pick` picks."""
     rules, T = plan.rules, plan.size
     B, S = plan.weights.shape
@@ -171,14 +186,15 @@ def _walk(step: Step, carry: Any, plan: Plan, bos: int, pick: Pick) -> Hypothese
     def advance(state: _State) -> _State:
         carry, logits, weights = step(state.carry, state.token)
         logits = logits.astype(plan.dtype)
-        masked = jnp.where(rules.allowed(state.t), logits, -jnp.inf)
+        so_far = state.tokens.T if rules.no_repeat else None
+        masked = rules.masked(logits, state.t, so_far)
         token = pick(state.t, masked).astype(jnp.int32)
         gain = jnp.take_along_axis(masked, token[:, None], axis=1)[:, 0]
         gain = gain - log_normaliser(logits)
-        token = jnp.where(state.alive, token, rules.pad)
+        token = jnp.where(state.alive, token, rules.ids.pad)
         weights = jnp.where(state.alive[:, None], weights.astype(plan.weights.dtype), 0)
         log_prob = state.log_prob + jnp.where(state.alive, gain, 0)
-        alive = state.alive & (token != rules.eos) & (log_prob > -jnp.inf)
+        alive = state.alive & (token != rules.ids.eos) & (log_prob > -jnp.inf)
         return _State(
             t=state.t + 1,
             carry=carry,
@@ -193,22 +209,22 @@ def _walk(step: Step, carry: Any, plan: Plan, bos: int, pick: Pick) -> Hypothese
     start = _State(
         t=jnp.zeros((), jnp.int32),
         carry=jax.tree.map(jnp.asarray, carry),
-        token=jnp.full(B, bos, jnp.int32),
+        token=jnp.full(B, rules.ids.bos, jnp.int32),
         alive=alive,
         log_prob=jnp.where(alive, 0, -jnp.inf).astype(plan.dtype),
-        tokens=jnp.full((T, B), rules.pad, jnp.int32),
+        tokens=jnp.full((T, B), rules.ids.pad, jnp.int32),
         weights=jnp.zeros((T, B, S), plan.weights.dtype),
     )
     end = lax.while_loop(lambda s: jnp.any(s.alive) & (s.t < T), advance, start)
-    return _one_each(end, rules.eos, rules.pad)
+    return _one_each(end, rules.ids)
 
 
-def _one_each(end: _State, eos: int, pad: int) -> Hypotheses:
+def _one_each(end: _State, ids: Ids) -> Hypotheses:
     """Lays out what was collected by position as one hypothesis for each row."""
     some = end.log_prob > -jnp.inf
     # Every hypothesis ends in the only EOS it has, so that gives its length.
-    lengths = jnp.where(some, jnp.argmax(end.tokens == eos, axis=0) + 1, 0)
-    tokens = jnp.where(some[:, None], end.tokens.T, pad)
+    lengths = jnp.where(some, jnp.argmax(end.tokens == ids.eos, axis=0) + 1, 0)
+    tokens = jnp.where(some[:, None], end.tokens.T, ids.pad)
     weights = jnp.where(some[:, None, None], end.weights.swapaxes(0, 1), 0)
     return Hypotheses(
         tokens=tokens[:, None],

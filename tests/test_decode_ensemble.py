@@ -1,0 +1,235 @@
+"""Laws of ensembles, then their distributions by an oracle, then error text."""
+
+import functools
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from attnjax.decode import beam, ensemble, greedy
+from tests.conftest import TOLERANCE
+from tests.decode_cases import (
+    B,
+    assert_same,
+    decoder,
+    drawn,
+    make_model,
+    masks,
+    sequences,
+    start,
+    step,
+)
+from tests.oracle_decode import follow, mixture
+
+N = 3
+COMBINE = ("log-linear", "linear")
+each_combination = pytest.mark.parametrize("combine", COMBINE)
+DECODE = {
+    "greedy": decoder(greedy),
+    "sample": decoder(drawn, temperature=0.5),
+    "beam": decoder(beam, beam_size=5, coverage_penalty=np.float32(0.7), no_repeat=2),
+}
+
+
+def stacked(models):
+    return jax.tree.map(lambda *x: np.stack(x), *models)
+
+
+def together(n):
+    """What an ensemble of n models carries before the first step."""
+    return jax.tree.map(lambda x: jnp.stack([x] * n, axis=1), start())
+
+
+@functools.cache
+def combined(how):
+    """One function for each way to combine, so that it is compiled once."""
+
+    def combined_step(members, carry, token):
+        return ensemble(step, members, **dict(how))(carry, token)
+
+    return combined_step
+
+
+def decode_together(name, models, **how):
+    """Decodes with an ensemble; `how` says how it is combined."""
+    options = masks(models[0]) if name == "beam" else {}
+    options["batch_size"] = B
+    options |= {"carry": together(len(models)), "step": combined((*how.items(),))}
+    return DECODE[name](stacked(models), **options)
+
+
+def decode_alone(name, model):
+    return DECODE[name](model, **(masks(model) if name == "beam" else {}))
+
+
+# Laws
+
+
+@pytest.mark.parametrize(
+    ("name", "combine", "n"),
+    [
+        ("greedy", "linear", N),
+        ("sample", "log-linear", N),
+        ("beam", "log-linear", N),
+        ("beam", "linear", N),
+        ("beam", "log-linear", 1),
+    ],
+)
+def test_a_model_with_itself_changes_nothing(name, combine, n):
+    model = make_model(1)
+    found = decode_together(name, [model] * n, combine=combine)
+    assert_same(decode_alone(name, model), found)
+
+
+def first_step(models, **how):
+    """What an ensemble thinks of the first token: carry, logits, weights."""
+    both = jax.jit(ensemble(step, stacked(models), **how))
+    return both(together(len(models)), jnp.full(B, 1))
+
+
+@each_combination
+def test_only_who_has_a_share_is_heard(combine):
+    models = [make_model(seed) for seed in range(N)]
+    # What it forbids is not heard either.
+    models[0] = models[0]._replace(emit=np.full_like(models[0].emit, -np.inf))
+    _, logits, weights = first_step(models, combine=combine, shares=(0, 5, 0))
+    _, want, read = step(models[1], start(), jnp.full(B, 1))
+    np.testing.assert_allclose(logits, jax.nn.log_softmax(want), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(weights, read, rtol=1e-5)
+
+
+@each_combination
+def test_the_order_of_models_does_not_matter(combine):
+    models, shares = [make_model(seed) for seed in range(N)], (1.0, 2.0, 4.0)
+    want = first_step(models, combine=combine, shares=shares)
+    got = first_step(models[::-1], combine=combine, shares=shares[::-1])
+    for x, y in zip(want[1:], got[1:], strict=True):
+        np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-6)
+
+
+@each_combination
+@pytest.mark.parametrize("shares", [None, (1.0, 2.0, 4.0)])
+def test_a_step_is_the_oracles_mixture(combine, shares):
+    models = [make_model(seed) for seed in range(N)]
+    both = jax.jit(ensemble(step, stacked(models), combine=combine, shares=shares))
+    carry, tokens = together(N), [4, 7, 6]
+    for t, token in enumerate([1, *tokens]):
+        carry, logits, weights = both(carry, jnp.full(B, token))
+        for row in range(B):
+            alone = [follow(model, row, tokens[:t]) for model in models]
+            heard = np.ones(N) if shares is None else shares
+            p = mixture([np.exp(x[-1]) for x, _ in alone], heard, combine)
+            np.testing.assert_allclose(jnp.exp(logits[row]), p, rtol=1e-4, atol=1e-7)
+            np.testing.assert_allclose(jnp.exp(logits[row]).sum(), 1, rtol=1e-5)
+            read = np.average([w[-1] for _, w in alone], axis=0, weights=heard)
+            np.testing.assert_allclose(weights[row], read, rtol=1e-4, atol=1e-6)
+    assert jax.tree.map(jnp.shape, carry) == jax.tree.map(jnp.shape, together(N))
+
+
+def test_what_a_beam_reports_is_the_ensembles_own():
+    models = [make_model(seed) for seed in range(N)]
+    found = decode_together("beam", models)
+    for row, ys in enumerate(sequences(found)):
+        for y, got in zip(ys, found.log_probs[row], strict=True):
+            alone = [np.exp(follow(model, row, y[:-1])[0]) for model in models]
+            steps = zip(y, *alone, strict=True)
+            ps = [mixture(p, np.ones(N), "log-linear")[v] for v, *p in steps]
+            np.testing.assert_allclose(got, np.log(ps).sum(), rtol=1e-5)
+
+
+@each_combination
+def test_impossible_ids_stay_impossible_without_nan(combine):
+    """One model excludes an id, the other excludes all."""
+    some = jnp.log(jnp.array([[0.5, 0.5, 0.0]]))
+    none = jnp.full((1, 3), -jnp.inf)
+
+    def table(logits, carry, token):
+        return carry, logits[token], jnp.zeros((1, 1))
+
+    with jax.debug_nans(True):
+        for pair, want in (
+            ((some, some), [0.5, 0.5, 0.0]),
+            ((some, none), [0, 0, 0] if combine == "log-linear" else [0.25, 0.25, 0]),
+            ((none, none), [0.0, 0.0, 0.0]),
+        ):
+            both = ensemble(table, jnp.stack(pair), combine=combine)
+            _, logits, _ = both((), jnp.array([0]))
+            np.testing.assert_allclose(jnp.exp(logits[0]), want, rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float64"])
+def test_log_probabilities_are_at_least_float32(dtype):
+    with jax.enable_x64(dtype == "float64"):
+        carry = together(N)
+        carry = carry | {"h": carry["h"].astype(dtype)}
+        for combine, shares in itertools.product(COMBINE, (None, jnp.ones(N))):
+            both = ensemble(
+                step, stacked([make_model(0)] * N), combine=combine, shares=shares
+            )
+            token = jnp.zeros(B, jnp.int32)
+            after, logits, weights = jax.eval_shape(both, carry, token)
+            assert after["h"].dtype == dtype
+            want = {"bfloat16": "float32", "float64": "float64"}[dtype]
+            assert logits.dtype == weights.dtype == want
+
+
+def test_shares_may_be_traced():
+    members, carry = stacked([make_model(0), make_model(1)]), together(2)
+
+    @jax.jit
+    def run(shares):
+        return ensemble(step, members, shares=shares)(carry, jnp.zeros(B, jnp.int32))[1]
+
+    want = ensemble(step, members, shares=[1, 3])(carry, jnp.zeros(B, jnp.int32))[1]
+    got = run(jnp.array([2.0, 6.0]))
+    np.testing.assert_allclose(got, want, rtol=TOLERANCE["float32"])
+
+
+# Error text
+
+TWO = np.zeros((2, 5))
+
+
+@pytest.mark.parametrize(
+    ("call", "text"),
+    [
+        (
+            lambda: ensemble(step, TWO, combine="product"),
+            "combine: expected one of log-linear, linear, got 'product'",
+        ),
+        (
+            lambda: ensemble(step, {"a": TWO, "b": np.zeros((3, 5))}),
+            r"members\['b'\]: expected a leading axis of 2 models, got shape \[3, 5\] "
+            r"\(stack them",
+        ),
+        (
+            lambda: ensemble(step, [np.zeros(())]),
+            r"members\[0\]: expected a leading axis of N models, got shape \[\]",
+        ),
+        (
+            lambda: ensemble(step, ()),
+            r"members: expected arrays that the models differ in, got none \(the first",
+        ),
+        (
+            lambda: ensemble(step, TWO, shares=[1, 2, 3]),
+            r"shares: expected shape \[2\], got \[3\] \(one number for each model\)",
+        ),
+        (
+            lambda: ensemble(step, TWO, shares=[1, -1]),
+            r"shares: expected numbers of at least 0, one above, got \[1.0, -1.0\] \(h",
+        ),
+        (
+            lambda: ensemble(step, TWO, shares=[0, 0]),
+            "shares: expected numbers of at least 0, one above, got",
+        ),
+        (
+            lambda: ensemble(step, TWO)({"h": jnp.zeros((B, 7))}, jnp.zeros(B)),
+            r"carry\['h'\]: expected axes \[B, 2, ...\], got shape \[3, 7\] \(the",
+        ),
+    ],
+)
+def test_bad_arguments_are_named(call, text):
+    with pytest.raises(ValueError, match=f"^{text}"):
+        call()
