@@ -135,13 +135,7 @@ def make_train_step(
       >>> float(state.params), float(metrics["loss"])
       (2.0, 5.0)
     """
-    if accumulate < 1:
-        raise ValueError(f"accumulate: expected at least 1, got {accumulate}")
-    if average_decay is not None and not 0 <= average_decay < 1:
-        raise ValueError(
-            f"average_decay: expected a share in [0, 1), got {average_decay} (None "
-            "keeps no mean)"
-        )
+    _check_options(accumulate, average_decay)
 
     def train_step(
         state: TrainState, batch: Batch, rng: Key[Array, ""]
@@ -164,9 +158,7 @@ def make_train_step(
         with jax.numpy_dtype_promotion("standard"):
             updates, opt_state = tx.update(grads, state.opt_state, state.params)
             params = optax.apply_updates(state.params, updates)
-        average = state.average
-        if average_decay is not None:
-            average = _moved(state, params, average_decay)
+        average = _moved(state, params, average_decay)
         new = TrainState(
             state.step + 1,
             _choose(keep, params, state.params),
@@ -182,6 +174,16 @@ def make_train_step(
 
     shardings = None if state_sharding is None else (state_sharding, None)
     return jax.jit(train_step, donate_argnums=0, out_shardings=shardings)
+
+
+def _check_options(accumulate: int, average_decay: float | None) -> None:
+    if accumulate < 1:
+        raise ValueError(f"accumulate: expected at least 1, got {accumulate}")
+    if average_decay is not None and not 0 <= average_decay < 1:
+        raise ValueError(
+            f"average_decay: expected a share in [0, 1), got {average_decay} (None "
+            "keeps no mean)"
+        )
 
 
 def sum_of_parts(
@@ -246,8 +248,10 @@ def _widen(x: Array) -> Array:
     return accumulator(x) if floating else x.astype(jnp.float32)
 
 
-def _moved(state: TrainState, params: Params, decay: float) -> Params:
+def _moved(state: TrainState, params: Params, decay: float | None) -> Params | None:
     """The running mean after a step to `params`."""
+    if decay is None:
+        return state.average
     if state.average is None:
         raise ValueError(
             "state: expected one with a mean of the parameters, got none (make it "
