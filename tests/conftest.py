@@ -5,6 +5,7 @@ cast or a device that a function forgets shows in its plainest test. Data that a
 too large for the repository are asked for with the fixture `shared`.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
@@ -23,6 +24,17 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 # Relative tolerances, derived per dtype (about 100 roundings), never loosened.
 TOLERANCE = {"float64": 1e-12, "float32": 1e-5, "bfloat16": 1e-2}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def few_programs() -> Iterator[None]:
+    """Lets go of a module's compiled programs when its tests are over.
+
+    Every program holds memory maps, of which Linux grants a process 65,530
+    (`vm.max_map_count`): past them the compiler dies of a segmentation fault.
+    """
+    yield
+    jax.clear_caches()
 
 
 @pytest.fixture

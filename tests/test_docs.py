@@ -66,7 +66,7 @@ def test_the_readme_has_one_line_for_the_lineage_and_one_for_the_tests():
         "python -m experiments.lineage",
     ]
     assert tests[2].startswith("pip install -e ")
-    assert tests[3:] == ["python -m pytest"]
+    assert tests[3:] == ["python -m pytest -n auto"]
 
 
 def test_ci_installs_and_tests_by_the_readmes_line():
