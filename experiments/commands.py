@@ -68,8 +68,9 @@ class RunOptions:
 
     run_folder: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(name="run")]]
     """Folder of the run."""
-    checkpoint: Literal["best", "last"] = "best"
-    """The checkpoint that did best in validation, or the last one."""
+    checkpoint: Literal["best", "last", "mean"] = "best"
+    """The checkpoint that did best in validation, the last one, or the mean of the
+    parameters in the newest (as many as the run's keep_last says)."""
 
 
 def _fields(values: Any, kind: Any) -> dict[str, Any]:

@@ -3,26 +3,28 @@
     RUN/config.json     what was asked for
     RUN/metrics.jsonl   one line a step that was logged (`experiments.logs`)
     RUN/tensorboard/    the same as events
-    RUN/checkpoints/    the last two and the best (`experiments.checkpoints`)
+    RUN/checkpoints/    the newest and the best (`experiments.checkpoints`)
 
 and whatever the caller adds: tokenisers, pictures.
 """
 
 import fcntl
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
+import jax
+import jax.numpy as jnp
+
 from attnjax.train import Params
 from experiments.checkpoints import Checkpoints
+from experiments.config_file import begin, fixed, read_config, refuse
 from experiments.configs import differences, flatten, from_plain, to_plain
 from experiments.errors import UserError
-from experiments.logs import best_step, quiet_third_party, read_metrics, write_atomic
+from experiments.logs import best_step, quiet_third_party, read_metrics
 from experiments.processes import on_main
 
-_CONFIG = "config.json"
 T = TypeVar("T")
 
 
@@ -61,7 +63,7 @@ class Run:
         """
         cls.check(folder, config, resume=resume, may_change=may_change)
         folder, plain = Path(folder), to_plain(config)
-        on_main(lambda: _begin(folder, plain))
+        on_main(lambda: begin(folder, plain))
         run = cls(folder, plain)
         run.may_change = tuple(may_change)
         return run
@@ -80,7 +82,7 @@ class Run:
           UserError: as `create`. Nothing is written.
         """
         plain, free = to_plain(config), tuple(may_change)
-        on_main(lambda: _refuse(Path(folder), plain, resume, free))
+        on_main(lambda: refuse(Path(folder), plain, resume, free))
 
     @classmethod
     def open(cls, folder: Path | str) -> Self:
@@ -90,7 +92,7 @@ class Run:
           UserError: if there is none.
         """
         folder = Path(folder)
-        return cls(folder, _read_config(folder))
+        return cls(folder, read_config(folder))
 
     def config_as(self, kind: type[T]) -> T:
         """Rebuilds the config as the dataclass that it was.
@@ -109,20 +111,39 @@ class Run:
         which: str = "best",
         *,
         like: Params | None = None,
+        count: int = 2,
     ) -> Params:
-        """Reads the parameters of a checkpoint.
+        """Reads the parameters of a checkpoint, or the mean of several.
+
+        Source: Vaswani et al. 2017 (arXiv:1706.03762), section 6.1, for the mean: of
+        the last 5, or 20 of the big model.
 
         Args:
-          which: "best", or "last". A run that was never validated has no best one:
-            "best" is then the last.
+          which: "best", "last", or "mean" for the mean of the newest. A run that was
+            never validated has no best one: "best" is then the last.
           like: parameters of the same shapes, placed where the arrays shall go; by
             default the result is a nested dict of arrays on one device.
+          count: how many checkpoints "mean" is of; all, if there are fewer.
 
         Raises:
-          UserError: if there is no such checkpoint, or it is damaged, or it belongs
+          UserError: if there is no such checkpoint, or one is damaged, or belongs
             to another config.
         """
         step = self.checkpoint_step(which)
+        if which != "mean":
+            return self.load_step(step, like)
+        steps = self.checkpoints.steps()[-count:]
+        total = self.load_step(steps[0], like)
+        for step in steps[1:]:
+            total = jax.tree.map(jnp.add, total, self.load_step(step, like))
+        return jax.tree.map(lambda x: x / len(steps), total)
+
+    def load_step(self, step: int, like: Params | None = None) -> Params:
+        """Reads the parameters of the checkpoint of a step.
+
+        Raises:
+          UserError: if it is damaged, or belongs to another config.
+        """
         if problem := self.checkpoints.problem(step):
             others = [s for s in self.checkpoints.steps() if s != step]
             hint = f"; there are also steps {others}" if others else ""
@@ -134,13 +155,13 @@ class Run:
         return self.checkpoints.load_params(step, like)
 
     def checkpoint_step(self, which: str = "best") -> int:
-        """Finds the step of the "best" or "last" checkpoint.
+        """Finds the step of a checkpoint; that of the "mean" is that of the last.
 
         Raises:
           UserError: if there is none.
         """
-        if which not in ("best", "last"):
-            raise UserError(f"which: expected best or last, got {which}")
+        if which not in ("best", "last", "mean"):
+            raise UserError(f"which: expected best, last or mean, got {which}")
         steps = self.checkpoints.steps()
         if not steps:
             raise UserError(
@@ -212,7 +233,7 @@ class Run:
 
     def fingerprint(self) -> dict[str, Any]:
         """Names what a checkpoint must agree with: the config less what may change."""
-        return _fixed(self.config, self.may_change)
+        return fixed(self.config, self.may_change)
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -230,66 +251,3 @@ class Run:
                     f"(wait for it, stop it, or name another folder)"
                 ) from None
             yield
-
-
-def _refuse(
-    folder: Path, plain: Any, resume: bool, may_change: tuple[str, ...]
-) -> None:
-    """Checks what is in the folder already."""
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"{folder}: expected a folder, got a file (name another one)")
-    entries = _entries(folder)
-    if entries and not resume:
-        what = "one that holds a run" if _CONFIG in entries else "one with other files"
-        how = "add --resume to continue it, or " if _CONFIG in entries else ""
-        raise UserError(
-            f"{folder}: expected a new or empty folder, got {what} ({how}name another "
-            f"folder; nothing was changed)"
-        )
-    if entries:
-        there = _read_config(folder)
-        wrong = differences(_fixed(there, may_change), _fixed(plain, may_change))
-        if wrong:
-            raise UserError(
-                f"{folder}: expected the config that this run was begun with, got "
-                f"another: {'; '.join(wrong)} (resume it with its own config, or name "
-                f"another folder)"
-            )
-
-
-def _begin(folder: Path, plain: Any) -> None:
-    """Makes the folder and its config.json."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_atomic(folder / _CONFIG, json.dumps(plain, indent=2) + "\n")
-    except OSError as e:
-        raise UserError(f"{folder}: cannot write there: {e.strerror}") from e
-
-
-def _entries(folder: Path) -> set[str]:
-    """Lists what is in a folder, but for hidden files: a killed process left those."""
-    if not folder.is_dir():
-        return set()
-    return {path.name for path in folder.iterdir() if not path.name.startswith(".")}
-
-
-def _read_config(folder: Path) -> dict[str, Any]:
-    path = folder / _CONFIG
-    if not folder.is_dir():
-        raise UserError(f"{folder}: expected the folder of a run, got none there")
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(
-            f"{folder}: expected the folder of a run, got one without {_CONFIG}"
-        ) from None
-    except (ValueError, OSError) as e:
-        raise UserError(f"{path}: cannot be read: {e}") from e
-
-
-def _fixed(plain: Any, may_change: tuple[str, ...]) -> dict[str, Any]:
-    return {
-        key: value
-        for key, value in flatten(plain).items()
-        if not any(key == free or key.startswith(f"{free}.") for free in may_change)
-    }

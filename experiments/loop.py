@@ -18,8 +18,6 @@ from experiments.processes import from_main, largest, on_main
 from experiments.progress import duration, make_reporter
 from experiments.signals import Interrupted, StopRequest
 
-_KEEP_LAST = 2  # the one before the last serves if the last gets damaged
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Schedule:
@@ -29,6 +27,7 @@ class Schedule:
     log_every: int
     evaluate_every: int
     save_every: int
+    keep_last: int
     best: tuple[str, str]
 
     def __post_init__(self) -> None:
@@ -37,6 +36,7 @@ class Schedule:
             ("log_every", 1),
             ("evaluate_every", 0),
             ("save_every", 0),
+            ("keep_last", 1),
         ):
             if getattr(self, name) < least:
                 raise ValueError(
@@ -258,7 +258,7 @@ class Loop:
 
     def _prune(self) -> None:
         best = self._best()
-        last = self.run.checkpoints.steps()[-_KEEP_LAST:]
+        last = self.run.checkpoints.steps()[-self.schedule.keep_last :]
         self.run.checkpoints.keep({*last, *([] if best is None else [best])})
 
     def _stop_number(self, step: int) -> int:

@@ -9,6 +9,7 @@ from experiments.errors import UserError
 _COUNTS = (
     *("steps", "batch_tokens", "batch_sentences", "row_multiple", "buckets"),
     *("max_length", "source_limit", "accumulate", "log_every", "beam_size"),
+    *("keep_last", "encoder_layers", "decoder_layers"),
     *("embed_dim", "hidden_dim", "align_dim", "readout_dim"),
     *("layers", "context", "width", "heads", "key_heads", "feed_width"),
     *("batch_rows", "size", "lines"),
@@ -16,6 +17,7 @@ _COUNTS = (
 _AMOUNTS = (
     *("evaluate_every", "save_every", "learning_rate", "warmup", "final"),
     *("clip_norm", "weight_decay", "length_penalty", "max_ratio", "seed"),
+    *("epsilon", "coverage_penalty", "no_repeat"),
 )
 _SHARES = ("label_smoothing", "beta2", "dropout", "average", "held_out")
 

@@ -29,6 +29,7 @@ def fit(
     log_every: int = 50,
     evaluate_every: int = 0,
     save_every: int = 0,
+    keep_last: int = 2,
     best: tuple[str, str] = ("bleu", "max"),
     title: str = "",
 ) -> TrainState:
@@ -54,6 +55,7 @@ def fit(
         in any case.
       save_every: steps between two checkpoints, besides those of the evaluations and
         the one after the last step.
+      keep_last: how many of the newest checkpoints are kept, besides the best.
       best: which number of `evaluate` chooses the checkpoint to keep, and whether its
         "max" or "min" is best.
       title: what to call this on the screen; by default the name of the folder.
@@ -71,6 +73,7 @@ def fit(
         log_every=log_every,
         evaluate_every=evaluate_every,
         save_every=save_every,
+        keep_last=keep_last,
         best=best,
     )
     loop = Loop(run, schedule, train_step, batches, rng, evaluate, title)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal
 
 import jax
+import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 from jaxtyping import PyTree
@@ -24,21 +25,26 @@ class OptimizerConfig:
     """The highest learning rate."""
     warmup: int = 0
     """Steps in which the learning rate rises to its highest."""
-    decay: Literal["none", "cosine", "linear"] = "none"
-    """How the learning rate falls to `final` of its highest, from the warm-up on."""
+    decay: Literal["none", "cosine", "linear", "inverse_sqrt"] = "none"
+    """How the learning rate falls from the warm-up on: to `final` of its highest at the
+    last step, or as the root of warmup / step, as in the Transformer paper."""
     final: float = 0.01
     """Share of the highest learning rate that is left at the last step."""
     beta2: float = 0.98
     """Adam's second decay rate."""
-    clip_norm: float = 1.0
-    """Largest norm of a gradient; longer ones are shortened to it."""
+    epsilon: float = 1e-8
+    """Added to the root of Adam's second moment."""
+    clip_norm: float | None = 1.0
+    """Largest norm of a gradient; longer ones are shortened to it. None: any norm."""
     weight_decay: float = 0.0
     """Share of a matrix, times the learning rate, that a step takes off (AdamW)."""
 
     def build(self, steps: int) -> optax.GradientTransformation:
         """Makes the transformation for a run of so many steps."""
-        clip = optax.clip_by_global_norm(self.clip_norm)
-        return optax.chain(clip, self._move(self._schedule(steps)))
+        move = self._move(self.schedule(steps))
+        if self.clip_norm is None:
+            return move
+        return optax.chain(optax.clip_by_global_norm(self.clip_norm), move)
 
     def _move(self, rate: optax.Schedule) -> optax.GradientTransformation:
         decay = self.weight_decay
@@ -46,13 +52,13 @@ class OptimizerConfig:
             return optax.adadelta(
                 rate, rho=0.95, eps=1e-6, weight_decay=decay, weight_decay_mask=matrices
             )
+        moments = {"b2": self.beta2, "eps": self.epsilon}
         if decay == 0:
-            return optax.adam(rate, b2=self.beta2, eps=1e-8)
-        return optax.adamw(
-            rate, b2=self.beta2, eps=1e-8, weight_decay=decay, mask=matrices
-        )
+            return optax.adam(rate, **moments)
+        return optax.adamw(rate, **moments, weight_decay=decay, mask=matrices)
 
-    def _schedule(self, steps: int) -> optax.Schedule:
+    def schedule(self, steps: int) -> optax.Schedule:
+        """Makes the learning rate of each step, for a run of so many."""
         rest = max(1, steps - self.warmup)
         fall = {
             "none": optax.constant_schedule(self.learning_rate),
@@ -62,11 +68,22 @@ class OptimizerConfig:
             "linear": optax.linear_schedule(
                 self.learning_rate, self.learning_rate * self.final, rest
             ),
+            "inverse_sqrt": self._inverse_sqrt,
         }[self.decay]
         if self.warmup == 0:
             return fall
         rise = optax.linear_schedule(0.0, self.learning_rate, self.warmup)
         return optax.join_schedules([rise, fall], [self.warmup])
+
+    def _inverse_sqrt(self, since: Any) -> Any:
+        """The learning rate so many steps after the warm-up.
+
+        Source: Vaswani et al. 2017 (arXiv:1706.03762), eq. 3, whose highest learning
+        rate is 1 / sqrt(width * warmup).
+        """
+        warmup = max(1, self.warmup)
+        step = warmup + jnp.maximum(since, 0)
+        return self.learning_rate * jnp.sqrt(warmup / step)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -90,6 +107,8 @@ class TrainingConfig:
     """Steps between validations, each with a checkpoint; 0: only after the last."""
     save_every: int = 500
     """Steps between checkpoints; 0: only at validations."""
+    keep_last: int = 2
+    """Newest checkpoints kept; `--checkpoint mean` takes the mean of them."""
 
 
 def train_on(
@@ -140,6 +159,7 @@ def train_on(
         log_every=config.log_every,
         evaluate_every=config.evaluate_every,
         save_every=config.save_every,
+        keep_last=config.keep_last,
         best=best,
         title=title,
     )

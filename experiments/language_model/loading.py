@@ -54,7 +54,7 @@ def load_run(
 
     Args:
       folder: of the run.
-      checkpoint: "best" by validation loss, or "last".
+      checkpoint: "best" by validation loss, "last", or "mean" of the newest.
       mesh: the devices; by default all there are.
 
     Raises:
@@ -76,7 +76,7 @@ def load_run(
     like = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere), shapes
     )
-    params = run.load_params(checkpoint, like=like)
+    params = run.load_params(checkpoint, like=like, count=config.keep_last)
     return Loaded(run, config, system, params, step, mesh)
 
 

@@ -322,7 +322,7 @@ def test_a_step_takes_off_its_share_of_matrices():
     np.testing.assert_allclose([rates[0], rates[50]], [0, 5e-4], rtol=1e-5)
     np.testing.assert_allclose(rates[100], 1e-3, rtol=1e-5)
     assert rates[101] < 1e-3
-    rate = config._schedule(2_000)
+    rate = config.schedule(2_000)
     np.testing.assert_allclose(float(rate(2_000)), 1e-4, rtol=1e-5)
     np.testing.assert_allclose(float(rate(1_050)), 5.5e-4, rtol=1e-5)
 

@@ -195,6 +195,22 @@ def test_the_last_two_and_the_best_checkpoints_are_kept(tmp_path):
     assert not np.array_equal(best["in"]["kernel"], last["in"]["kernel"])
 
 
+def test_the_newest_checkpoints_are_kept_and_averaged(tmp_path):
+    toy(tmp_path / "run", "--keep-last", 3, "--worse-after", 10)
+    run = Run.open(tmp_path / "run")
+    assert run.checkpoints.steps() == [10, 20, 25, 30]
+    each = [run.load_step(step) for step in (20, 25, 30)]
+    want = jax.tree.map(lambda *leaves: np.mean(leaves, axis=0), *each)
+    like = jax.device_put(each[0], jax.devices()[1])
+    mean = run.load_params("mean", like=like, count=3)
+    chex.assert_trees_all_close(mean, want, rtol=1e-6)
+    assert mean["in"]["kernel"].devices() == {jax.devices()[1]}
+    assert run.checkpoint_step("mean") == 30
+    chex.assert_trees_all_equal(run.load_params("mean", count=1), each[-1])
+    everything = run.load_params("mean", count=99)
+    assert not np.array_equal(everything["in"]["kernel"], mean["in"]["kernel"])
+
+
 def test_parameters_load_into_the_callers_tree(whole):
     run = Run.open(whole)
     plain = run.load_params("last")

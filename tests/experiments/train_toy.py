@@ -36,6 +36,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--width", type=int, default=3)
     parser.add_argument("--dropout", type=float, default=0.2)
     parser.add_argument("--average", type=float, default=0.9, help="decay of a mean")
+    parser.add_argument("--keep-last", type=int, default=2, help="checkpoints")
     parser.add_argument("--kill-at", type=int, default=-1, help="SIGKILL at a batch")
     parser.add_argument("--kill-saving", type=int, default=-1, help="... in a save")
     parser.add_argument("--signal-at", type=int, default=-1, help="signal at a batch")
@@ -124,6 +125,7 @@ def main(args: argparse.Namespace) -> TrainState:
         log_every=2,
         evaluate_every=10,
         save_every=5,
+        keep_last=args.keep_last,
         best=("error", "min"),
         title="toy",
     )
