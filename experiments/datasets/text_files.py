@@ -100,7 +100,10 @@ def decode_lines(lines: Iterable[bytes], name: str) -> Iterator[str]:
 
 
 def read_pairs(
-    paths: Sequence[Path], *, drop_empty: bool = False
+    paths: Sequence[Path],
+    *,
+    drop_empty: bool = False,
+    remedy: str = "mend the files, or drop such pairs with --drop-empty",
 ) -> Iterator[tuple[str, str]]:
     """Reads two line-aligned files, or one of tab-separated columns.
 
@@ -110,6 +113,7 @@ def read_pairs(
       paths: two files of which line k of one translates line k of the other, or one
         file of source, tab, target (further columns are ignored).
       drop_empty: leave out the pairs of which a side is empty, instead of raising.
+      remedy: what to tell the user to do about them.
 
     Yields:
       The pairs, in order, without blanks at either end.
@@ -137,7 +141,7 @@ def read_pairs(
             empty[paths[side % len(paths)]].append(number)
     for path, numbers in empty.items():
         if numbers:
-            raise UserError(_empty_lines(path, numbers))
+            raise UserError(_empty_lines(path, numbers, remedy))
     if not whole:
         raise UserError(f"{paths[0]}: expected lines of text, got empty lines only")
 
@@ -165,9 +169,9 @@ def _columns(path: Path) -> Iterator[tuple[str, str]]:
         yield source.strip(), (rest or [""])[0].strip()
 
 
-def _empty_lines(path: Path, numbers: Sequence[int]) -> str:
+def _empty_lines(path: Path, numbers: Sequence[int], remedy: str) -> str:
     shown = ", ".join(map(str, numbers[:5])) + ", ..." * (len(numbers) > 5)
     return (
         f"{path}: expected a sentence in every line, got {len(numbers)} empty (line "
-        f"{shown}; mend the files, or drop such pairs with --drop-empty)"
+        f"{shown}; {remedy})"
     )

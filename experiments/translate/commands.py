@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import tyro
+
 from experiments.commands import (
     RunOptions,
     TrainOptions,
@@ -30,27 +32,57 @@ class TrainRun(TrainOptions, Config):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SearchOptions(RunOptions):
-    """Which parameters of a run, and how to search."""
+class SystemOptions(RunOptions):
+    """Which parameters of which runs."""
 
-    beam_size: int | None = None
-    """Hypotheses followed at a time; None: as the run's config says."""
-    length_penalty: float | None = None
-    """GNMT's alpha; None: as the run's config says."""
+    ensemble: tuple[Path, ...] = ()
+    """Further runs of the same model, joined with the first at every word."""
+    combine: Literal["log-linear", "linear"] = "log-linear"
+    """How an ensemble joins probabilities: their geometric or arithmetic mean."""
     source_limit: int | None = None
     """Longest source in ids; None: as the run's config says."""
 
-    def load(self) -> tuple[Any, Any]:
-        """Loads the run, and makes its translator."""
-        from experiments.translate.loading import load_run
+    def load(self) -> Any:
+        """Loads the run, or the ensemble."""
+        from experiments.translate.loading import load_ensemble
 
-        loaded = load_run(self.run_folder, self.checkpoint)
-        translator = loaded.translator(
+        return load_ensemble(
+            [self.run_folder, *self.ensemble], self.checkpoint, combine=self.combine
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SearchOptions(SystemOptions):
+    """How to search. What is None, or not asked for, is as the run's config says."""
+
+    beam_size: int | None = None
+    """Hypotheses followed at a time."""
+    length_penalty: float | None = None
+    """GNMT's alpha."""
+    coverage_penalty: float | None = None
+    """GNMT's beta: above 0 favours hypotheses that read all of the source."""
+    no_repeat: int | None = None
+    """Never write so many tokens again in the same order; 0: allow it."""
+    forbid_unk: bool = False
+    """Never write UNK."""
+    replace_unk: bool = False
+    """Write for UNK the source word that it reads most."""
+    dictionary: Path | None = None
+    """File of source word, tab, target word: what to write for UNK instead of the
+    source word."""
+
+    def translator(self, loaded: Any) -> Any:
+        """Makes the translator of what was loaded."""
+        return loaded.translator(
+            source_limit=self.source_limit,
+            dictionary=self.dictionary,
             beam_size=self.beam_size,
             length_penalty=self.length_penalty,
-            source_limit=self.source_limit,
+            coverage_penalty=self.coverage_penalty,
+            no_repeat=self.no_repeat,
+            forbid_unk=self.forbid_unk or None,
+            replace_unk=self.replace_unk or None,
         )
-        return loaded, translator
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -58,7 +90,7 @@ class Evaluate(SearchOptions):
     """Scores a run on test sets: BLEU, chrF, by length, and AER where gold exists.
 
     Prints tables, and writes evaluation.json and pictures/bleu_by_length.png into the
-    run's folder.
+    run's folder; an ensemble's are ensemble.json and pictures/ensemble_by_length.png.
     """
 
     splits: tuple[str, ...] = ()
@@ -73,8 +105,10 @@ class Evaluate(SearchOptions):
         from experiments.translate.evaluation import evaluate
         from experiments.translate.report import print_report
 
+        loaded = self.load()
         record = evaluate(
-            *self.load(),
+            loaded,
+            self.translator(loaded),
             splits=self.splits,
             raw_dir=self.raw_dir,
             tokenizer=self.bleu_tokenizer,
@@ -105,7 +139,8 @@ class Decode(SearchOptions):
         from experiments.translate.decoding import check_outputs, decode_stream
 
         check_outputs(self.alignments, self.plot)
-        loaded, translator = self.load()
+        loaded = self.load()
+        translator = self.translator(loaded)
         if sys.stdin.isatty():
             say("reading sentences from the keyboard, to the end of input (Ctrl-D)")
         decode_stream(
@@ -119,12 +154,44 @@ class Decode(SearchOptions):
         )
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Score(SystemOptions):
+    """Tells how likely given translations are, a line for every pair.
+
+    A line is the log-probability of the translation, EOS included, in nats.
+    """
+
+    files: tyro.conf.Positional[tuple[Path, ...]]
+    """Two line-aligned files, source and target, or one with tab-separated columns;
+    gzipped or not."""
+    per_token: bool = False
+    """Divide by the number of tokens, EOS included."""
+    pieces: bool = False
+    """After it, tab, each token with its own log-probability."""
+
+    def run(self) -> None:
+        """Scores the pairs."""
+        from experiments.translate.scoring import score_files
+
+        loaded = self.load()
+        translator = loaded.translator(source_limit=self.source_limit)
+        for line in score_files(
+            translator,
+            loaded,
+            self.files,
+            per_token=self.per_token,
+            pieces=self.pieces,
+        ):
+            print(line)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line; mistakes of the user end it with code 2."""
     run_command(
         train_command(TrainRun, CONFIGS)
         | command("evaluate", Evaluate)
-        | command("decode", Decode),
+        | command("decode", Decode)
+        | command("score", Score),
         prog="python -m experiments.translate",
         description="Train, evaluate and use translation models.",
         arguments=arguments,

@@ -6,6 +6,7 @@ import tyro
 
 from attnjax.models.rnn_encdec import RNNEncoderDecoderConfig
 from attnjax.models.rnnsearch import RNNSearchConfig
+from attnjax.models.transformer import TransformerConfig
 from experiments.datasets.cldr.cldr_builder import Cldr
 from experiments.datasets.encode import TokenizerConfig
 from experiments.datasets.pairs import Multi30k, ParallelText
@@ -14,7 +15,7 @@ from experiments.numbers import check_numbers
 from experiments.training import TrainingConfig
 
 DataConfig = Multi30k | Cldr | ParallelText
-ModelConfig = RNNSearchConfig | RNNEncoderDecoderConfig
+ModelConfig = RNNSearchConfig | RNNEncoderDecoderConfig | TransformerConfig
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -25,10 +26,16 @@ class SearchConfig:
     """Hypotheses followed at a time; 1 is greedy."""
     length_penalty: float = 1.0
     """GNMT's alpha: 0 favours short hypotheses."""
+    coverage_penalty: float = 0.0
+    """GNMT's beta: above 0 favours hypotheses that read all of the source."""
+    no_repeat: int = 0
+    """Never write so many tokens again in the same order; 0: allow it."""
     max_ratio: float = 2.0
     """Longest hypothesis in tokens, as a multiple of the source's, and 10 more."""
     forbid_unk: bool = False
     """Never write UNK (the paper's "No UNK" column)."""
+    replace_unk: bool = False
+    """Write for UNK the source word that it reads most."""
 
     def check(self, vocab_size: int) -> None:
         """Checks the settings against the number of target ids.

@@ -6,6 +6,22 @@ multi30k-rnnsearch, multi30k-fixed-vector: captions of images, English to German
   Cost: an hour and more on two CPU cores.
   Run: python -m experiments.translate train multi30k-rnnsearch --data.raw-dir DIR
 
+multi30k-transformer: the same captions; the Transformer of Vaswani et al. 2017
+    (arXiv:1706.03762) at 4+4 layers of width 128, the size that Wu et al. 2021
+    (arXiv:2105.14462) found for so little text; --data.pair en-fr for French.
+multi30k-transformer-rope: the same size with what has been changed since: rotary
+    positions, RMSNorm before each sublayer, SwiGLU, no biases.
+  Cost: an hour on two CPU cores.
+  Run: python -m experiments.translate train multi30k-transformer --data.raw-dir DIR
+
+wmt14-transformer-base, wmt14-transformer-big: the set-up of Vaswani et al. 2017,
+  sections 5.1 to 5.4 and 6.1, for the text files of WMT'14 English-German.
+  Expect: the paper's BLEU of 27.3 and 28.4 on newstest2014. Not run here.
+  Cost: 12 hours and 3.5 days on the paper's 8 GPUs.
+  Run: python -m experiments.translate train wmt14-transformer-base --data.train
+    train.en train.de --data.validation dev.en dev.de --data.test test.en test.de
+    and then: python -m experiments.translate evaluate RUN --checkpoint mean
+
 wmt14-rnnsearch-50: the set-up of Bahdanau, Cho & Bengio 2015 (arXiv:1409.0473),
   appendices A and B, for tokenised text files of WMT'14 English-French.
   Expect: the paper's BLEU of 26.75 on newstest2014, of 28.45 when trained for as long
@@ -27,8 +43,10 @@ cldr-smoke: four steps on a few of those phrases: does it run at all? Seconds.
 
 import dataclasses
 
+from attnjax import BlockConfig
 from attnjax.models.rnn_encdec import RNNEncoderDecoderConfig
 from attnjax.models.rnnsearch import RNNSearchConfig
+from attnjax.models.transformer import TransformerConfig
 from experiments.datasets.cldr.cldr_builder import Cldr
 from experiments.datasets.encode import TokenizerConfig
 from experiments.datasets.pairs import Multi30k, ParallelText
@@ -84,6 +102,75 @@ MULTI30K_FIXED_VECTOR = dataclasses.replace(
     ),
 )
 
+MULTI30K_TRANSFORMER = dataclasses.replace(
+    MULTI30K_RNNSEARCH,
+    model=TransformerConfig(
+        encoder_layers=4,
+        decoder_layers=4,
+        block=BlockConfig(width=128, heads=4, feed_width=256, dropout=0.3),
+        max_length=256,
+    ),
+    optimizer=OptimizerConfig(learning_rate=4e-3, warmup=1_000, decay="cosine"),
+    steps=8_000,
+    batch_tokens=4_096,
+)
+
+MULTI30K_TRANSFORMER_ROPE = dataclasses.replace(
+    MULTI30K_TRANSFORMER,
+    model=TransformerConfig(
+        encoder_layers=4,
+        decoder_layers=4,
+        block=BlockConfig(
+            width=128,
+            heads=4,
+            feed_width=176,  # three matrices as large as the two of 256
+            feed_forward="swiglu",
+            norm="rms",
+            pre_norm=True,
+            biases=False,
+            positions="rotary",
+            dropout=0.3,
+        ),
+        max_length=256,
+    ),
+)
+
+# Sections 5.1 (37,000 joint pieces, 25,000 tokens a side), 5.3 (Adam, warm-up of 4,000
+# to 1 / sqrt(512 * 4000)), 5.4 (dropout, smoothing) and 6.1 (beam, averaging).
+WMT14_TRANSFORMER_BASE = Config(
+    data=ParallelText(train=()),
+    tokenizer=TokenizerConfig(kind="bpe", joint=True, source_size=37_000),
+    model=TransformerConfig(block=BlockConfig(dropout=0.1)),
+    optimizer=OptimizerConfig(
+        learning_rate=6.99e-4,
+        warmup=4_000,
+        decay="inverse_sqrt",
+        epsilon=1e-9,
+        clip_norm=None,
+    ),
+    search=SearchConfig(beam_size=4, length_penalty=0.6),
+    steps=100_000,
+    batch_tokens=25_000,
+    max_length=256,
+    label_smoothing=0.1,
+    evaluate_every=5_000,
+    save_every=1_400,  # ten minutes of the paper's
+    keep_last=5,
+)
+
+WMT14_TRANSFORMER_BIG = dataclasses.replace(
+    WMT14_TRANSFORMER_BASE,
+    model=TransformerConfig(
+        block=BlockConfig(width=1_024, heads=16, feed_width=4_096, dropout=0.3)
+    ),
+    optimizer=dataclasses.replace(
+        WMT14_TRANSFORMER_BASE.optimizer, learning_rate=4.94e-4
+    ),
+    steps=300_000,
+    save_every=600,
+    keep_last=20,
+)
+
 TEXT_RNNSEARCH = dataclasses.replace(MULTI30K_RNNSEARCH, data=ParallelText(train=()))
 
 CLDR_RNNSEARCH = Config(
@@ -121,6 +208,22 @@ CONFIGS: dict[str, tuple[str, Config]] = {
     "multi30k-fixed-vector": (
         "The same, with the whole sentence in one vector.",
         MULTI30K_FIXED_VECTOR,
+    ),
+    "multi30k-transformer": (
+        "Image captions, English to German: a small Transformer.",
+        MULTI30K_TRANSFORMER,
+    ),
+    "multi30k-transformer-rope": (
+        "The same size with rotary positions, RMSNorm and SwiGLU.",
+        MULTI30K_TRANSFORMER_ROPE,
+    ),
+    "wmt14-transformer-base": (
+        "The paper's base Transformer, for files of WMT'14.",
+        WMT14_TRANSFORMER_BASE,
+    ),
+    "wmt14-transformer-big": (
+        "The paper's big Transformer, for files of WMT'14.",
+        WMT14_TRANSFORMER_BIG,
     ),
     "text-rnnsearch": (
         "Parallel text of your own (--data.train, --data.validation): RNNSearch.",

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from experiments.counter import Counter
-from experiments.datasets.bucketing import Shape, choose_shapes
 from experiments.datasets.encode import encode_pairs
 from experiments.datasets.ordered import ordered_batches
 from experiments.errors import UserError
@@ -23,12 +22,12 @@ from experiments.training import count_parameters
 from experiments.translate.alignments import word_weights
 from experiments.translate.data import Splits, bleu_tokenizer, read_splits, relocate
 from experiments.translate.loading import Loaded
-from experiments.translate.report import PICTURE, draw_lengths
+from experiments.translate.report import ENSEMBLE_PICTURE, PICTURE, draw_lengths
 from experiments.translate.scores import length_ranges, score_alignments, score_corpus
+from experiments.translate.shapes import shapes_for
 from experiments.translate.translator import Translator
 
-RECORD = "evaluation.json"
-SHAPES = 4  # batch shapes for given translations: each is compiled
+RECORD, ENSEMBLE_RECORD = "evaluation.json", "ensemble.json"
 
 
 class Evaluation:
@@ -61,15 +60,7 @@ class Evaluation:
             name: encode_pairs(pairs, *loaded.system.tokenizers)
             for name, pairs in splits.items()
         }
-        self.shapes = self._choose_shapes()
-
-    def _choose_shapes(self) -> tuple[Shape, ...]:
-        lengths = np.concatenate([e.lengths for e in self.encoded.values()]) + 1
-        devices = self.loaded.mesh.size
-        tokens = max(self.loaded.config.batch_tokens, int(lengths.max()) * devices)
-        return choose_shapes(
-            lengths, tokens=tokens, buckets=SHAPES, row_multiple=devices
-        )
+        self.shapes = shapes_for(loaded, list(self.encoded.values()))
 
     def score(self, split: str) -> dict[str, Any]:
         """Translates a split and scores it."""
@@ -119,6 +110,8 @@ def evaluate(
 ) -> dict[str, Any]:
     """Scores a run, and writes evaluation.json and the picture into its folder.
 
+    An ensemble is written under names of its own, into the folder of the first run.
+
     Args:
       loaded: the run.
       translator: how it translates.
@@ -148,7 +141,10 @@ def evaluate(
         "search": dataclasses.asdict(translator.search),
         "splits": scores,
     }
-    folder = loaded.run.folder
-    draw_lengths(scores, work.ranges, folder / PICTURE)
-    write_atomic(folder / RECORD, json.dumps(record, indent=2) + "\n")
+    folder, name, picture = loaded.run.folder, RECORD, PICTURE
+    if loaded.members:
+        record["members"] = [str(member) for member in loaded.members]
+        name, picture = ENSEMBLE_RECORD, ENSEMBLE_PICTURE
+    draw_lengths(scores, work.ranges, folder / picture)
+    write_atomic(folder / name, json.dumps(record, indent=2) + "\n")
     return record

@@ -8,6 +8,7 @@ from experiments.tables import print_table
 from experiments.translate.scores import Range
 
 PICTURE = "pictures/bleu_by_length.png"
+ENSEMBLE_PICTURE = "pictures/ensemble_by_length.png"
 
 
 def print_report(record: Mapping[str, Any], file: TextIO | None = None) -> None:

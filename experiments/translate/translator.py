@@ -1,6 +1,6 @@
 """From sentences to translations, a batch at a time, on all devices."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -8,13 +8,15 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from attnjax.align import replace_unknown
 from attnjax.decode import Hypotheses
 from attnjax.parallel import by_rows, make_mesh
 from attnjax.train import Params
 from experiments.datasets.ordered import OrderedBatch, source_batches
-from experiments.datasets.tokenizers import EOS, PAD
+from experiments.datasets.tokenizers import EOS, PAD, UNKNOWN
 from experiments.errors import UserError
 from experiments.processes import gather_rows, place_batch
+from experiments.translate.alignments import word_weights
 from experiments.translate.config import SearchConfig
 from experiments.translate.system import System
 
@@ -41,6 +43,7 @@ class Translator:
         source_limit: int,
         mesh: Mesh | None = None,
         rows: int = 64,
+        dictionary: Mapping[str, str] | None = None,
     ) -> None:
         """Prepares to translate; each batch shape is compiled on first use.
 
@@ -50,12 +53,15 @@ class Translator:
           source_limit: longest source in ids.
           mesh: the devices; by default all there are.
           rows: most sentences translated at a time.
+          dictionary: source word to target word, to write for UNK where `search`
+            says so; a word that is not in it is copied.
         """
         self.system, self.search, self.source_limit = system, search, source_limit
         self.mesh = make_mesh() if mesh is None else mesh
-        self.rows = rows
+        self.rows, self.dictionary = rows, dictionary
         self._compiled: dict[int, Callable[..., Hypotheses]] = {}
         self._align = jax.jit(system.align, out_shardings=by_rows(self.mesh))
+        self._score = jax.jit(system.score, out_shardings=by_rows(self.mesh))
         self._loss = jax.jit(partial(system.loss, rng=None))
 
     def encode(self, sentences: Sequence[str]) -> list[list[int]]:
@@ -109,7 +115,7 @@ class Translator:
                 if index >= 0:
                     one = jax.tree.map(lambda x, row=row: x[row], found)
                     i = present[index]
-                    results[i] = list(self._read(encoded[i], one))
+                    results[i] = list(self._read(sentences[i], encoded[i], one))
             progress(int((indices >= 0).sum()))
         return results
 
@@ -134,6 +140,25 @@ class Translator:
                     S = int((batch.source[row] != PAD).sum())
                     yield int(index), weights[row, :T, :S]
 
+    def score(
+        self, params: Params, batches: Iterable[OrderedBatch]
+    ) -> Iterator[tuple[int, np.ndarray]]:
+        """Finds how likely given translations are.
+
+        Args:
+          params: the system's parameters.
+          batches: the pairs, as ids.
+
+        Yields:
+          For each pair, batch by batch, its index and the log-probabilities of its
+          target's tokens, EOS last, [T], nats.
+        """
+        for indices, batch in batches:
+            gains = gather_rows(self._score(params, place_batch(batch, self.mesh)))
+            for row, index in enumerate(indices):
+                if index >= 0:
+                    yield int(index), gains[row, : (batch.target[row] != PAD).sum()]
+
     def nats_per_token(self, params: Params, batches: Iterable[OrderedBatch]) -> float:
         """Measures given translations: mean nats of their tokens, EOS among them.
 
@@ -154,17 +179,44 @@ class Translator:
         found = self._compiled[n_best](params, place_batch(ids, self.mesh))
         return gather_rows(found)
 
-    def _read(self, source: list[int], found: Hypotheses) -> Iterator[Translation]:
+    def _read(
+        self, sentence: str, source: list[int], found: Hypotheses
+    ) -> Iterator[Translation]:
         S = len(source) + 1
         for tokens, length, log_prob, score, weights in zip(*found, strict=True):
             if length == 0:
                 continue
             ids = tokens[: length - 1].tolist()
+            read = np.asarray(weights[:length, :S])
+            text = self.system.tokenizers.target.decode(ids)
+            if self.search.replace_unk and UNKNOWN in text:
+                text = self._replace(sentence, source, text, ids, read)
             yield Translation(
                 source_ids=[*source, EOS],
                 ids=ids,
-                text=self.system.tokenizers.target.decode(ids),
+                text=text,
                 log_prob=float(log_prob),
                 score=float(score),
-                weights=np.asarray(weights[:length, :S]),
+                weights=read,
             )
+
+    def _replace(
+        self,
+        sentence: str,
+        source: list[int],
+        text: str,
+        ids: list[int],
+        weights: np.ndarray,
+    ) -> str:
+        """Writes for each unknown word what it reads most."""
+        tokenizers = self.system.tokenizers
+        sides = (tokenizers.source, source), (tokenizers.target, ids)
+        between = word_weights(weights, *sides)[:-1, :-1]
+        words = replace_unknown(
+            sentence.split(),
+            text.split(),
+            between,
+            unk=UNKNOWN,
+            dictionary=self.dictionary,
+        )
+        return " ".join(words)
