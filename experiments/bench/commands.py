@@ -155,10 +155,53 @@ class Compile(Options):
             _at_least_one(layers, "--layers")
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Decode(Against):
+    """Times beam search with a Transformer, in sentences a second.
+
+    Ours in float32 beside CTranslate2, where installed, with the same weights in
+    float32 and in int8 and as many threads as there are cores. Without --run, weights
+    and sources are random, and hypotheses as long as the longest source of a batch.
+    """
+
+    repeats: int = 5
+    """Turns of each system; the figure is their median."""
+    model: Literal["transformer", "small"] = "transformer"
+    """4+4 layers: of width 256, feed-forward 1,024 and 8 heads; or small: of width
+    128, feed-forward 256 and 4 heads."""
+    folder: Annotated[Path | None, tyro.conf.arg(name="run")] = None
+    """A trained run of `experiments.translate`: its weights and its test set."""
+    checkpoint: str = "best"
+    """Of that run: best or last."""
+    raw_dir: Path | None = None
+    """Where that run's raw data are now, if they have moved."""
+    sentences: int = 1_000
+    """How many are translated; at most."""
+    rows: int = 64
+    """Sentences of a batch; they are sorted by length."""
+    beam_size: int = 5
+    """Hypotheses followed at a time."""
+
+    def run(self) -> None:
+        """Times, prints a table, writes the figures."""
+        from experiments.bench.decoding import time_decoding
+        from experiments.bench.tables import decode_table
+
+        self.measure(time_decoding, decode_table, ["ctranslate2"])
+
+    def check(self) -> None:
+        """As of `Options`."""
+        super().check()
+        _at_least_one(self.sentences, "--sentences")
+        _at_least_one(self.rows, "--rows")
+        _at_least_one(self.beam_size, "--beam-size")
+
+
 Command = (
     Annotated[Recurrent, tyro.conf.subcommand("recurrent", prefix_name=False)]
     | Annotated[Train, tyro.conf.subcommand("train", prefix_name=False)]
     | Annotated[Compile, tyro.conf.subcommand("compile", prefix_name=False)]
+    | Annotated[Decode, tyro.conf.subcommand("decode", prefix_name=False)]
 )
 
 

@@ -77,6 +77,24 @@ def compile_table(records: Records) -> None:
     _console().print(table)
 
 
+def decode_table(records: Records) -> None:
+    """Sentences a second, and how many translations are the same as ours."""
+    title = f"beam search, {records[0]['sentences']} sentences, {records[0]['model']}"
+    table = Table("system", "dtype", title=title)
+    for name in ("seconds", "sentences/s", "same as ours"):
+        table.add_column(name, justify="right")
+    for r in records:
+        same = r.get("same")
+        table.add_row(
+            r["system"],
+            r["dtype"],
+            f"{r['seconds']:.2f}",
+            f"{r['sentences_per_second']:,.0f}",
+            "" if same is None else f"{same:.1%}",
+        )
+    _console().print(table)
+
+
 def epoch_rates(records: Records) -> dict[tuple[str, str], float]:
     """Tokens a second over the shapes that were timed, weighted as in an epoch."""
     totals: dict[tuple[str, str], tuple[float, float]] = {}
