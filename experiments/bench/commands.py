@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,20 +14,17 @@ from experiments.errors import UserError
 
 Cell = Literal["gru", "lstm", "decoder"]
 Dtype = Literal["float32", "bfloat16"]
+Records = list[dict[str, Any]]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options:
     """What is timed how often, and where the figures go."""
 
-    dtypes: tuple[Dtype, ...] = ("float32", "bfloat16")
-    """Dtypes of computation; weights are float32."""
     repeats: int = 10
     """Turns of each system; the figure is their median."""
     clock: Literal["wall", "cpu"] = "wall"
     """By the clock, or least processor time of all cores (on a busy machine)."""
-    systems: tuple[str, ...] = ()
-    """Only these systems, by the names in the table (default: all installed)."""
     tiny: bool = False
     """Sizes that only show that it runs."""
     out: Path | None = None
@@ -35,25 +32,52 @@ class Options:
 
     def check(self) -> None:
         """Refuses what cannot be timed or written, before anything is timed."""
-        if self.repeats < 1:
-            raise UserError(f"--repeats: expected at least 1, got {self.repeats}")
+        _at_least_one(self.repeats, "--repeats")
         if self.out is not None and not self.out.parent.is_dir():
             raise UserError(
                 f"--out: expected a file in an existing folder, got {self.out} "
                 f"(make {self.out.parent} first)"
             )
 
-    def finish(self, records: list[dict[str, Any]], machine: dict[str, Any]) -> None:
-        """Writes the figures where asked."""
-        if self.out is None:
-            return
-        result = {"machine": machine, "clock": self.clock, "records": records}
-        self.out.write_text(json.dumps(result, indent=1) + "\n")
-        print(f"figures: {self.out}", file=sys.stderr)
+    def measure(
+        self,
+        time: Callable[[Any], Records],
+        table: Callable[[Records], None],
+        peers: Sequence[str] = (),
+    ) -> None:
+        """Times, prints a table, writes the figures where asked."""
+        from experiments.bench.tables import print_absent, print_machine
+
+        self.check()
+        machine = describe_machine()
+        print_machine(machine)
+        print_absent(peers)
+        records = time(self)
+        table(records)
+        if self.out is not None:
+            result = {"machine": machine, "clock": self.clock, "records": records}
+            self.out.write_text(json.dumps(result, indent=1) + "\n")
+            print(f"figures: {self.out}", file=sys.stderr)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Recurrent(Options):
+class Against(Options):
+    """What is timed beside what."""
+
+    systems: tuple[str, ...] = ()
+    """Only these systems, by the names in the table (default: all installed)."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class InDtypes(Against):
+    """What is timed beside what, and in which numbers."""
+
+    dtypes: tuple[Dtype, ...] = ("float32", "bfloat16")
+    """Dtypes of computation; weights are float32."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Recurrent(InDtypes):
     """Times one forward and backward pass of GRU, LSTM and the RNNSearch decoder.
 
     Ours beside plain lax.scan, flax.nnx.RNN and, where installed, PyTorch. All
@@ -65,47 +89,125 @@ class Recurrent(Options):
 
     def run(self) -> None:
         """Times, prints a table, writes the figures."""
-        from experiments.bench.tables import print_machine, recurrent_table
+        from experiments.bench.tables import recurrent_table
         from experiments.bench.trials import time_recurrent
 
-        self.check()
-        machine = describe_machine()
-        print_machine(machine)
-        records = time_recurrent(self)
-        recurrent_table(records)
-        self.finish(records, machine)
+        self.measure(time_recurrent, recurrent_table, ["torch"])
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Train(Options):
+class Train(InDtypes):
     """Times training steps of the Multi30k configs, in target tokens a second.
 
     Random ids in the batch shapes of the real data; no data are needed. A whole
-    step is loss, gradients, clipping and Adam, beside the same in PyTorch.
+    step is loss, gradients, clipping and Adam, beside the same in PyTorch, whose
+    bfloat16 is autocast.
     """
 
-    model: Literal["rnnsearch", "fixed-vector"] = "rnnsearch"
-    """The model of the config multi30k-rnnsearch or multi30k-fixed-vector."""
+    model: Literal["rnnsearch", "fixed-vector", "transformer"] = "rnnsearch"
+    """The model of the config multi30k-rnnsearch or multi30k-fixed-vector, or a
+    Transformer of 4+4 layers: width 256, feed-forward 1,024, 8 heads."""
     shapes: int = 1
     """How many of the 8 batch shapes, most frequent first."""
+    systems: tuple[str, ...] = ()
+    """Only these systems, by the names in the table (default: all installed); with
+    torch-compiled also PyTorch through torch.compile, which takes minutes."""
 
     def run(self) -> None:
         """Times, prints a table, writes the figures."""
-        from experiments.bench.tables import print_machine, train_table
+        from experiments.bench.tables import train_table
         from experiments.bench.training import time_training
 
-        self.check()
-        machine = describe_machine()
-        print_machine(machine)
-        records = time_training(self)
-        train_table(records)
-        self.finish(records, machine)
+        self.measure(time_training, train_table, ["torch"])
+
+    def check(self) -> None:
+        """As of `Options`."""
+        super().check()
+        _at_least_one(self.shapes, "--shapes")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Compile(Options):
+    """Times the compiling of the Transformer's training step, shallow and deep.
+
+    From the call to the compiled step: tracing, lowering, compiling, with all caches
+    empty. Layers are scanned, so the time should hardly grow with their number.
+    """
+
+    repeats: int = 3
+    """Turns of each depth; the figure is their median."""
+    layers: tuple[int, ...] = (4, 24)
+    """Of the encoder, and as many of the decoder."""
+    dtypes: tuple[Dtype, ...] = ("float32",)
+    """Dtypes of computation."""
+
+    def run(self) -> None:
+        """Times, prints a table, writes the figures."""
+        from experiments.bench.compiling import time_compiling
+        from experiments.bench.tables import compile_table
+
+        self.measure(time_compiling, compile_table)
+
+    def check(self) -> None:
+        """As of `Options`."""
+        super().check()
+        for layers in self.layers:
+            _at_least_one(layers, "--layers")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Decode(Against):
+    """Times beam search with a Transformer, in sentences a second.
+
+    Ours in float32 beside CTranslate2, where installed, with the same weights in
+    float32 and in int8 and as many threads as there are cores. Without --run, weights
+    and sources are random, and hypotheses as long as the longest source of a batch.
+    """
+
+    repeats: int = 5
+    """Turns of each system; the figure is their median."""
+    model: Literal["transformer", "small"] = "transformer"
+    """4+4 layers: of width 256, feed-forward 1,024 and 8 heads; or small: of width
+    128, feed-forward 256 and 4 heads."""
+    folder: Annotated[Path | None, tyro.conf.arg(name="run")] = None
+    """A trained run of `experiments.translate`: its weights and its test set."""
+    checkpoint: str = "best"
+    """Of that run: best or last."""
+    raw_dir: Path | None = None
+    """Where that run's raw data are now, if they have moved."""
+    sentences: int = 1_000
+    """How many are translated; at most."""
+    rows: int = 64
+    """Sentences of a batch; they are sorted by length."""
+    beam_size: int = 5
+    """Hypotheses followed at a time."""
+
+    def run(self) -> None:
+        """Times, prints a table, writes the figures."""
+        from experiments.bench.decoding import time_decoding
+        from experiments.bench.tables import decode_table
+
+        self.measure(time_decoding, decode_table, ["ctranslate2"])
+
+    def check(self) -> None:
+        """As of `Options`."""
+        super().check()
+        _at_least_one(self.sentences, "--sentences")
+        _at_least_one(self.rows, "--rows")
+        _at_least_one(self.beam_size, "--beam-size")
 
 
 Command = (
     Annotated[Recurrent, tyro.conf.subcommand("recurrent", prefix_name=False)]
     | Annotated[Train, tyro.conf.subcommand("train", prefix_name=False)]
+    | Annotated[Compile, tyro.conf.subcommand("compile", prefix_name=False)]
+    | Annotated[Decode, tyro.conf.subcommand("decode", prefix_name=False)]
 )
+
+
+def _at_least_one(number: int, name: str) -> None:
+    if number < 1:
+        raise UserError(f"{name}: expected at least 1, got {number}")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -113,7 +215,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     command: Any = tyro.cli(
         Command,  # type: ignore[arg-type]
         prog="python -m experiments.bench",
-        description="Time our cells and training steps beside the peers'.",
+        description="Time what we do beside what the peers do.",
         args=arguments,
     )
     try:

@@ -1,9 +1,12 @@
 """The figures as tables for a terminal."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+
+from experiments.bench import trials
 
 Records = list[dict[str, Any]]
 PARTS = ("forward", "backward", "step")  # each holds the one before
@@ -12,6 +15,13 @@ PARTS = ("forward", "backward", "step")  # each holds the one before
 def print_machine(machine: dict[str, Any]) -> None:
     """One line on what the figures are taken on."""
     _console().print(", ".join(f"{k} {v}" for k, v in machine.items()), style="dim")
+
+
+def print_absent(packages: Sequence[str]) -> None:
+    """One line on the peers that are missing from the tables."""
+    absent = [package for package in packages if not trials.installed(package)]
+    if absent:
+        _console().print(f"not installed: {', '.join(absent)}", style="dim")
 
 
 def recurrent_table(records: Records) -> None:
@@ -48,6 +58,41 @@ def train_table(records: Records) -> None:
         _console().print(
             f"{dtype} {system}: {rate:,.0f} target tokens/s over these shapes"
         )
+
+
+def compile_table(records: Records) -> None:
+    """Seconds to compile for each depth, and how many times the first one's."""
+    table = Table("layers", "dtype", title="compiling a training step")
+    for name in ("seconds", "x the first"):
+        table.add_column(name, justify="right")
+    first: dict[str, float] = {}
+    for r in records:
+        base = first.setdefault(r["dtype"], r["seconds"])
+        table.add_row(
+            f"{r['layers']}+{r['layers']}",
+            r["dtype"],
+            f"{r['seconds']:.1f}",
+            f"{r['seconds'] / base:.2f}",
+        )
+    _console().print(table)
+
+
+def decode_table(records: Records) -> None:
+    """Sentences a second, and how many translations are the same as ours."""
+    title = f"beam search, {records[0]['sentences']} sentences, {records[0]['model']}"
+    table = Table("system", "dtype", title=title)
+    for name in ("seconds", "sentences/s", "same as ours"):
+        table.add_column(name, justify="right")
+    for r in records:
+        same = r.get("same")
+        table.add_row(
+            r["system"],
+            r["dtype"],
+            f"{r['seconds']:.2f}",
+            f"{r['sentences_per_second']:,.0f}",
+            "" if same is None else f"{same:.1%}",
+        )
+    _console().print(table)
 
 
 def epoch_rates(records: Records) -> dict[tuple[str, str], float]:

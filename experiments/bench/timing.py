@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-PACKAGES = ("jax", "jaxlib", "flax", "optax", "torch", "numpy")
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "torch", "ctranslate2", "numpy")
 # A system's threads spin for some milliseconds after its turn; the next one's turn
 # begins when they sleep.
 PAUSE = 0.02

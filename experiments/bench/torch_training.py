@@ -1,8 +1,8 @@
-"""The same training step in PyTorch, eager: what a careful user would write.
+"""The same training steps in PyTorch: what a careful user would write.
 
-Encoder: the fused `nn.GRU`, both directions in one call, on packed sequences.
-Decoder: `torch_cells.Decoder`. Output layer, dropout, smoothed loss, clipping and
-Adam as in our config.
+RNNSearch: the encoder is the fused `nn.GRU`, both directions in one call, on packed
+sequences; the decoder `torch_cells.Decoder`. The Transformer: `torch_transformer`.
+Output layer, dropout, smoothed loss, clipping and (fused) Adam as in our config.
 """
 
 from collections.abc import Callable
@@ -14,8 +14,11 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from attnjax.models.rnnsearch import RNNSearchConfig
+from attnjax.models.transformer import TransformerConfig
 from experiments.bench.shapes import DecoderSpec
 from experiments.bench.torch_cells import Decoder
+from experiments.bench.torch_transformer import Transformer
+from experiments.bench.transformers import build
 from experiments.translate.config import Config
 
 
@@ -61,17 +64,36 @@ class RNNSearch(nn.Module):
         return nn.functional.linear(self.drop(units), self.target.weight, self.bias)
 
 
+def torch_model(config: Any) -> nn.Module:
+    """PyTorch's module for a model of ours; the Transformer has our first weights."""
+    if isinstance(config, TransformerConfig):
+        return Transformer(config, build(config)[1])
+    return RNNSearch(config)
+
+
 def torch_steps(
-    config: Config, source: np.ndarray, target: np.ndarray
+    config: Config, source: np.ndarray, target: np.ndarray, *, compiled: bool = False
 ) -> dict[str, Callable[[], Any]]:
-    """PyTorch's forward pass, forward and backward passes, and whole step."""
-    assert isinstance(config.model, RNNSearchConfig)
+    """PyTorch's forward pass, forward and backward passes, and whole step.
+
+    `compiled` sends the module, and with it its backward pass, through torch.compile.
+    """
     torch.manual_seed(config.seed)
-    model = RNNSearch(config.model)
+    module: Any = torch_model(config.model)
+    return steps_of(
+        torch.compile(module) if compiled else module, config, source, target
+    )
+
+
+def steps_of(
+    model: Any, config: Config, source: np.ndarray, target: np.ndarray
+) -> dict[str, Callable[[], Any]]:
+    """The passes and the whole step of a module."""
     optimizer = torch.optim.Adam(
         model.parameters(),
         lr=config.optimizer.learning_rate,
         betas=(0.9, config.optimizer.beta2),
+        fused=True,
     )
     ids, labels = torch.tensor(source).long(), torch.tensor(target).long()
     previous = torch.cat([torch.ones_like(labels[:, :1]), labels[:, :-1]], dim=1)

@@ -12,23 +12,35 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from attnjax.models.rnn_encdec import RNNEncoderDecoderConfig
 from attnjax.models.rnnsearch import RNNSearchConfig
+from attnjax.models.transformer import TransformerConfig
 from attnjax.train import init_state, make_train_step
+from experiments.bench import trials
 from experiments.bench.shapes import MULTI30K_BATCHES, TINY_BATCHES, BatchSpec
-from experiments.bench.trials import Calls, choose, has_torch, timed
+from experiments.bench.transformers import (
+    TRAINING,
+    VOCAB,
+    build,
+    sized_transformer,
+)
+from experiments.bench.trials import Calls, choose, timed
 from experiments.datasets.batching import Batch
 from experiments.translate.config import Config
 from experiments.translate.configs import MULTI30K_FIXED_VECTOR, MULTI30K_RNNSEARCH
-from experiments.translate.system import MODELS, System
+from experiments.translate.system import System
 
 # The sizes at which JoeyNMT's speed is known, and its alignment's width.
 RNNSEARCH = dataclasses.replace(
     MULTI30K_RNNSEARCH,
     model=dataclasses.replace(MULTI30K_RNNSEARCH.model, align_dim=512),  # type: ignore[arg-type]
 )
-CONFIGS = {"rnnsearch": RNNSEARCH, "fixed-vector": MULTI30K_FIXED_VECTOR}
-VOCAB = 8_000  # pieces that the batch shapes were counted with
+CONFIGS = {
+    "rnnsearch": RNNSEARCH,
+    "fixed-vector": MULTI30K_FIXED_VECTOR,
+    "transformer": TRAINING,
+}
+# Compiling takes PyTorch a minute, so it is done only where it is asked for.
+COMPILED = "torch-compiled"
 FIRST_ID = 4  # after PAD, BOS, EOS, UNK
 
 
@@ -48,7 +60,10 @@ def time_training(options: Any) -> list[dict[str, Any]]:
     for dtype in options.dtypes:
         config = sized(CONFIGS[options.model], dtype, tiny=options.tiny)
         for spec in often:
-            calls = choose_parts(training_calls(config, spec), options.systems)
+            calls = choose_parts(
+                training_calls(config, spec, compiled=COMPILED in options.systems),
+                options.systems,
+            )
             what = {"model": options.model, "dtype": dtype, "shape": spec._asdict()}
             records += [with_rate(r, spec) for r in timed(calls, what, options)]
     return records
@@ -56,6 +71,9 @@ def time_training(options: Any) -> list[dict[str, Any]]:
 
 def sized(config: Config, dtype: Any, *, tiny: bool) -> Config:
     """The config in a dtype of computation, with its vocabularies' size."""
+    if isinstance(config.model, TransformerConfig):
+        model: Any = sized_transformer(config.model, tiny=tiny, dtype=dtype)
+        return dataclasses.replace(config, model=model)
     V = 23 if tiny else VOCAB
     sizes: dict[str, Any] = {"source_vocab": V, "target_vocab": V, "dtype": dtype}
     if tiny:
@@ -63,17 +81,27 @@ def sized(config: Config, dtype: Any, *, tiny: bool) -> Config:
     return dataclasses.replace(config, model=dataclasses.replace(config.model, **sizes))
 
 
-def training_calls(config: Config, spec: BatchSpec) -> Calls:
-    """What is timed, named "system part"."""
+def training_calls(config: Config, spec: BatchSpec, *, compiled: bool) -> Calls:
+    """What is timed, named "system part"; of what is compiled only where asked."""
     host = random_batch(spec, config.model.target_vocab)
     batch = Batch(*map(jnp.asarray, host))  # type: ignore[arg-type]
-    calls = {f"attnjax {part}": call for part, call in jax_steps(config, batch).items()}
-    if has_torch() and isinstance(config.model, RNNSearchConfig):
+    systems = {trials.OURS: jax_steps(config, batch)}
+    if trials.installed("torch") and has_peer(config):
         from experiments.bench.torch_training import torch_steps
 
-        steps = torch_steps(config, *host)
-        calls |= {f"torch {part}": call for part, call in steps.items()}
-    return calls
+        systems["torch"] = torch_steps(config, *host)
+        if compiled:
+            systems[COMPILED] = torch_steps(config, *host, compiled=True)
+    return {
+        f"{system} {part}": call
+        for system, parts in systems.items()
+        for part, call in parts.items()
+    }
+
+
+def has_peer(config: Config) -> bool:
+    """Whether the same is written in PyTorch."""
+    return isinstance(config.model, RNNSearchConfig | TransformerConfig)
 
 
 def choose_parts(calls: Calls, systems: tuple[str, ...]) -> Calls:
@@ -114,15 +142,6 @@ def jax_steps(config: Config, batch: Batch) -> dict[str, Callable[[], Any]]:
         "backward": lambda: jax.block_until_ready(both(params)),
         "step": whole,
     }
-
-
-def build(config: RNNSearchConfig | RNNEncoderDecoderConfig) -> Any:
-    """`(rebuild, params)` of a fresh model."""
-    from flax import nnx
-
-    from attnjax.models.state import split
-
-    return split(MODELS[type(config)](config, rngs=nnx.Rngs(params=0)))
 
 
 def random_batch(spec: BatchSpec, vocab: int) -> Batch:

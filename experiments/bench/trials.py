@@ -35,9 +35,9 @@ PASSES = {
 }
 
 
-def has_torch() -> bool:
-    """Whether PyTorch is installed."""
-    return importlib.util.find_spec("torch") is not None
+def installed(package: str) -> bool:
+    """Whether a peer is here."""
+    return importlib.util.find_spec(package) is not None
 
 
 def time_recurrent(options: Any) -> list[dict[str, Any]]:
@@ -63,7 +63,7 @@ def recurrent_calls(cell: str, spec: Any, dtype: str) -> Calls:
     """Every system's pass of one cell on one shape."""
     passes = PASSES[cell](spec)  # type: ignore[operator]
     calls = {n: recurrent.jax_call(one, dtype) for n, one in passes.items()}
-    if has_torch():
+    if installed("torch"):
         from experiments.bench import torch_cells
 
         make = getattr(torch_cells, f"torch_{cell}")

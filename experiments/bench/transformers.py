@@ -1,0 +1,49 @@
+"""The Transformers that are timed, by name; vocabularies are set where they are."""
+
+import dataclasses
+from typing import Any
+
+from attnjax import BlockConfig
+from attnjax.models.transformer import Transformer, TransformerConfig
+from experiments.translate.config import Config
+from experiments.translate.configs import MULTI30K_RNNSEARCH
+from experiments.translate.system import MODELS
+
+VOCAB = 8_000  # pieces that the batch shapes were counted with
+# Norms come before sublayers: as much arithmetic as after them.
+BLOCK = BlockConfig(width=256, heads=8, feed_width=1024, pre_norm=True, dropout=0.1)
+TRANSFORMER = TransformerConfig(encoder_layers=4, decoder_layers=4, block=BLOCK)
+# The size that suits the 29,000 sentences of Multi30k.
+SMALL = dataclasses.replace(
+    TRANSFORMER, block=dataclasses.replace(BLOCK, width=128, heads=4, feed_width=256)
+)
+TINY_BLOCK = dataclasses.replace(BLOCK, width=12, heads=2, feed_width=14)
+TINY = dataclasses.replace(
+    TRANSFORMER, encoder_layers=2, decoder_layers=3, block=TINY_BLOCK
+)
+SIZES = {"transformer": TRANSFORMER, "small": SMALL}
+# What else a training step is made of is as for RNNSearch.
+TRAINING: Config = dataclasses.replace(
+    MULTI30K_RNNSEARCH,
+    model=TRANSFORMER,  # type: ignore[arg-type]
+)
+BUILDERS: dict[type, Any] = {**MODELS, TransformerConfig: Transformer}
+
+
+def sized_transformer(
+    config: TransformerConfig, *, tiny: bool, **changes: Any
+) -> TransformerConfig:
+    """The config, or one in its place that is tiny, with its vocabularies' size."""
+    V = 23 if tiny else VOCAB
+    return dataclasses.replace(
+        TINY if tiny else config, source_vocab=V, target_vocab=V, **changes
+    )
+
+
+def build(config: Any) -> Any:
+    """`(rebuild, params)` of a fresh model of any config."""
+    from flax import nnx
+
+    from attnjax.models.state import split
+
+    return split(BUILDERS[type(config)](config, rngs=nnx.Rngs(params=0)))

@@ -1,0 +1,152 @@
+"""CTranslate2 searches with our weights, and beam search is timed beside it."""
+
+import dataclasses
+import json
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from attnjax.decode import beam
+from attnjax.models.transformer import TransformerConfig
+from experiments.bench import trials
+from experiments.bench.commands import main
+from experiments.bench.decoding import NEVER, source_lengths
+from experiments.bench.shapes import MULTI30K_BATCHES
+from experiments.bench.transformers import TINY, build, sized_transformer
+from experiments.datasets.tokenizers import BOS, EOS, PAD
+from experiments.errors import UserError
+
+ONCE = ["decode", "--tiny", "--repeats", "1"]
+K, LENGTH = 5, 7  # of the beam, and of hypotheses with EOS
+
+
+@pytest.fixture
+def without_peers(monkeypatch):
+    monkeypatch.setattr(trials, "installed", lambda package: False)
+
+
+def restless(*, pre_norm):
+    """A model without zeros among its parameters, that does not end by itself."""
+    config = sized_transformer(TINY, tiny=True, output_bias=True)
+    block = dataclasses.replace(TINY.block, pre_norm=pre_norm)
+    config = dataclasses.replace(config, block=block)
+    rebuild, params = build(config)
+    rng = np.random.default_rng(2)
+    params = jax.tree.map(
+        lambda x: x + rng.normal(0, 0.3, x.shape).astype(np.float32), params
+    )
+    never = jnp.array([PAD, BOS, EOS])
+    bias = params["b_output"].at[never].set(NEVER)
+    return config, rebuild(params | {"b_output": bias}), params | {"b_output": bias}
+
+
+def sources():
+    rng = np.random.default_rng(3)
+    return [[*rng.integers(4, 23, n).tolist(), EOS] for n in (2, 11, 5, 7, 3)]
+
+
+def our_hypotheses(model, source):
+    mask = source != PAD
+    memory = model.encode(source, mask)
+    found = beam(
+        partial(model.step, memory),
+        model.start(memory, LENGTH),
+        batch_size=source.shape[0],
+        beam_size=K,
+        max_length=LENGTH,
+        bos=BOS,
+        eos=EOS,
+        pad=PAD,
+    )
+    return found.tokens[:, :, :-1]
+
+
+@pytest.mark.parametrize("pre_norm", [True, False])
+def test_ctranslate2_finds_the_same_hypotheses(pre_norm):
+    """All K of each sentence, with the log-probabilities that our model gives them."""
+    pytest.importorskip("ctranslate2")
+    from experiments.bench import ctranslate
+
+    config, model, params = restless(pre_norm=pre_norm)
+    found = ctranslate.translator(config, params, "float32", 1).translate_batch(
+        [ctranslate.tokens(ids) for ids in sources()],
+        beam_size=K,
+        num_hypotheses=K,
+        length_penalty=0,
+        return_scores=True,
+        max_decoding_length=LENGTH - 1,
+    )
+    longest = max(map(len, sources()))
+    source = jnp.array([ids + [PAD] * (longest - len(ids)) for ids in sources()])
+    ours = jax.jit(partial(our_hypotheses, model))(source)
+    theirs = np.array([[*map(ctranslate.ids_of, one.hypotheses)] for one in found])
+    for a, b in zip(ours.tolist(), theirs.tolist(), strict=True):
+        assert sorted(a) == sorted(b)
+    flat = jnp.array(theirs).reshape(-1, LENGTH - 1)
+    previous = jnp.pad(flat, ((0, 0), (1, 0)), constant_values=BOS)[:, :-1]
+    rows = jnp.repeat(source, K, axis=0)
+    logits, _ = jax.jit(model.__call__)(rows, rows != PAD, previous)
+    gains = jnp.take_along_axis(jax.nn.log_softmax(logits), flat[..., None], axis=-1)
+    scores = np.array([one.scores for one in found]).reshape(-1)
+    np.testing.assert_allclose(gains.sum(axis=(1, 2)), scores, rtol=1e-4)
+
+
+def test_decode_times_every_system(tmp_path, capsys):
+    pytest.importorskip("ctranslate2")
+    out = tmp_path / "figures.json"
+    main([*ONCE, "--rows", "4", "--out", str(out)])
+    printed = capsys.readouterr().out
+    for word in ("sentences/s", "ctranslate2-int8", "7 sentences"):
+        assert word in printed
+    records = json.loads(out.read_text())["records"]
+    assert [r["dtype"] for r in records] == ["float32", "float32", "int8"]
+    for r in records:
+        assert r["sentences_per_second"] == 7 / r["seconds"]
+
+
+def test_decode_times_ours_alone(capsys, without_peers):
+    main(ONCE)
+    printed = capsys.readouterr().out
+    assert "not installed: ctranslate2" in printed
+    assert "attnjax" in printed
+
+
+def test_lengths_are_those_of_the_data():
+    lengths = source_lengths(MULTI30K_BATCHES, 1_000)
+    rows = sum(spec.B * spec.batches for spec in MULTI30K_BATCHES)
+    tokens = sum(spec.source_tokens * spec.batches for spec in MULTI30K_BATCHES)
+    assert len(lengths) == 1_000
+    assert lengths.max() <= 53
+    assert lengths.mean() == pytest.approx(tokens / rows, abs=0.1)
+
+
+def test_what_ctranslate2_has_not_is_refused():
+    pytest.importorskip("ctranslate2")
+    from experiments.bench.ctranslate import check_convertible
+
+    block = dataclasses.replace(TINY.block, positions="rotary")
+    with pytest.raises(UserError) as told:
+        check_convertible(TransformerConfig(block=block))
+    assert str(told.value) == (
+        "block.positions: expected one of sinusoidal, got rotary (no other is "
+        "converted for CTranslate2; --systems attnjax does without it)"
+    )
+
+
+@pytest.mark.parametrize("name", ["sentences", "rows", "beam-size"])
+def test_counts_of_nothing_are_told_with_code_2(name, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main([*ONCE, f"--{name}", "0"])
+    assert stopped.value.code == 2
+    message = f"error: --{name}: expected at least 1, got 0"
+    assert message in capsys.readouterr().err
+
+
+def test_a_beam_beyond_the_vocabulary_is_told_with_code_2(capsys, without_peers):
+    with pytest.raises(SystemExit):
+        main([*ONCE, "--beam-size", "24"])
+    message = "error: beam_size: expected at most 23 (the target vocabulary), got 24"
+    assert message in capsys.readouterr().err
