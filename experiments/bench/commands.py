@@ -77,6 +77,37 @@ class Recurrent(Options):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class GPT(Options):
+    """Times a training step of nanoGPT's set-up for a CPU, or trains it on a text.
+
+    The config shakespeare-char on random ids, beside the same in PyTorch, eager and,
+    where it works, compiled. With a text every system is trained on it, from the same
+    weights and on the same crops: how long does it take, and what is learnt?
+    """
+
+    dtypes: tuple[Dtype, ...] = ("float32",)
+    """Dtypes of computation; weights are float32."""
+    text: Path | None = None
+    """File to train on, its last tenth to validate on; --repeats is not used then."""
+    steps: int = 2_000
+    """Updates, over which the learning rate falls."""
+
+    def run(self) -> None:
+        """Times or trains, prints a table, writes the figures."""
+        from experiments.bench.gpt import time_gpt, train_gpt
+        from experiments.bench.tables import gpt_table, print_machine, trained_table
+
+        self.check()
+        if self.steps < 1:
+            raise UserError(f"--steps: expected at least 1, got {self.steps}")
+        machine = describe_machine()
+        print_machine(machine)
+        records = time_gpt(self) if self.text is None else train_gpt(self)
+        (gpt_table if self.text is None else trained_table)(records)
+        self.finish(records, machine)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Train(Options):
     """Times training steps of the Multi30k configs, in target tokens a second.
 
@@ -104,6 +135,7 @@ class Train(Options):
 
 Command = (
     Annotated[Recurrent, tyro.conf.subcommand("recurrent", prefix_name=False)]
+    | Annotated[GPT, tyro.conf.subcommand("gpt", prefix_name=False)]
     | Annotated[Train, tyro.conf.subcommand("train", prefix_name=False)]
 )
 
