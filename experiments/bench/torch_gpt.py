@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from attnjax.models._block_config import BlockConfig
+from attnjax import BlockConfig
 from attnjax.models.gpt import GPTConfig
 from experiments.datasets.crops import NOTHING
 from experiments.language_model.config import Config

@@ -6,6 +6,7 @@ import tyro
 
 from attnjax.models.rnn_encdec import RNNEncoderDecoderConfig
 from attnjax.models.rnnsearch import RNNSearchConfig
+from attnjax.models.transformer import TransformerConfig
 from experiments.datasets.cldr.cldr_builder import Cldr
 from experiments.datasets.encode import TokenizerConfig
 from experiments.datasets.pairs import Multi30k, ParallelText
@@ -14,7 +15,7 @@ from experiments.numbers import check_numbers
 from experiments.training import TrainingConfig
 
 DataConfig = Multi30k | Cldr | ParallelText
-ModelConfig = RNNSearchConfig | RNNEncoderDecoderConfig
+ModelConfig = RNNSearchConfig | RNNEncoderDecoderConfig | TransformerConfig
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

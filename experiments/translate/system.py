@@ -15,6 +15,7 @@ from attnjax.decode import Hypotheses, beam
 from attnjax.models.rnn_encdec import RNNEncoderDecoder, RNNEncoderDecoderConfig
 from attnjax.models.rnnsearch import RNNSearch, RNNSearchConfig
 from attnjax.models.state import split
+from attnjax.models.transformer import Transformer, TransformerConfig
 from attnjax.train import Loss, Params
 from experiments.datasets.batching import Batch
 from experiments.datasets.tokenizers import (
@@ -33,6 +34,7 @@ Model = Any  # any `SequenceModel`
 MODELS: dict[type, Callable[..., Model]] = {
     RNNSearchConfig: RNNSearch,
     RNNEncoderDecoderConfig: RNNEncoderDecoder,
+    TransformerConfig: Transformer,
 }
 
 
