@@ -69,9 +69,9 @@ ENTRIES = (
             encoder_layers=1,
             decoder_layers=1,
             block=BlockConfig(
-                width=112,
+                width=96,
                 heads=4,
-                feed_width=224,
+                feed_width=304,  # which makes it as large as the others
                 feed_forward="gelu",
                 pre_norm=True,
             ),
