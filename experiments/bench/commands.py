@@ -96,6 +96,38 @@ class Recurrent(InDtypes):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class GPT(InDtypes):
+    """Times a training step of nanoGPT's set-up for a CPU, or trains it on a text.
+
+    The config shakespeare-char on random ids, beside the same in PyTorch, eager and,
+    where it works, compiled. With a text every system is trained on it, from the same
+    weights and on the same crops: how long does it take, and what is learnt?
+    """
+
+    dtypes: tuple[Dtype, ...] = ("float32",)
+    """Dtypes of computation; weights are float32."""
+    text: Path | None = None
+    """File to train on, its last tenth to validate on; --repeats is not used then."""
+    steps: int = 2_000
+    """Updates, over which the learning rate falls."""
+
+    def run(self) -> None:
+        """Times or trains, prints a table, writes the figures."""
+        from experiments.bench.gpt import time_gpt, train_gpt
+        from experiments.bench.tables import gpt_table, trained_table
+
+        work = (
+            (time_gpt, gpt_table) if self.text is None else (train_gpt, trained_table)
+        )
+        self.measure(*work, ["torch"])
+
+    def check(self) -> None:
+        """As of `Options`."""
+        super().check()
+        _at_least_one(self.steps, "--steps")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Train(InDtypes):
     """Times training steps of the Multi30k configs, in target tokens a second.
 
@@ -199,6 +231,7 @@ class Decode(Against):
 
 Command = (
     Annotated[Recurrent, tyro.conf.subcommand("recurrent", prefix_name=False)]
+    | Annotated[GPT, tyro.conf.subcommand("gpt", prefix_name=False)]
     | Annotated[Train, tyro.conf.subcommand("train", prefix_name=False)]
     | Annotated[Compile, tyro.conf.subcommand("compile", prefix_name=False)]
     | Annotated[Decode, tyro.conf.subcommand("decode", prefix_name=False)]

@@ -39,6 +39,40 @@ def recurrent_table(records: Records) -> None:
     _console().print(table)
 
 
+def gpt_table(records: Records) -> None:
+    """Milliseconds and tokens a second of each system, and how many times ours."""
+    table = Table("shape", "dtype", "system", title="GPT training step (x ours)")
+    for name in ("ms", "tokens/s"):
+        table.add_column(name, justify="right")
+    for r, seconds in zip(records, _by_dtype(records, "seconds"), strict=True):
+        table.add_row(
+            _sizes(r["shape"]),
+            r["dtype"],
+            r["system"],
+            _beside(seconds, r["system"]),
+            f"{r['tokens_per_second']:,.0f}",
+        )
+    _console().print(table)
+
+
+def trained_table(records: Records) -> None:
+    """Seconds of whole trainings, and what was learnt in them."""
+    title = f"{records[0]['steps']:,} steps of {records[0]['config']}, seconds (x ours)"
+    table = Table("dtype", "system", title=title)
+    for name in ("first step", "all steps", "validation", "validation loss"):
+        table.add_column(name, justify="right")
+    for r, seconds in zip(records, _by_dtype(records, "seconds"), strict=True):
+        table.add_row(
+            r["dtype"],
+            r["system"],
+            f"{r['first_step_seconds']:.1f}",
+            _beside(seconds, r["system"], unit=1),
+            f"{r['validation_seconds']:.1f}",
+            f"{r['validation_loss']:.4f}",
+        )
+    _console().print(table)
+
+
 def train_table(records: Records) -> None:
     """Milliseconds of each part, and target tokens a second of the whole step."""
     table = Table("shape (B S T)", "dtype", "system", title="training step, ms")
@@ -109,10 +143,18 @@ def epoch_rates(records: Records) -> dict[tuple[str, str], float]:
     return {which: tokens / seconds for which, (tokens, seconds) in totals.items()}
 
 
-def _beside(seconds: dict[str, float], name: str) -> str:
+def _by_dtype(records: Records, what: str) -> list[dict[str, float]]:
+    """For each record what all systems took in its dtype."""
+    groups: dict[str, dict[str, float]] = {}
+    for r in records:
+        groups.setdefault(r["dtype"], {})[r["system"]] = r[what]
+    return [groups[r["dtype"]] for r in records]
+
+
+def _beside(seconds: dict[str, float], name: str, unit: float = 1e-3) -> str:
     if name not in seconds:
         return ""
-    figure = f"{1e3 * seconds[name]:.1f}"
+    figure = f"{seconds[name] / unit:.1f}"
     ours = seconds.get("attnjax")
     if ours is None or name == "attnjax":
         return figure

@@ -64,7 +64,7 @@ def _show(outcomes, languages, folder, console) -> None:  # type: ignore[no-unty
     for pair, language in languages.items():
         of_pair = [outcome for outcome in outcomes if outcome.pair == pair]
         report.draw_pictures(pair, language, of_pair, folder)
-        report.show_examples(pair, language, of_pair[-1], console)
+        report.show_examples(pair, language, report.clearest(of_pair), console)
     for pair in languages:
         of_pair = [outcome for outcome in outcomes if outcome.pair == pair]
         console.print()

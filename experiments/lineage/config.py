@@ -1,8 +1,8 @@
-"""Three answers to one question: where should a decoder look?
+"""Four answers to one question: where should a decoder look?
 
 The systems: a fixed vector (Cho et al. 2014, arXiv:1406.1078), two cursors that
   move in step (what was tried in between), RNNSearch (Bahdanau, Cho & Bengio 2015,
-  arXiv:1409.0473).
+  arXiv:1409.0473), the Transformer (Vaswani et al. 2017, arXiv:1706.03762).
 Data: phrases generated from CLDR; English to French keeps most of its order,
   English to Japanese turns dates around.
 Expect (RESULTS.md): exact match on held-out phrases, in this order, of 0.08, 0.90 and
@@ -16,8 +16,10 @@ import dataclasses
 from pathlib import Path
 from typing import NamedTuple
 
+from attnjax import BlockConfig
 from attnjax.models.rnn_encdec import RNNEncoderDecoderConfig
 from attnjax.models.rnnsearch import RNNSearchConfig
+from attnjax.models.transformer import TransformerConfig
 from experiments.datasets.encode import TokenizerConfig
 from experiments.training import OptimizerConfig
 from experiments.translate.config import ModelConfig
@@ -56,6 +58,24 @@ ENTRIES = (
         "RNNSearch",
         RNNSearchConfig(
             embed_dim=64, hidden_dim=96, align_dim=48, readout_dim=64, init="glorot"
+        ),
+    ),
+    Entry(
+        "transformer",
+        "Transformer",
+        TransformerConfig(
+            # One block a side: wide ones learn faster here than two or three that
+            # are narrow, and sines faster than rotary positions.
+            encoder_layers=1,
+            decoder_layers=1,
+            block=BlockConfig(
+                width=96,
+                heads=4,
+                feed_width=304,  # which makes it as large as the others
+                feed_forward="gelu",
+                pre_norm=True,
+            ),
+            share_embeddings=False,  # two word lists
         ),
     ),
 )

@@ -73,7 +73,7 @@ def draw_pictures(
 ) -> list[Path]:
     """Saves the alignments of one phrase and the figure of length, PNG and SVG."""
     buckets = outcomes[0].corpus.by_length
-    index = examples(language.test, outcomes[-1], 1)[0]
+    index = examples(language.test, clearest(outcomes), 1)[0]
     panels = {
         outcome.entry.title: _panel(outcome, language.test[index], index)
         for outcome in outcomes
@@ -86,7 +86,8 @@ def draw_pictures(
     paths = []
     for suffix in ("png", "svg"):
         alignments = folder / f"alignments-{pair}.{suffix}"
-        alignment_grid(panels, alignments, title=f"What each system reads, {pair}")
+        title = f"What each system reads, {pair}"
+        alignment_grid(panels, alignments, columns=2, title=title)
         lengths = folder / f"length-{pair}.{suffix}"
         length_plot(
             series,
@@ -98,6 +99,11 @@ def draw_pictures(
         )
         paths += [alignments, lengths]
     return paths
+
+
+def clearest(outcomes: Sequence[Outcome]) -> Outcome:
+    """That of the system whose weights show best what it reads."""
+    return min(outcomes, key=lambda outcome: outcome.aer)
 
 
 def examples(test: Sequence[Pair], outcome: Outcome, count: int) -> list[int]:

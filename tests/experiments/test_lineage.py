@@ -124,6 +124,9 @@ def test_attention_does_what_the_designs_before_it_could_not(tmp_path):
             searching["exact_match_by_length"][longest]
             > fixed["exact_match_by_length"][longest] + 0.3
         )
+        attending = found["transformer", pair]
+        assert attending["exact_match"] > fixed["exact_match"] + 0.3
+        assert attending["aer"] < found["diagonal", pair]["aer"]
     searching, stepping = found["rnnsearch", "en-ja"], found["diagonal", "en-ja"]
     assert searching["exact_match"] > stepping["exact_match"] + 0.1
     longest = list(searching["exact_match_by_length"])[-1]
