@@ -9,6 +9,7 @@ from flax import nnx
 from jax import Array
 
 from attnjax.cells.block import (
+    AttentionParams,
     BlockDesign,
     Source,
     normalise,
@@ -104,9 +105,14 @@ class Stack(nnx.Module):
 
     def source(self, states: Array, mask: Array) -> Source:
         """Keys and values of every block, [L, B, S, N, D], for states [B, S, M]."""
-        reading = self.blocks(states.dtype).reading
-        project = partial(source_keys, design=self.design)
-        keys, values = jax.vmap(project, (0, None))(reading, states)
+        design = self.design
+
+        def project(reading: AttentionParams) -> tuple[Array, Array]:
+            return source_keys(reading, states, design=design)
+
+        # One block at a time: narrow weight gradients of batched products are slow,
+        # and not to be had on every backend.
+        keys, values = jax.lax.map(project, self.blocks(states.dtype).reading)
         return Source(keys, values, mask)
 
     def empty(self, batch_size: int, size: int, dtype: Any) -> Cache:

@@ -3,6 +3,7 @@
 import dataclasses
 
 import jax
+import jax.flatten_util
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -169,6 +170,10 @@ def test_a_narrow_model_computes_narrowly():
     wide = laws.model(Transformer, config())
     want, _ = wide.call(wide.params, SOURCE, MASK, PREVIOUS)
     np.testing.assert_allclose(logits.astype(np.float32), want, atol=0.1)
+    arguments = SOURCE, MASK, PREVIOUS, TARGET
+    (_, got), (_, want) = (x.slope(x.params, *arguments) for x in (m, wide))
+    got, want = (jax.flatten_util.ravel_pytree(slope)[0] for slope in (got, want))
+    assert jnp.linalg.norm(got - want) < 0.05 * jnp.linalg.norm(want)
 
 
 @pytest.mark.parametrize(
