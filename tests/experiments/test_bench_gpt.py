@@ -75,7 +75,7 @@ def test_pytorch_computes_and_learns_what_ours_does():
 def test_pytorchs_learning_rate_is_the_configs(warmup):
     torch_gpt = pytest.importorskip("experiments.bench.torch_gpt", reason="no torch")
     settings = dataclasses.replace(SHAKESPEARE_CHAR.optimizer, warmup=warmup)
-    schedule = settings._schedule(2_000)
+    schedule = settings.schedule(2_000)
     for step in (0, 1, 99, 100, 101, 1_000, 1_999):
         got = torch_gpt.rate(settings, step, 2_000)
         assert math.isclose(got, schedule(step), rel_tol=1e-5, abs_tol=1e-10)
