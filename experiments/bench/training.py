@@ -32,7 +32,9 @@ from experiments.translate.system import System
 # The sizes at which JoeyNMT's speed is known, and its alignment's width.
 RNNSEARCH = dataclasses.replace(
     MULTI30K_RNNSEARCH,
-    model=dataclasses.replace(MULTI30K_RNNSEARCH.model, align_dim=512),  # type: ignore[arg-type]
+    model=dataclasses.replace(  # type: ignore[type-var]
+        MULTI30K_RNNSEARCH.model, hidden_dim=512, align_dim=512
+    ),
 )
 CONFIGS = {
     "rnnsearch": RNNSEARCH,

@@ -4,7 +4,7 @@ import dataclasses
 from typing import Any
 
 from attnjax import BlockConfig
-from attnjax.models.transformer import Transformer, TransformerConfig
+from attnjax.models.transformer import TransformerConfig
 from experiments.translate.config import Config
 from experiments.translate.configs import MULTI30K_RNNSEARCH
 from experiments.translate.system import MODELS
@@ -25,9 +25,8 @@ SIZES = {"transformer": TRANSFORMER, "small": SMALL}
 # What else a training step is made of is as for RNNSearch.
 TRAINING: Config = dataclasses.replace(
     MULTI30K_RNNSEARCH,
-    model=TRANSFORMER,  # type: ignore[arg-type]
+    model=TRANSFORMER,
 )
-BUILDERS: dict[type, Any] = {**MODELS, TransformerConfig: Transformer}
 
 
 def sized_transformer(
@@ -46,4 +45,4 @@ def build(config: Any) -> Any:
 
     from attnjax.models.state import split
 
-    return split(BUILDERS[type(config)](config, rngs=nnx.Rngs(params=0)))
+    return split(MODELS[type(config)](config, rngs=nnx.Rngs(params=0)))
