@@ -407,7 +407,7 @@ def test_what_is_no_run_cannot_be_opened(tmp_path, whole):
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(UserError, match="expected a checkpoint in this run, got none"):
         Run.open(tmp_path).load_params()
-    with pytest.raises(UserError, match="which: expected best, last or mean, got first"):
+    with pytest.raises(UserError, match="which: expected best, last or mean, got"):
         Run.open(whole).load_params("first")
 
 
