@@ -32,8 +32,14 @@ from experiments.translate.system import System
 # The sizes at which JoeyNMT's speed is known, and its alignment's width.
 RNNSEARCH = dataclasses.replace(
     MULTI30K_RNNSEARCH,
-    model=dataclasses.replace(  # type: ignore[type-var]
-        MULTI30K_RNNSEARCH.model, hidden_dim=512, align_dim=512
+    model=RNNSearchConfig(
+        embed_dim=256,
+        hidden_dim=512,
+        align_dim=512,
+        readout_dim=256,
+        tie_output=True,
+        dropout=0.4,
+        init="glorot",
     ),
 )
 CONFIGS = {
