@@ -54,12 +54,12 @@ def feed_forward(p, x, c):
     return linear(p["down"], np.array(hidden))
 
 
-def rotate(x, position, base):
-    """Su 2021, eq. 34, with the pair (i, i + D/2) turned by position * base^(-2i/D)."""
+def rotate(x, position, theta):
+    """Su 2021, eq. 34, with the pair (i, i + D/2) turned by position * theta_i."""
     D = len(x)
     turned = np.array(x)
     for i in range(D // 2):
-        angle = position * base ** (-2 * i / D)
+        angle = position * theta[i]
         a, b = x[i], x[i + D // 2]
         turned[i] = a * math.cos(angle) - b * math.sin(angle)
         turned[i + D // 2] = b * math.cos(angle) + a * math.sin(angle)
@@ -110,9 +110,10 @@ def attention(p, x, states, c, *, seen=None, at=None, score="scaled_dot", bias=N
         keys = np.array([linear(p["keys"], states[j])[shared] for j in seen])
         values = np.array([linear(p["values"], states[j])[shared] for j in seen])
         if at is not None and c["positions"] == "rotary":
-            query = rotate(query, at, c["base"])
+            theta = c["theta"](D)
+            query = rotate(query, at, theta)
             keys = np.array(
-                [rotate(k, j, c["base"]) for j, k in zip(seen, keys, strict=True)]
+                [rotate(k, j, theta) for j, k in zip(seen, keys, strict=True)]
             )
         scores = SCORES[score](p, h, query, keys)
         if c.get("soft_cap") and at is not None:

@@ -17,6 +17,7 @@ from attnjax.cells.block import (
     NormParams,
 )
 from attnjax.cells.head_scores import HEAD_SCORES
+from attnjax.core import frequencies
 
 Tree = Any
 Draw = Callable[[Array, tuple[int, ...]], Array]
@@ -63,6 +64,13 @@ class BlockConfig:
     """How a block knows where a token stands."""
     rotary_base: float = 10_000.0
     """Of the wavelengths of rotary positions; larger for longer texts."""
+    rotary_stretch: Literal["none", "linear", "ntk", "parts"] = "none"
+    """How rotary positions reach texts longer than those trained on: every pair slowed,
+    the slowest most, or those that hardly came round (Llama 3.1)."""
+    rotary_factor: float = 1.0
+    """How many times longer; of a stretch."""
+    rotary_context: int = 8192
+    """Positions of the longest text trained on; of the stretch by parts."""
     window: int | None = None
     """Tokens before its own that a decoder's position sees; None: all of them."""
     soft_cap: float | None = None
@@ -94,6 +102,32 @@ class BlockConfig:
             )
         if self.window is not None and self.window < 0:
             raise ValueError(f"window: expected at least 0 tokens, got {self.window}")
+        if self.rotary_factor <= 0:
+            raise ValueError(
+                f"rotary_factor: expected a number > 0, got {self.rotary_factor}"
+            )
+        if self.positions == "rotary":
+            self.rotary_frequencies()
+        elif self.rotary_stretch != "none":
+            raise ValueError(
+                f"rotary_stretch: expected none with {self.positions} positions, got "
+                f"{self.rotary_stretch} (only rotary positions are stretched)"
+            )
+
+    def rotary_frequencies(self) -> frequencies.Frequencies:
+        """Radians a position of every pair of a head's components, stretched."""
+        plain = frequencies.rotary_frequencies(self.head_width, base=self.rotary_base)
+        match self.rotary_stretch:
+            case "none":
+                return plain
+            case "linear":
+                return plain / self.rotary_factor
+            case "ntk":
+                return frequencies.stretch_ntk(plain, factor=self.rotary_factor)
+            case "parts":
+                return frequencies.stretch_by_parts(
+                    plain, factor=self.rotary_factor, context=self.rotary_context
+                )
 
     @property
     def head_width(self) -> int:

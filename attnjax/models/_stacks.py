@@ -152,7 +152,8 @@ class Stack(nnx.Module):
         )
 
     def _turn(self, x: Array, positions: Array) -> Array:
-        return places.rotary(x, positions[..., None], base=self.config.rotary_base)
+        frequencies = self.config.rotary_frequencies()
+        return places.rotary(x, positions[..., None], frequencies=frequencies)
 
     @property
     def _bias(self) -> Callable[[Array, Array], Array] | None:

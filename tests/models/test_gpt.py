@@ -36,6 +36,12 @@ BLOCKS = {
     "relative": dataclasses.replace(GPT2, positions="relative", window=4),
     "none": dataclasses.replace(GPT2, positions="none"),
 }
+STRETCHED = {
+    kind: dataclasses.replace(
+        ROTARY, rotary_stretch=kind, rotary_factor=3.0, rotary_context=40
+    )
+    for kind in ("linear", "ntk", "parts")
+}
 each_block = pytest.mark.parametrize("name", BLOCKS)
 TOKENS = np.random.default_rng(0).integers(0, V, (3, T))
 LENGTHS = np.array([11, 7, 2])
@@ -62,9 +68,12 @@ def model(name):
 close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["gpt-2", "rotary", "window"])
+PAPERS = {name: BLOCKS[name] for name in ("gpt-2", "rotary", "window")} | STRETCHED
+
+
+@pytest.mark.parametrize("name", PAPERS)
 def test_value_and_gradient_are_the_papers(name):
-    made = GPTConfig(vocab=V, layers=2, context=T, block=BLOCKS[name], dtype="float64")
+    made = GPTConfig(vocab=V, layers=2, context=T, block=PAPERS[name], dtype="float64")
     tokens, labels = TOKENS[0, :-1], TOKENS[0, 1:]
     with jax.enable_x64(True):
         rebuild, params = split(GPT(made, rngs=nnx.Rngs(0)))

@@ -1,6 +1,7 @@
 """The Transformer against loops of its paper, and as one of the sequence models."""
 
 import dataclasses
+from functools import partial
 
 import jax
 import jax.flatten_util
@@ -14,7 +15,7 @@ from attnjax.cells.head_scores import HEAD_SCORES
 from attnjax.models._block_config import BlockConfig
 from attnjax.models.state import split
 from attnjax.models.transformer import Transformer, TransformerConfig
-from tests import oracle_models, oracle_transformer, oracles
+from tests import oracle_models, oracle_positions, oracle_transformer, oracles
 from tests.models import laws
 from tests.models.laws import MASK, PAD, PREVIOUS, SOURCE, TARGET, B, V
 
@@ -49,6 +50,18 @@ def config(block=PAPER, **changes):
     )
 
 
+def turning(block, width):
+    """Frequencies of a head's pairs, as the oracle counts them."""
+    plain = oracle_positions.frequencies(width, block.rotary_base)
+    factor, context = block.rotary_factor, block.rotary_context
+    return {
+        "none": plain,
+        "linear": [theta / factor for theta in plain],
+        "ntk": oracle_positions.ntk_frequencies(width, factor, block.rotary_base),
+        "parts": oracle_positions.banded_frequencies(plain, factor, context, 1, 4),
+    }[block.rotary_stretch]
+
+
 def kinds(block):
     """A block's settings by the oracle's names."""
     return {
@@ -59,7 +72,7 @@ def kinds(block):
         "epsilon": block.norm_epsilon,
         "feed_forward": block.feed_forward,
         "positions": block.positions,
-        "base": block.rotary_base,
+        "theta": partial(turning, block),
         "soft_cap": block.soft_cap,
         "window": block.window,
     }
@@ -183,6 +196,15 @@ def test_a_narrow_model_computes_narrowly():
         ({"key_heads": 2}, "key_heads: expected a divisor of the 3 heads, got 2"),
         ({"heads": 2}, r"heads: expected an even width of each .*, got 9"),
         ({"window": -1}, "window: expected at least 0 tokens, got -1"),
+        ({"rotary_factor": 0.0}, "rotary_factor: expected a number > 0, got 0.0"),
+        (
+            {"rotary_stretch": "ntk"},
+            "rotary_stretch: expected none with sinusoidal positions, got ntk",
+        ),
+        (
+            {"positions": "rotary", "rotary_stretch": "parts", "rotary_context": 0},
+            "context: expected a number of positions >= 1, got 0",
+        ),
     ],
 )
 def test_sizes_that_do_not_fit_are_named(changes, message):
