@@ -129,7 +129,7 @@ class GPT(InDtypes):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Train(InDtypes):
-    """Times training steps of the Multi30k configs, in target tokens a second.
+    """Times training steps at Multi30k's shapes, in target tokens a second.
 
     Random ids in the batch shapes of the real data; no data are needed. A whole
     step is loss, gradients, clipping and Adam, beside the same in PyTorch, whose
@@ -137,7 +137,7 @@ class Train(InDtypes):
     """
 
     model: Literal["rnnsearch", "fixed-vector", "transformer"] = "rnnsearch"
-    """The model of the config multi30k-rnnsearch or multi30k-fixed-vector, or a
+    """RNNSearch or the fixed vector with embeddings of 256 and 512 units, or a
     Transformer of 4+4 layers: width 256, feed-forward 1,024, 8 heads."""
     shapes: int = 1
     """How many of the 8 batch shapes, most frequent first."""

@@ -48,8 +48,8 @@ PAPER_DECODER = DecoderSpec(
     B=80, S=50, T=50, D=1000, M=620, E=2000, A=1000, L=500, V=30_000
 )
 PAPER_RECURRENT = RecurrentSpec(B=80, T=50, M=620, D=1000)
-# The 8 shapes of config multi30k-rnnsearch (joint vocabulary of 8,000 pieces, at most
-# 2,048 positions a side), as `TokenBatches` fills them from the 29,000 training pairs.
+# The 8 shapes of Multi30k's 29,000 training pairs (joint vocabulary of 8,000 pieces, at
+# most 2,048 positions a side), as `TokenBatches` fills them.
 MULTI30K_BATCHES = (
     BatchSpec(B=204, S=10, T=10, batches=10, source_tokens=1854, target_tokens=1780),
     BatchSpec(B=170, S=12, T=12, batches=21, source_tokens=1884, target_tokens=1842),

@@ -1,4 +1,4 @@
-"""Whole training steps of the Multi30k configs, in target tokens a second.
+"""Whole training steps at Multi30k's shapes, in target tokens a second.
 
 The ids are random, the shapes, their frequencies and their padding the real ones.
 """
@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from attnjax.models.rnn_encdec import RNNEncoderDecoderConfig
 from attnjax.models.rnnsearch import RNNSearchConfig
 from attnjax.models.transformer import TransformerConfig
 from attnjax.train import init_state, make_train_step
@@ -30,21 +31,23 @@ from experiments.translate.configs import MULTI30K_FIXED_VECTOR, MULTI30K_RNNSEA
 from experiments.translate.system import System
 
 # The sizes at which JoeyNMT's speed is known, and its alignment's width.
+SIZES: dict[str, Any] = {
+    "embed_dim": 256,
+    "hidden_dim": 512,
+    "readout_dim": 256,
+    "tie_output": True,
+    "dropout": 0.4,
+    "init": "glorot",
+}
 RNNSEARCH = dataclasses.replace(
-    MULTI30K_RNNSEARCH,
-    model=RNNSearchConfig(
-        embed_dim=256,
-        hidden_dim=512,
-        align_dim=512,
-        readout_dim=256,
-        tie_output=True,
-        dropout=0.4,
-        init="glorot",
-    ),
+    MULTI30K_RNNSEARCH, model=RNNSearchConfig(align_dim=512, **SIZES)
+)
+FIXED_VECTOR = dataclasses.replace(
+    MULTI30K_FIXED_VECTOR, model=RNNEncoderDecoderConfig(**SIZES)
 )
 CONFIGS = {
     "rnnsearch": RNNSEARCH,
-    "fixed-vector": MULTI30K_FIXED_VECTOR,
+    "fixed-vector": FIXED_VECTOR,
     "transformer": TRAINING,
 }
 # Compiling takes PyTorch a minute, so it is done only where it is asked for.
