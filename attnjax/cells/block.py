@@ -69,10 +69,13 @@ class BlockParams(NamedTuple):
 
 
 class Source(NamedTuple):
-    """What a block reads besides its own past, projected once per source."""
+    """What a block reads besides its own past, projected once per source.
 
-    keys: Float[Array, "B S N D"]
-    values: Float[Array, "B S N D"]
+    Heads come before positions, as in the products that read them.
+    """
+
+    keys: Float[Array, "B N S D"]
+    values: Float[Array, "B N S D"]
     mask: Bool[Array, "B S"]
 
 
@@ -151,9 +154,12 @@ def transform(
 def source_keys(
     params: AttentionParams, states: Float[Array, "B S E"], *, design: BlockDesign
 ) -> tuple[Array, Array]:
-    """Projects source states for a block that will read them: [B, S, N, D] twice."""
-    split = partial(_heads, count=design.key_heads)
-    return split(linear(params.keys, states)), split(linear(params.values, states))
+    """Projects source states for a block that will read them: [B, N, S, D] twice."""
+
+    def project(params: LinearParams) -> Array:
+        return _heads(linear(params, states), design.key_heads).swapaxes(1, 2)
+
+    return project(params.keys), project(params.values)
 
 
 class Past(NamedTuple):
@@ -206,8 +212,8 @@ def block(
             )
         read = attend_heads(
             _heads(linear(own.query, x), design.heads),
-            source.keys,
-            source.values,
+            source.keys.swapaxes(1, 2),
+            source.values.swapaxes(1, 2),
             source.mask[:, None, None],
             score=design.reading_score,
             score_params=own.score,

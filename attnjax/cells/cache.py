@@ -13,11 +13,12 @@ class Cache(NamedTuple):
     """What a stack of L blocks remembers of the tokens it has seen.
 
     The slot of a token is its position modulo S, so with a window of fewer than S
-    positions a cache serves texts of any length.
+    positions a cache serves texts of any length. Heads come before slots, as in the
+    products that read it: one step then copies nothing of what it reads.
     """
 
-    keys: Float[Array, "B L S N D"]
-    values: Float[Array, "B L S N D"]
+    keys: Float[Array, "B L N S D"]
+    values: Float[Array, "B L N S D"]
     positions: Int[Array, "B S"]  # of the token in each slot; -1: free
     lengths: Int[Array, "B"]  # tokens seen, which is the next position
 
@@ -26,7 +27,7 @@ def empty_cache(
     *, batch_size: int, layers: int, size: int, key_heads: int, width: int, dtype: Any
 ) -> Cache:
     """A cache that has seen nothing, with `size` slots of keys of width D."""
-    shape = (batch_size, layers, size, key_heads, width)
+    shape = (batch_size, layers, key_heads, size, width)
     return Cache(
         keys=jnp.zeros(shape, dtype),
         values=jnp.zeros(shape, dtype),
@@ -80,8 +81,11 @@ def remember(
     rows = jnp.arange(slots.shape[0])[:, None]
 
     def put(old: Array, new: Array) -> Array:
-        return old.at[rows, layer, slots].set(new.astype(old.dtype), mode="drop")
+        return old.at[rows, layer, :, slots].set(new.astype(old.dtype), mode="drop")
+
+    def own(x: Array) -> Array:
+        x = lax.dynamic_index_in_dim(x, layer, axis=1, keepdims=False)
+        return x.swapaxes(1, 2)
 
     every = put(kept[0], keys), put(kept[1], values)
-    own = [lax.dynamic_index_in_dim(x, layer, axis=1, keepdims=False) for x in every]
-    return own[0], own[1], every
+    return own(every[0]), own(every[1]), every

@@ -47,7 +47,7 @@ def blocks(
       positions: where each token stands, shape [B, T]; -1 is no token.
       design: what a block does.
       cache: of the tokens before; the new ones are added. None: x is all there is.
-      source: keys and values of every block, leaves [L, B, S, N, D], and the mask
+      source: keys and values of every block, leaves [L, B, N, S, D], and the mask
         [B, S] of the source that they read.
       bias: query and key positions -> what is added to the scores, [B, H, T, S].
       mask: True = may be seen, besides what positions decide, [B, T, S].

@@ -58,10 +58,9 @@ def beam(
 
     with |y| the number of tokens, EOS among them, and a_ij the weight of source
     position j when token i is written. Scores rank what has ended; which prefixes
-    live on is decided by log p alone. `step` is mapped over the beam (`jax.vmap`,
-    axis 1), so what it closes over, the memory above all, is not copied for each
-    hypothesis. Wrap the caller in `jax.jit`; called eagerly it compiles on every
-    call.
+    live on is decided by log p alone. `step` is mapped over the beam (`jax.vmap`), so
+    what it closes over, the memory above all, is not copied for each hypothesis. Wrap
+    the caller in `jax.jit`; called eagerly it compiles on every call.
 
     Source: Wu et al. 2016 (arXiv:1609.08144), eq. 14.
 
@@ -115,7 +114,7 @@ def beam(
 
 class _State(NamedTuple):
     t: Int[Array, ""]
-    carry: Any  # leaves [B, K, ...]
+    carry: Any  # leaves [K, B, ...]: hypotheses first, as `jax.vmap` computes
     tokens: Int[Array, "B K"]
     log_probs: Float[Array, "B K"]  # -inf where nothing lives
     so_far: Int[Array, "B K T"] | None  # what each prefix says, if that is asked
@@ -130,7 +129,7 @@ def _start(carry: Any, plan: Plan, ranking: Ranking, K: int, N: int) -> _State:
     first = jnp.where(jnp.arange(K) == 0, 0, -jnp.inf).astype(plan.dtype)
 
     def copies(x: Any) -> Array:
-        return jnp.repeat(jnp.asarray(x)[:, None], K, axis=1)
+        return jnp.repeat(jnp.asarray(x)[None], K, axis=0)
 
     covered = None if ranking.beta is None else jnp.zeros((B, K, S), plan.weights.dtype)
     return _State(
@@ -148,15 +147,15 @@ def _start(carry: Any, plan: Plan, ranking: Ranking, K: int, N: int) -> _State:
 def _search(step: Step, start: _State, plan: Plan, ranking: Ranking) -> _State:
     """Extends the beam until no live prefix can enter any row's finished list."""
     rules = plan.rules
-    steps = jax.vmap(step, in_axes=1, out_axes=1)
+    steps = jax.vmap(step)
     # log p and coverage only fall, and the length penalty only rises with length:
     # no score can be above log p / this.
     best_penalty = ranking.length_penalty(rules.limit)[:, None]
 
     def advance(state: _State) -> _State:
-        carry, logits, weights = steps(state.carry, state.tokens)
-        logits, weights = logits.astype(plan.dtype), weights.astype(plan.weights.dtype)
-        tokens, origins, log_probs = _extend(logits, state, rules)
+        carry, logits, weights = steps(state.carry, state.tokens.T)
+        weights = weights.swapaxes(0, 1).astype(plan.weights.dtype)
+        tokens, origins, log_probs = _extend(logits.astype(plan.dtype), state, rules)
         # Where an option is off there is no array, and nothing is done.
         so_far, covered = jax.tree.map(
             lambda x: take(x, origins),
@@ -169,7 +168,7 @@ def _search(step: Step, start: _State, plan: Plan, ranking: Ranking) -> _State:
         can_enter = log_probs / best_penalty > finished.scores[:, -1:]
         return _State(
             t=n,
-            carry=jax.tree.map(lambda x: take(x, origins), carry),
+            carry=jax.tree.map(lambda x: take(x, origins.T, axis=0), carry),
             tokens=tokens,
             log_probs=jnp.where(can_enter & ~ended, log_probs, -jnp.inf),
             so_far=jax.tree.map(lambda x: x.at[:, :, n - 1].set(tokens), so_far),
@@ -188,17 +187,17 @@ def _search(step: Step, start: _State, plan: Plan, ranking: Ranking) -> _State:
 
 
 def _extend(
-    logits: Float[Array, "B K V"], state: _State, rules: Rules
+    logits: Float[Array, "K B V"], state: _State, rules: Rules
 ) -> tuple[Array, Array, Array]:
     """Returns tokens, origins and log-probabilities of the K best extensions."""
-    B, K, _ = logits.shape
-    masked = rules.masked(logits, state.t, state.so_far)
+    K, B, _ = logits.shape
+    masked = jax.vmap(rules.masked, in_axes=(0, None, 1))(logits, state.t, state.so_far)
     # The K best of all are among the K best of each, which saves a sort of K V.
     values, ids = top_k(masked, K)
     gains = values - log_normaliser(logits)[..., None]
-    totals = state.log_probs[..., None] + gains
+    totals = state.log_probs[..., None] + gains.swapaxes(0, 1)
     totals, i = lax.top_k(totals.reshape(B, K * K), K)
-    return take(ids.reshape(B, K * K), i), i // K, totals
+    return take(ids.swapaxes(0, 1).reshape(B, K * K), i), i // K, totals
 
 
 def _ended(

@@ -60,10 +60,10 @@ def merge(finished: Finished, new: Finished) -> Finished:
     return jax.tree.map(lambda x: take(x, best), both)
 
 
-def take(x: Array, places: Int[Array, "B K"]) -> Array:
-    """Reorders axis 1 of `x` row by row."""
+def take(x: Array, places: Int[Array, "..."], axis: int = 1) -> Array:
+    """Reorders axis 0 or 1 of `x` along the other; `places` has these two axes."""
     places = places.reshape(*places.shape, *[1] * (x.ndim - 2))
-    return jnp.take_along_axis(x, places, axis=1, mode="promise_in_bounds")
+    return jnp.take_along_axis(x, places, axis=axis, mode="promise_in_bounds")
 
 
 def read_back(finished: Finished, history: History, ids: Ids) -> Hypotheses:

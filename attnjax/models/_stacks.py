@@ -104,7 +104,7 @@ class Stack(nnx.Module):
         return out._replace(x=normalise(self.norm(x.dtype), out.x, self.design))
 
     def source(self, states: Array, mask: Array) -> Source:
-        """Keys and values of every block, [L, B, S, N, D], for states [B, S, M]."""
+        """Keys and values of every block, [L, B, N, S, D], for states [B, S, M]."""
         design = self.design
 
         def project(reading: AttentionParams) -> tuple[Array, Array]:

@@ -109,7 +109,7 @@ class Transformer(SequenceModel):
           rng: random key for dropout; None means none.
 
         Returns:
-          Keys and values of every decoder block, [L, B, S, N, D], and the mask.
+          Keys and values of every decoder block, [L, B, N, S, D], and the mask.
 
         Raises:
           ValueError: if positions are learned and the source is longer than they are.
