@@ -3,7 +3,7 @@
 multi30k-rnnsearch, multi30k-fixed-vector: captions of images, English to German.
   Paper: Elliott, Frank, Sima'an & Specia 2016 (arXiv:1605.00459) for the data; the
     models are Bahdanau, Cho & Bengio 2015 and Cho et al. 2014, made small.
-  Cost: an hour and more on two CPU cores.
+  Cost: 50 minutes on two CPU cores.
   Run: python -m experiments.translate train multi30k-rnnsearch --data.raw-dir DIR
 
 multi30k-transformer: the same captions; the Transformer of Vaswani et al. 2017
