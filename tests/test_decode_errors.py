@@ -195,6 +195,20 @@ def test_bad_arguments_are_named(name, options, error, text):
         DECODERS[name](make_model(0), **options)
 
 
+def test_a_prefix_of_unknown_ids_is_named():
+    model = make_model(0)
+    with pytest.raises(ValueError, match=r"^prefix: expected ids from 0 to 10, got 11"):
+        greedy(
+            functools.partial(step, model),
+            start(B),
+            batch_size=B,
+            max_length=T,
+            bos=BOS,
+            eos=EOS,
+            prefix=np.full((B, 2), V),
+        )
+
+
 BAD_TRUNCATIONS = [  # function, value, error, text
     (keep_top_k, 0, ValueError, "k: expected at least 1, got 0"),
     (keep_top_k, 8, ValueError, r"k: expected at most 7 \(the vocabulary\), got 8"),

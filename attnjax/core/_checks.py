@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import AbstractArray
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -43,6 +44,28 @@ def shaped(function: F) -> F:
         return function(*args, **kwargs)
 
     return typing.cast(F, checked)
+
+
+def check_ids(name: str, ids: Any, vocab: int) -> None:
+    """Checks that ids are rows of a table; ids that are not known yet pass.
+
+    Inside `jax.jit` an id has no value, and one that is out of range reads the nearest
+    row.
+
+    Raises:
+      ValueError: naming an id that is out of range.
+    """
+    if isinstance(ids, jax.core.Tracer) or not np.size(ids):
+        return
+    if isinstance(ids, jax.Array) and not ids.is_fully_addressable:
+        return
+    known = np.asarray(ids)
+    wrong = known[(known < 0) | (known >= vocab)]
+    if wrong.size:
+        raise ValueError(
+            f"{name}: expected ids from 0 to {vocab - 1}, got {wrong[0]} (was it "
+            "another tokeniser that made them?)"
+        )
 
 
 def _check(name: str, value: Any, annotation: Any, sizes: dict[str, Any]) -> None:

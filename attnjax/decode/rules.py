@@ -9,6 +9,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
+from attnjax.core._checks import check_ids
 from attnjax.decode.arguments import ints, whole
 from attnjax.decode.contract import Step, signature
 
@@ -122,7 +123,7 @@ def plan(
         limit=limit,
         min_length=least,
         no_repeat=n if n < T else 0,  # what is as long as all cannot stand twice
-        prefix=_prefix(constraints.prefix, constraints.prefix_lengths, B),
+        prefix=_prefix(constraints.prefix, constraints.prefix_lengths, B, V),
     )
     return Plan(rules, T, V, logits.dtype, weights)
 
@@ -194,7 +195,7 @@ def _banned(forbid: Sequence[int], ids: Ids, V: int) -> np.ndarray:
     return banned
 
 
-def _prefix(tokens: Any, lengths: Any, B: int) -> Prefix | None:
+def _prefix(tokens: Any, lengths: Any, B: int, V: int) -> Prefix | None:
     if tokens is None:
         if lengths is not None:
             raise ValueError(
@@ -202,6 +203,8 @@ def _prefix(tokens: Any, lengths: Any, B: int) -> Prefix | None:
                 "(shape [B, P], padded to the longest)"
             )
         return None
+    if lengths is None:
+        check_ids("prefix", tokens, V)
     tokens = ints("prefix", tokens, (B, "P"), "how each row begins, without bos")
     P = tokens.shape[1]
     if lengths is None:

@@ -12,6 +12,7 @@ from jaxtyping import Float
 
 from attnjax.cells.gru import GRUParams
 from attnjax.core import precision
+from attnjax.core._checks import check_ids
 from attnjax.core.noise import dropout
 
 Tree = Any
@@ -83,7 +84,12 @@ def init_gru(rng: Array, M: int, D: int, draw: Initializers) -> GRUParams:
 
 
 def embed(table: nnx.Param, ids: Array, dtype: DTypeLike) -> Array:
-    """Rows of an embedding table, [..., M]."""
+    """Rows of an embedding table, [..., M].
+
+    Raises:
+      ValueError: if an id whose value is known is outside the table.
+    """
+    check_ids("tokens", ids, table.shape[0])
     return table[...][ids].astype(dtype)
 
 
