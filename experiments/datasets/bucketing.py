@@ -51,8 +51,9 @@ def make_shape(source: int, target: int, *, tokens: int, row_multiple: int) -> S
     rows = tokens // longest // row_multiple * row_multiple
     if rows == 0:
         raise UserError(
-            f"tokens: expected at least {longest * row_multiple} ({row_multiple} rows "
-            f"of {longest} positions), got {tokens} (raise it, or lower max_length)"
+            f"batch_tokens: expected at least {longest * row_multiple} ({row_multiple} "
+            f"rows of {longest} positions), got {tokens} (raise it, or lower "
+            "max_length)"
         )
     return Shape(rows, source, target)
 

@@ -224,7 +224,7 @@ def test_rows_that_processes_cannot_share(process_count):
 def test_budget_too_small_for_the_longest():
     with pytest.raises(
         UserError,
-        match=r"tokens: expected at least 18 \(2 rows of 9 positions\), got 17",
+        match=r"batch_tokens: expected at least 18 \(2 rows of 9 positions\), got 17",
     ):
         TokenBatches(make([(8, 2)]), tokens=17, row_multiple=2)
 

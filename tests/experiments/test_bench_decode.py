@@ -18,6 +18,7 @@ from experiments.bench.shapes import MULTI30K_BATCHES
 from experiments.bench.transformers import TINY, build, sized_transformer
 from experiments.datasets.tokenizers import BOS, EOS, PAD
 from experiments.errors import UserError
+from tests.experiments.commands import finish, launch
 
 ONCE = ["decode", "--tiny", "--repeats", "1"]
 K, LENGTH = 5, 7  # of the beam, and of hypotheses with EOS
@@ -112,6 +113,50 @@ def test_decode_times_ours_alone(capsys, without_peers):
     printed = capsys.readouterr().out
     assert "not installed: ctranslate2" in printed
     assert "attnjax" in printed
+
+
+@pytest.fixture(scope="module")
+def transformer_run(tmp_path_factory, data_dir, cache):
+    """The folder of a Transformer that has seen a few lines of words."""
+    made = tmp_path_factory.mktemp("transformer")
+    texts = [made / "a.x", made / "a.y"]
+    lines = [" ".join("abcdefgh"[i % n] for i in range(n)) for n in range(1, 9)]
+    for text in texts:
+        text.write_text("\n".join(8 * lines) + "\n", encoding="utf-8")
+    training = launch(
+        *("train", "wmt14-transformer-base", "--out", made / "run"),
+        *("--data.data-dir", data_dir, "--data.train", *texts),
+        *("--data.validation", *texts, "--data.test", *texts),
+        *("--tokenizer.kind", "words", "--model.block.width", 12),
+        *("--model.encoder-layers", 2, "--model.decoder-layers", 1),
+        *("--model.block.heads", 2, "--model.block.feed-width", 14),
+        *("--batch-tokens", 96, "--buckets", 1, "--max-length", 20),
+        *("--steps", 2, "--evaluate-every", 2, "--save-every", 1),
+        cache=cache,
+    )
+    ((code, err),) = finish(training)
+    assert code == 0, err
+    return made / "run"
+
+
+@pytest.mark.parametrize("checkpoint", ["best", "last"])
+def test_a_trained_runs_test_set_is_translated(checkpoint, transformer_run, tmp_path):
+    out = tmp_path / "figures.json"
+    arguments = ["--run", str(transformer_run), "--checkpoint", checkpoint]
+    main([*ONCE, *arguments, "--sentences", "5", "--out", str(out)])
+    records = json.loads(out.read_text())["records"]
+    for r in records:
+        assert (r["model"], r["sentences"]) == ("run test", 5)
+        assert 0 <= r["same"] <= 1
+    assert records[0]["same"] == 1  # ours
+
+
+def test_a_run_of_another_model_is_refused(smoke_run, capsys, without_peers):
+    with pytest.raises(SystemExit) as stopped:
+        main([*ONCE, "--run", str(smoke_run)])
+    assert stopped.value.code == 2
+    message = "error: --run: expected a run of a Transformer, got one of a RNNSearch ("
+    assert message in capsys.readouterr().err
 
 
 def test_lengths_are_those_of_the_data():

@@ -170,7 +170,7 @@ BAD = {
     ),
     "budget": (
         ("cldr-smoke", "--batch-tokens", 90),
-        "tokens: expected at least",
+        "batch_tokens: expected at least",
     ),
     "sentences": (
         ("cldr-smoke", "--batch-sentences", 81),
