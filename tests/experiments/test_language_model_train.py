@@ -3,11 +3,9 @@
 import dataclasses
 import gzip
 import json
-import signal
 from functools import partial
 from pathlib import Path
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,19 +16,21 @@ from experiments.datasets.text_tokenizers import Bytes, Characters
 from experiments.language_model.configs import CONFIGS
 from experiments.language_model.loading import load_run
 from experiments.language_model.system import build_system
-from experiments.run import Run
 from experiments.training import count_parameters, matrices
 from tests.experiments import commands
 from tests.experiments.commands import (
     TINY_GPT,
     contents,
     finish,
-    free_port,
     record,
+)
+from tests.experiments.disturbed import (
+    check_a_kill_changes_nothing,
+    check_curves_agree,
+    launch_two,
 )
 
 run = partial(commands.run, program="language_model")
-launch = partial(commands.launch, program="language_model")
 
 
 @pytest.fixture(autouse=True)
@@ -49,47 +49,28 @@ def train(folder: Path, corpus: Path, kind: str = "characters") -> tuple[object,
 def test_killed_and_started_again_it_ends_with_the_same_bits(
     language_run, corpus, data_dir, cache, tmp_path
 ):
-    command = (
+    check_a_kill_changes_nothing(
         *(*train(tmp_path / "run", corpus), "--data.data-dir", data_dir),
-        "--resume",
+        out=tmp_path / "run",
+        undisturbed=language_run,
+        cache=cache,
+        program="language_model",
     )
-    ((code, err),) = finish(launch(*command, kill_at=5, cache=cache))
-    assert code == -signal.SIGKILL, err
-    assert Run.open(tmp_path / "run").checkpoints.steps() == [2, 4]
-    ((code, err),) = finish(launch(*command, cache=cache))
-    assert code == 0, err
-    assert "resuming at step 4 of 8" in err
-    for which in ("last", "best"):
-        mine, theirs = (
-            Run.open(f).load_params(which) for f in (tmp_path / "run", language_run)
-        )
-        chex.assert_trees_all_equal(mine, theirs)
-    assert record(tmp_path / "run") == record(language_run)
 
 
 def test_the_loss_is_the_same_on_one_device_and_in_two_processes(
     language_run, corpus, tmp_path
 ):
-    together = ("--processes.coordinator", f"127.0.0.1:{free_port()}")
-    peers = [
-        launch(
-            *(*train(tmp_path / "2x2", corpus), *together),
-            *("--processes.num-processes", 2, "--processes.process-id", process),
-            devices=2,
-        )
-        for process in range(2)
-    ]
-    for code, err in finish(*peers):
+    command = train(tmp_path / "2x2", corpus)
+    for code, err in finish(*launch_two(*command, program="language_model")):
         assert code == 0, err
-    one, other = record(language_run), record(tmp_path / "2x2")
-    assert len(one) == 8
-    for key in ("step", "tokens"):
-        assert [line[key] for line in other] == [line[key] for line in one]
-    for key in ("loss", "grad_norm"):
-        got, want = ([line[key] for line in lines] for lines in (other, one))
-        np.testing.assert_allclose(got, want, rtol=1e-4)
+    check_curves_agree(tmp_path / "2x2", language_run)
     np.testing.assert_allclose(
-        *(lines[-1]["validation/loss"] for lines in (one, other)), rtol=1e-4
+        *(
+            record(folder)[-1]["validation/loss"]
+            for folder in (language_run, tmp_path / "2x2")
+        ),
+        rtol=1e-4,
     )
 
 

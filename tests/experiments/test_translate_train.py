@@ -3,7 +3,6 @@
 import gzip
 import json
 import shutil
-import signal
 from pathlib import Path
 
 import chex
@@ -16,10 +15,14 @@ from tests.experiments.commands import (
     TINY,
     contents,
     finish,
-    free_port,
     launch,
     record,
     run,
+)
+from tests.experiments.disturbed import (
+    check_a_kill_changes_nothing,
+    check_curves_agree,
+    launch_two,
 )
 
 
@@ -39,45 +42,24 @@ def train(folder: Path, data_dir: Path) -> tuple[object, ...]:
 def test_killed_and_started_again_it_ends_with_the_same_bits(
     smoke_run, data_dir, cache, tmp_path
 ):
-    command = (*train(tmp_path / "run", data_dir), "--resume")
-    ((code, err),) = finish(launch(*command, kill_at=5, cache=cache))
-    assert code == -signal.SIGKILL, err
-    assert Run.open(tmp_path / "run").checkpoints.steps() == [2, 4]
-    ((code, err),) = finish(launch(*command, cache=cache))
-    assert code == 0, err
-    assert "resuming at step 4 of 8" in err
-    for which in ("last", "best"):
-        mine, theirs = (
-            Run.open(f).load_params(which) for f in (tmp_path / "run", smoke_run)
-        )
-        chex.assert_trees_all_equal(mine, theirs)
-    assert record(tmp_path / "run") == record(smoke_run)
+    check_a_kill_changes_nothing(
+        *train(tmp_path / "run", data_dir),
+        out=tmp_path / "run",
+        undisturbed=smoke_run,
+        cache=cache,
+        program="translate",
+    )
 
 
 def test_the_loss_is_the_same_on_one_device_on_eight_and_in_two_processes(
     smoke_run, data_dir, tmp_path
 ):
-    together = ("--processes.coordinator", f"127.0.0.1:{free_port()}")
-    peers = [
-        launch(
-            *(*train(tmp_path / "2x2", data_dir), *together),
-            *("--processes.num-processes", 2, "--processes.process-id", process),
-            devices=2,
-        )
-        for process in range(2)
-    ]
+    peers = launch_two(*train(tmp_path / "2x2", data_dir), program="translate")
     eight = launch(*train(tmp_path / "8", data_dir), devices=8)
     for code, err in finish(*peers, eight):
         assert code == 0, err
-    one = record(smoke_run)
-    assert len(one) == 8
     for name in ("8", "2x2"):
-        other = record(tmp_path / name)
-        for key in ("step", "tokens"):
-            assert [line[key] for line in other] == [line[key] for line in one]
-        for key in ("loss", "grad_norm"):
-            got, want = ([line[key] for line in lines] for lines in (other, one))
-            np.testing.assert_allclose(got, want, rtol=1e-4)
+        check_curves_agree(tmp_path / name, smoke_run)
         chex.assert_trees_all_close(
             Run.open(tmp_path / name).load_params("last"),
             Run.open(smoke_run).load_params("last"),
