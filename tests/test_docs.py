@@ -33,7 +33,7 @@ each_document = pytest.mark.parametrize("name", DOCUMENTS)
 
 
 # Modules of peers that need not be installed.
-OPTIONAL = {"torch"}
+OPTIONAL = {"ctranslate2", "torch"}
 
 
 def blocks(text, language):
