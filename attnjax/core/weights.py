@@ -43,10 +43,22 @@ def masked_softmax(
       Array([0.5, 0.5, 0. ], dtype=float32)
     """
     wide, mask = _prepare(scores, mask)
-    peak = _peak(wide)
-    unnormalised = jnp.where(mask, jnp.exp(wide - peak), 0)
+    return _softmax(wide, mask).astype(scores.dtype)
+
+
+@jax.custom_jvp
+def _softmax(scores: Array, mask: Array) -> Array:
+    unnormalised = jnp.where(mask, jnp.exp(scores - _peak(scores)), 0)
     total = jnp.sum(unnormalised, axis=-1, keepdims=True)
-    return (unnormalised / jnp.where(total > 0, total, 1)).astype(scores.dtype)
+    return unnormalised / jnp.where(total > 0, total, 1)
+
+
+@_softmax.defjvp
+def _softmax_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
+    # What is differentiated by hand keeps the weights alone for the backward pass.
+    weights = _softmax(*primals)
+    weighted = weights * tangents[0]
+    return weights, weighted - weights * weighted.sum(axis=-1, keepdims=True)
 
 
 @shaped
