@@ -68,6 +68,25 @@ def test_a_score_of_minus_infinity_has_no_weight(weigh, oracle):
     assert np.isfinite(gradient).all()
 
 
+@pytest.mark.parametrize("mode", [jax.jacfwd, jax.jacrev])
+@pytest.mark.parametrize("seen", [7, 4, 0])
+def test_a_softmax_is_differentiated_twice_in_either_mode(mode, seen):
+    """First and second derivative against their closed forms."""
+    with jax.enable_x64(True):
+        scores, mask = jnp.asarray(draw(5, 7)), jnp.arange(7) < seen
+        derive = mode(weights.masked_softmax)
+        a = np.asarray(weights.masked_softmax(scores, mask))
+        first, second = derive(scores, mask), mode(derive)(scores, mask)
+    jacobian = np.diag(a) - np.outer(a, a)
+    curvature = (
+        np.einsum("ik,ij->ijk", jacobian, np.eye(7))
+        - np.einsum("ik,j->ijk", jacobian, a)
+        - np.einsum("i,jk->ijk", a, jacobian)
+    )
+    np.testing.assert_allclose(first, jacobian, atol=1e-14)
+    np.testing.assert_allclose(second, curvature, atol=1e-14)
+
+
 @normalised
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32"])
 def test_three_thousand_keys_sum_to_one(weigh, dtype):
