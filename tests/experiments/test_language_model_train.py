@@ -300,12 +300,12 @@ def test_a_step_takes_off_its_share_of_matrices():
             updates, state = update(nothing, state, params)
             rates.append(float(updates["w"][0, 0]) / (-0.1 * 2.0))
     assert not updates["b"].any()
-    np.testing.assert_allclose([rates[0], rates[50]], [0, 5e-4], rtol=1e-5)
-    np.testing.assert_allclose(rates[100], 1e-3, rtol=1e-5)
-    assert rates[101] < 1e-3
+    np.testing.assert_allclose([rates[0], rates[50]], [0, 1.5e-3], rtol=1e-5)
+    np.testing.assert_allclose(rates[100], 3e-3, rtol=1e-5)
+    assert rates[101] < 3e-3
     rate = config.schedule(2_000)
-    np.testing.assert_allclose(float(rate(2_000)), 1e-4, rtol=1e-5)
-    np.testing.assert_allclose(float(rate(1_050)), 5.5e-4, rtol=1e-5)
+    np.testing.assert_allclose(float(rate(2_000)), 3e-4, rtol=1e-5)
+    np.testing.assert_allclose(float(rate(1_050)), 1.65e-3, rtol=1e-5)
 
 
 def test_the_loss_is_that_of_every_token_given_those_before():
