@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from attnjax.core.precision import matmul
 from attnjax.decode import beam, ensemble, greedy
 from tests.conftest import TOLERANCE
 from tests.decode_cases import (
@@ -173,6 +174,18 @@ def test_log_probabilities_are_at_least_float32(dtype):
             assert after["h"].dtype == dtype
             want = {"bfloat16": "float32", "float64": "float64"}[dtype]
             assert logits.dtype == weights.dtype == want
+
+
+def test_members_may_be_numpy_arrays_that_jit_closes_over():
+    def narrow(matrix, carry, token):
+        token = jax.nn.one_hot(token, len(matrix), dtype=matrix.dtype)
+        return carry, matmul(token, matrix), jnp.zeros((B, 1))
+
+    matrices = np.random.default_rng(0).normal(size=(N, B, B)).astype(jnp.bfloat16)
+    tokens = jnp.arange(B)
+    got = jax.jit(ensemble(narrow, matrices))((), tokens)
+    want = ensemble(narrow, jnp.asarray(matrices))((), tokens)
+    np.testing.assert_allclose(got[1], want[1], rtol=1e-2)
 
 
 def test_shares_may_be_traced():

@@ -42,13 +42,17 @@ def masked_softmax(
       >>> masked_softmax(jnp.zeros(3), jnp.array([True, True, False]))
       Array([0.5, 0.5, 0. ], dtype=float32)
     """
-    wide, mask = _prepare(scores, mask)
-    return _softmax(wide, mask).astype(scores.dtype)
+    wide, _ = _prepare(scores, mask)
+    return _softmax(wide).astype(scores.dtype)
 
 
 @jax.custom_jvp
-def _softmax(scores: Array, mask: Array) -> Array:
-    unnormalised = jnp.where(mask, jnp.exp(scores - _peak(scores)), 0)
+def _softmax(wide: Array) -> Array:
+    """Weighs what `_prepare` returns: the floor has no weight, even by itself."""
+    # The mask is no second argument: a NumPy array that is closed over under `jit`
+    # and mapped by `vmap` must meet an operation before a custom derivative.
+    likelihood = jnp.exp(wide - _peak(wide))
+    unnormalised = jnp.where(wide == _low(wide), 0, likelihood)
     total = jnp.sum(unnormalised, axis=-1, keepdims=True)
     return unnormalised / jnp.where(total > 0, total, 1)
 
@@ -234,6 +238,5 @@ def _peak(wide: Array) -> Array:
 def _prepare(scores: Array, mask: Array | None) -> tuple[Array, Array]:
     """Scores in the accumulation dtype, floored where masked, and the mask."""
     wide = precision.accumulator(scores)
-    if mask is None:
-        return wide, jnp.ones(scores.shape, bool)
+    mask = jnp.ones(scores.shape, bool) if mask is None else mask
     return jnp.where(mask, wide, _low(wide)), mask

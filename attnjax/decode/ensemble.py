@@ -65,6 +65,9 @@ def ensemble(
             f"combine: expected one of {', '.join(_COMBINE)}, got {combine!r}"
         )
     N = _count(members)
+    # JAX has no custom derivative of a NumPy array that `jit` closes over and `vmap`
+    # maps, such as a weight read from a file.
+    members = jax.tree.map(jnp.asarray, members)
     share = _shares(shares, N)
 
     def combined(carry: Any, token: Array) -> tuple[Any, Array, Array]:

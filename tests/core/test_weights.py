@@ -37,6 +37,14 @@ def test_leading_axes_are_vmap(weigh, oracle):
     np.testing.assert_allclose(weigh(scores, mask), rows, rtol=1e-6)
 
 
+@each
+def test_numpy_arrays_may_be_closed_over_and_mapped(weigh, oracle):
+    del oracle
+    scores, mask = np.float32(draw(2, 2, 3, 7)), draw(3, 2, 3, 7) > 0
+    got = jax.jit(lambda: jax.vmap(weigh)(scores, mask))()
+    np.testing.assert_allclose(got, weigh(scores, mask), rtol=1e-6)
+
+
 @normalised
 def test_a_shift_of_all_scores_changes_nothing(weigh):
     scores = jnp.asarray(draw(4, 7), "float32").round(2)
