@@ -132,9 +132,10 @@ def attend_heads(
             f"query: expected a number of heads that is a multiple of the {N} key "
             f"heads, got {H} (each key head serves H / N query heads)"
         )
+    G = H // N
     wanted = (B, H, T, S)
-    mask = None if mask is None else _broadcast("mask", mask, wanted)
-    bias = None if bias is None else _broadcast("bias", bias, wanted)
+    mask, mask_axes = _mapped("mask", mask, wanted, N)
+    bias, bias_axes = _mapped("bias", bias, wanted, N)
 
     def one(
         p: Any, q: Array, k: Array, v: Array, m: Array | None, b: Array | None
@@ -142,20 +143,20 @@ def attend_heads(
         learned = score if score_params is None else partial(score, p)
         return attend(q, k, v, m, bias=b, score=learned, weighting=weighting)
 
-    over_targets = jax.vmap(one, in_axes=(None, 0, None, None, 0, 0))
+    def over(axis: str, function: Any, axes: tuple[Any, ...], out: Any = 0) -> Any:
+        return jax.vmap(function, (*axes, mask_axes[axis], bias_axes[axis]), out)
+
     by_axis = Attended(1, 0)  # type: ignore[arg-type]  # axes, not arrays
-    over_groups = jax.vmap(over_targets, (0, 1, None, None, 0, 0), by_axis)
-    over_heads = jax.vmap(over_groups, (0, 1, 1, 1, 0, 0), by_axis)
-    over_batch = jax.vmap(over_heads, in_axes=(None, 0, 0, 0, 0, 0))
-    group = partial(_group, heads=N)
-    read = over_batch(
-        jax.tree.map(lambda p: p.reshape(N, H // N, *p.shape[1:]), score_params),
-        query.reshape(B, T, N, H // N, -1),
-        keys,
-        values,
-        group(mask),
-        group(bias),
-    )
+    each = over("T", one, (None, 0, None, None))
+    if G > 1:
+        query = query.reshape(B, T, N, G, -1)
+        score_params = jax.tree.map(
+            lambda p: p.reshape(N, G, *p.shape[1:]), score_params
+        )
+        each = over("G", each, (0, 1, None, None), by_axis)
+    each = over("N", each, (0, 1, 1, 1), by_axis)
+    each = over("B", each, (None, 0, 0, 0))
+    read = each(score_params, query, keys, values, mask, bias)
     return Attended(read.context.reshape(B, T, H, -1), read.weights.reshape(wanted))
 
 
@@ -208,19 +209,26 @@ def attention_fn(
     return attention
 
 
-def _broadcast(name: str, x: Array, shape: tuple[int, ...]) -> Array:
+def _mapped(
+    name: str, x: Array | None, wanted: tuple[int, ...], N: int
+) -> tuple[Array | None, dict[str, int | None]]:
+    """Drops the axes that are shared; says for B, N, G and T which axis is mapped.
+
+    So what is shared is not repeated for every head or target.
+    """
+    if x is None:
+        return None, dict.fromkeys("BNGT")
+    _, H, _, S = wanted
     try:
-        return jnp.broadcast_to(x, shape)
+        jax.eval_shape(lambda x: jnp.broadcast_to(x, wanted), x)
     except ValueError:
         raise ValueError(
             f"{name}: expected a shape that broadcasts to [B, H, T, S] = "
-            f"{list(shape)}, got {list(x.shape)} (put 1 where an axis is shared)"
+            f"{list(wanted)}, got {list(x.shape)} (put 1 where an axis is shared)"
         ) from None
-
-
-def _group(x: Array | None, heads: int) -> Array | None:
-    """Splits the head axis of [B, H, T, S] into key heads and groups."""
-    if x is None:
-        return None
-    B, H, T, S = x.shape
-    return x.reshape(B, heads, H // heads, T, S)
+    b, h, t, s = (1,) * (4 - x.ndim) + x.shape
+    N, G = (1, 1) if h == 1 else (N, H // N)
+    sizes = {"B": b, "N": N, "G": G, "T": t}
+    kept = [size for size in sizes.values() if size != 1]
+    axes = {axis: None if size == 1 else 0 for axis, size in sizes.items()}
+    return jnp.broadcast_to(x.reshape(*kept, s), (*kept, S)), axes

@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
+from jax.custom_derivatives import SymbolicZero
 from jax.typing import DTypeLike
 
 Tree = Any
@@ -69,12 +70,20 @@ def matmul(x: Array, w: Array) -> Array:
         )
     dtype = promoted(x, w)
     flat = x.astype(dtype).reshape(-1, x.shape[-1]) if x.ndim > 2 else x.astype(dtype)
-    operands = flat, w.astype(dtype)
-    if jnp.finfo(dtype).bits < 32:
-        product = _narrow(*same_devices(operands))
-    else:
-        product = _dot(*operands)
+    product = _product(flat, w.astype(dtype))
     return product.reshape(*x.shape[:-1], *w.shape[1:])
+
+
+def _product(x: Array, w: Array) -> Array:
+    """Chooses how `x @ w` is differentiated; x has one axis or two."""
+    narrow = jnp.finfo(x.dtype).bits < 32
+    if narrow and x.ndim == w.ndim == 2:
+        return _narrow(*same_devices((x, w)))
+    if narrow:
+        return _narrow_vector(x, w)
+    if x.ndim == w.ndim == 2 and _crosswise(*w.shape):
+        return _tall(x, w)
+    return _dot(x, w)
 
 
 def weight_gradient(x: Array, g: Array) -> Array:
@@ -88,10 +97,22 @@ def weight_gradient(x: Array, g: Array) -> Array:
       Shape [K, N], accumulated in at least float32, in the dtype of `g`.
     """
     rows, outputs = x.reshape(-1, x.shape[-1]), g.reshape(-1, g.shape[-1])
-    wide = accumulation_dtype(g.dtype)
+    # XLA adds narrow products up wide by itself, and cannot run this one on a CPU
+    # where a wide result is asked for and only the outputs are mapped.
     axes = (((0,), (0,)), ((), ()))
-    product = lax.dot_general(rows, outputs, axes, preferred_element_type=wide)
-    return product.astype(g.dtype)
+    if _crosswise(rows.shape[1], outputs.shape[1]):
+        return lax.optimization_barrier(lax.dot_general(outputs, rows, axes)).T
+    return lax.dot_general(rows, outputs, axes)
+
+
+def _crosswise(K: int, N: int) -> bool:
+    """Whether the gradient of W [K, N] is better taken as that of its transpose.
+
+    XLA's product on a CPU reads the columns of its left operand at up to half the
+    speed where they are the longer ones. It folds a transpose back into the product,
+    so one that is meant must stand behind a barrier.
+    """
+    return K > N and jax.default_backend() == "cpu"
 
 
 def same_devices(tree: Tree) -> Tree:
@@ -124,9 +145,48 @@ def _dot(x: Array, w: Array) -> Array:
     return lax.dot_general(x, w, axes, preferred_element_type=wide).astype(x.dtype)
 
 
+@jax.custom_jvp
+def _tall(x: Array, w: Array) -> Array:
+    """`_dot` whose gradient of `w` is taken crosswise."""
+    return _dot(x, w)
+
+
+def _tall_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
+    x, w = primals
+    dx, dw = tangents
+    tangent = jnp.zeros((), x.dtype)
+    if not isinstance(dx, SymbolicZero):
+        tangent += _dot(dx, w)
+    if not isinstance(dw, SymbolicZero):
+        tangent += _dot(x, lax.optimization_barrier(dw.T).T)
+    return _dot(x, w), tangent
+
+
+_tall.defjvp(_tall_jvp, symbolic_zeros=True)
+
+
+@jax.custom_jvp
+def _narrow_vector(x: Array, w: Array) -> Array:
+    """`_dot` of one row or with one column, as inside `vmap` over queries.
+
+    The gradient of what all rows share must stay a product when it is mapped. So the
+    tangent is a plain product, whose transpose takes narrow operands too: XLA adds it
+    up wide, and rounds only the sum.
+    """
+    return _dot(x, w)
+
+
+@_narrow_vector.defjvp
+def _narrow_vector_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
+    (x, w), (dx, dw) = primals, tangents
+    axes = (((x.ndim - 1,), (0,)), ((), ()))
+    tangent = lax.dot_general(dx, w, axes) + lax.dot_general(x, dw, axes)
+    return _dot(x, w), tangent
+
+
 @jax.custom_vjp
 def _narrow(x: Array, w: Array) -> Array:
-    """`_dot` whose backward products take narrow operands too."""
+    """`_dot` of matrices whose backward products take narrow operands too."""
     return _dot(x, w)
 
 
@@ -136,19 +196,9 @@ def _narrow_forward(x: Array, w: Array) -> tuple[Array, tuple[Array, Array]]:
 
 def _narrow_backward(kept: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
     x, w = kept
-    rows, outputs = jnp.atleast_2d(x), g.reshape(-1, *w.shape[1:])
-    wide = jnp.float32
-    if w.ndim == 1:
-        dx = outputs[:, None] * w
-        dw = lax.dot_general(
-            outputs, rows, (((0,), (0,)), ((), ())), preferred_element_type=wide
-        )
-    else:
-        dx = lax.dot_general(
-            outputs, w, (((1,), (1,)), ((), ())), preferred_element_type=wide
-        )
-        dw = weight_gradient(rows, outputs)
-    return dx.reshape(x.shape).astype(x.dtype), dw.astype(w.dtype)
+    axes = (((1,), (1,)), ((), ()))
+    dx = lax.dot_general(g, w, axes, preferred_element_type=jnp.float32)
+    return dx.astype(x.dtype), weight_gradient(x, g)
 
 
 _narrow.defvjp(_narrow_forward, _narrow_backward)

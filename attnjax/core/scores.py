@@ -72,7 +72,8 @@ def dot(query: Float[Array, "D"], keys: Float[Array, "S D"]) -> Float[Array, "S"
       >>> dot(jnp.array([2.0, 1.0]), jnp.eye(2))
       Array([2., 1.], dtype=float32)
     """
-    return precision.matmul(keys, query)
+    # The query first: mapped over targets this is Q K', and needs no transpose.
+    return precision.matmul(query, keys.T)
 
 
 @shaped

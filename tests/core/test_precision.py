@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import jax.test_util
 import numpy as np
 import pytest
 
@@ -10,6 +11,7 @@ from tests.core.cases import draw
 
 SHAPES = [((5,), (5,)), ((5,), (5, 3)), ((7, 5), (5,)), ((7, 5), (5, 3))]
 SHAPES += [((2, 7, 5), (5, 3)), ((2, 7, 5), (5,)), ((3, 2, 7, 5), (5, 11))]
+each_narrow = pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 each_shape = pytest.mark.parametrize(("x", "w"), SHAPES)
 
 
@@ -29,7 +31,7 @@ def test_matmul_is_numpys_in_value_and_gradient(x, w):
 
 
 @each_shape
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@each_narrow
 def test_narrow_products_are_rounded_wide_ones(x, w, dtype):
     x, w = jnp.asarray(draw(0, *x), dtype), jnp.asarray(draw(1, *w), dtype)
     y, pullback = jax.vjp(precision.matmul, x, w)
@@ -45,7 +47,7 @@ def test_narrow_products_are_rounded_wide_ones(x, w, dtype):
         )
 
 
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@each_narrow
 def test_three_thousand_rows_are_summed_wide_backwards_too(dtype):
     x, w = jnp.ones((3000, 1), dtype), jnp.ones((1, 1), dtype)
     _, pullback = jax.vjp(precision.matmul, x, w)
@@ -67,6 +69,53 @@ def test_matmul_under_vmap_is_a_loop(dtype):
             np.testing.assert_allclose(
                 a[i].astype("float32"), b.astype("float32"), rtol=2**-7
             )
+
+
+@each_narrow
+@pytest.mark.parametrize("shape", [(3, 2), (2, 3), (2, 2)])
+def test_rows_may_be_shared_by_what_is_mapped(shape, dtype):
+    """Gradients of several targets for the same inputs."""
+    w, gs = jnp.ones(shape, dtype), jnp.asarray(draw(0, 4, 7, shape[1]), dtype)
+    x = jnp.asarray(draw(1, 7, shape[0]), dtype)
+    _, pullback = jax.vjp(precision.matmul, x, w)
+    for got, want in zip(
+        jax.vmap(pullback)(gs),
+        map(jnp.stack, zip(*map(pullback, gs), strict=True)),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(got, want)
+
+
+@each_narrow
+@pytest.mark.parametrize("turned", [False, True])
+def test_what_mapped_rows_share_has_one_wide_product_for_gradient(turned, dtype):
+    """As keys and values do, which all queries of `attend` share."""
+    T, S = 3000, 3
+
+    def mapped(x, w):
+        return jax.vmap(lambda x: precision.matmul(x, w.T if turned else w))(x)
+
+    x, w = jnp.ones((T, 2), dtype), jnp.ones((S, 2) if turned else (2, S), dtype)
+    g = jnp.ones((T, S), dtype)
+    _, pullback = jax.vjp(mapped, x, w)
+    np.testing.assert_allclose(pullback(g)[1].astype("float32"), T, rtol=2**-8)
+    jaxpr = str(jax.make_jaxpr(pullback)(g))
+    assert jaxpr.count("dot_general") == 2
+    assert "reduce_sum" not in jaxpr
+
+
+@pytest.mark.parametrize("shape", [(3, 5), (5, 3)])
+@pytest.mark.parametrize("known", [0, 1, None])
+def test_derivatives_of_all_orders_and_modes_agree(shape, known):
+    x, w = draw(0, 4, shape[0]), draw(1, *shape)
+
+    def loss(*free):
+        both = free if known is None else (free[0], w) if known else (x, free[0])
+        return jnp.sum(jnp.sin(precision.matmul(*both)))
+
+    with jax.enable_x64(True):
+        free = (x, w) if known is None else (x,) if known else (w,)
+        jax.test_util.check_grads(loss, free, order=2, rtol=1e-5)
 
 
 def test_mixed_inputs_meet_in_the_promoted_dtype():
