@@ -44,8 +44,8 @@ def matmul(x: Array, w: Array) -> Array:
 
     Leading axes of `x` are flattened to one, so that the gradient of `w` is one
     2-D product. Below 32 bits, forward and backward products all take narrow
-    operands and accumulate in float32 (forward-mode differentiation is then
-    not available).
+    operands and accumulate in float32 (of two matrices there is then no
+    forward-mode derivative).
 
     Args:
       x: shape [..., K].
@@ -145,24 +145,34 @@ def _dot(x: Array, w: Array) -> Array:
     return lax.dot_general(x, w, axes, preferred_element_type=wide).astype(x.dtype)
 
 
+def _product_rule(
+    of_dx: Callable[[Array, Array], Array], of_dw: Callable[[Array, Array], Array]
+) -> Callable[..., tuple[Array, Array]]:
+    """The tangent of `x @ w`, each term by a function of its own."""
+
+    def rule(primals: Any, tangents: Any) -> tuple[Array, Array]:
+        (x, w), (dx, dw) = primals, tangents
+        terms = []
+        if not isinstance(dx, SymbolicZero):
+            terms.append(of_dx(dx, w))
+        if not isinstance(dw, SymbolicZero):
+            terms.append(of_dw(x, dw))
+        return _dot(x, w), sum(terms[1:], start=terms[0])
+
+    return rule
+
+
 @jax.custom_jvp
 def _tall(x: Array, w: Array) -> Array:
     """`_dot` whose gradient of `w` is taken crosswise."""
     return _dot(x, w)
 
 
-def _tall_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
-    x, w = primals
-    dx, dw = tangents
-    tangent = jnp.zeros((), x.dtype)
-    if not isinstance(dx, SymbolicZero):
-        tangent += _dot(dx, w)
-    if not isinstance(dw, SymbolicZero):
-        tangent += _dot(x, lax.optimization_barrier(dw.T).T)
-    return _dot(x, w), tangent
+def _turned(x: Array, dw: Array) -> Array:
+    return _dot(x, lax.optimization_barrier(dw.T).T)
 
 
-_tall.defjvp(_tall_jvp, symbolic_zeros=True)
+_tall.defjvp(_product_rule(_dot, _turned), symbolic_zeros=True)
 
 
 @jax.custom_jvp
@@ -176,12 +186,11 @@ def _narrow_vector(x: Array, w: Array) -> Array:
     return _dot(x, w)
 
 
-@_narrow_vector.defjvp
-def _narrow_vector_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
-    (x, w), (dx, dw) = primals, tangents
-    axes = (((x.ndim - 1,), (0,)), ((), ()))
-    tangent = lax.dot_general(dx, w, axes) + lax.dot_general(x, dw, axes)
-    return _dot(x, w), tangent
+def _plain(x: Array, w: Array) -> Array:
+    return lax.dot_general(x, w, (((x.ndim - 1,), (0,)), ((), ())))
+
+
+_narrow_vector.defjvp(_product_rule(_plain, _plain), symbolic_zeros=True)
 
 
 @jax.custom_vjp

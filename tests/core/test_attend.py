@@ -94,8 +94,9 @@ def test_grouped_heads_are_repeated_heads(shared):
 @pytest.mark.parametrize(
     "shape", [(S,), (T, S), (1, 1, T, S), (B, 1, 1, S), (B, H, T, S), (H, 1, 1)]
 )
-def test_masks_and_biases_broadcast(shape):
-    inputs = _inputs()
+@pytest.mark.parametrize("shared", [1, 3, H])
+def test_masks_and_biases_broadcast(shape, shared):
+    inputs = _inputs(H // shared)
     mask = jnp.asarray(draw(4, *shape) > -1)
     bias = jnp.asarray(draw(5, *shape), "float32")
     got = heads(*inputs, mask, bias=bias)
