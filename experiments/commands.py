@@ -128,6 +128,8 @@ def run_command(
       description: what it does.
       arguments: of the command line; None: of this process.
     """
-    chosen: Any = tyro.cli(commands, prog=prog, description=description, args=arguments)
     with exit_codes():
+        chosen: Any = tyro.cli(
+            commands, prog=prog, description=description, args=arguments
+        )
         chosen.run()

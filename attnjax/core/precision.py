@@ -97,12 +97,27 @@ def weight_gradient(x: Array, g: Array) -> Array:
       Shape [K, N], accumulated in at least float32, in the dtype of `g`.
     """
     rows, outputs = x.reshape(-1, x.shape[-1]), g.reshape(-1, g.shape[-1])
-    # XLA adds narrow products up wide by itself, and cannot run this one on a CPU
-    # where a wide result is asked for and only the outputs are mapped.
-    axes = (((0,), (0,)), ((), ()))
     if _crosswise(rows.shape[1], outputs.shape[1]):
-        return lax.optimization_barrier(lax.dot_general(outputs, rows, axes)).T
-    return lax.dot_general(rows, outputs, axes)
+        return lax.optimization_barrier(_over_rows(outputs, rows)).T.astype(g.dtype)
+    return _over_rows(rows, outputs).astype(g.dtype)
+
+
+def _over_rows(x: Array, g: Array) -> Array:
+    axes, wide = (((0,), (0,)), ((), ())), accumulation_dtype(g.dtype)
+    return lax.dot_general(_operand(x), _operand(g), axes, preferred_element_type=wide)
+
+
+def _operand(x: Array) -> Array:
+    """What to multiply in a backward product that may be mapped.
+
+    XLA on a CPU does not add up every narrow product wide, nor can it run each one
+    whose result shall be wide. It makes the operands of these wide anyway.
+    """
+    return accumulator(x) if _on_cpu() else x
+
+
+def _on_cpu() -> bool:
+    return jax.default_backend() == "cpu"
 
 
 def _crosswise(K: int, N: int) -> bool:
@@ -112,7 +127,7 @@ def _crosswise(K: int, N: int) -> bool:
     speed where they are the longer ones. It folds a transpose back into the product,
     so one that is meant must stand behind a barrier.
     """
-    return K > N and jax.default_backend() == "cpu"
+    return K > N and _on_cpu()
 
 
 def same_devices(tree: Tree) -> Tree:
@@ -180,14 +195,15 @@ def _narrow_vector(x: Array, w: Array) -> Array:
     """`_dot` of one row or with one column, as inside `vmap` over queries.
 
     The gradient of what all rows share must stay a product when it is mapped. So the
-    tangent is a plain product, whose transpose takes narrow operands too: XLA adds it
-    up wide, and rounds only the sum.
+    tangent is a plain product, whose transpose takes narrow operands too where the
+    backend adds them up wide.
     """
     return _dot(x, w)
 
 
 def _plain(x: Array, w: Array) -> Array:
-    return lax.dot_general(x, w, (((x.ndim - 1,), (0,)), ((), ())))
+    axes = (((x.ndim - 1,), (0,)), ((), ()))
+    return lax.dot_general(_operand(x), _operand(w), axes).astype(x.dtype)
 
 
 _narrow_vector.defjvp(_product_rule(_plain, _plain), symbolic_zeros=True)

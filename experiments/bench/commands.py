@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from experiments.bench.timing import describe_machine
+from experiments.commands import run_command
 from experiments.errors import UserError
 
 Cell = Literal["gru", "lstm", "decoder"]
@@ -245,14 +246,9 @@ def _at_least_one(number: int, name: str) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line; mistakes of the user end it with code 2."""
-    command: Any = tyro.cli(
-        Command,  # type: ignore[arg-type]
+    run_command(
+        Command,
         prog="python -m experiments.bench",
         description="Time what we do beside what the peers do.",
-        args=arguments,
+        arguments=arguments,
     )
-    try:
-        command.run()
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None

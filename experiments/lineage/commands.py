@@ -92,7 +92,7 @@ def _folder(out: Path | None, resume: bool) -> Path:
 
 def main() -> None:
     """Runs the command line; mistakes of the user end it with code 2."""
-    config = tyro.cli(LineageConfig, prog="python -m experiments.lineage")
-    width = None if sys.stdout.isatty() else 120
     with exit_codes():
+        config = tyro.cli(LineageConfig, prog="python -m experiments.lineage")
+        width = None if sys.stdout.isatty() else 120
         run(config, Console(width=width), Console(stderr=True, highlight=False))

@@ -105,6 +105,21 @@ def test_masks_and_biases_broadcast(shape, shared):
     chex.assert_trees_all_equal(got, want)
 
 
+@pytest.mark.parametrize("shared", [1, H])
+def test_narrow_gradients_of_keys_are_summed_wide_over_many_queries(shared):
+    def loss(query, keys, values):
+        return jnp.sum(attend_heads(query, keys, values).context.astype("float32"))
+
+    _, keys, values = _inputs(H // shared)
+    query = jnp.asarray(draw(3, B, 1500, H, D), "float32")
+    inputs = [jnp.abs(x).astype("bfloat16") for x in (query, keys, values)]
+    gradients = jax.jit(jax.grad(loss, argnums=(1, 2)))
+    wants = gradients(*(x.astype("float32") for x in inputs))
+    for got, want in zip(gradients(*inputs), wants, strict=True):
+        worst = jnp.max(jnp.abs(got.astype("float32") - want))
+        assert worst < 0.01 * jnp.max(jnp.abs(want))
+
+
 def test_every_head_has_its_own_score():
     """Leaves of `score_params` belong to query heads, also where keys are shared."""
     q, k, v = _inputs(heads=1)
