@@ -15,6 +15,7 @@ from experiments.errors import UserError
 
 Cell = Literal["gru", "lstm", "decoder"]
 Dtype = Literal["float32", "bfloat16"]
+Published = Literal["wmt14-transformer-big", "gpt2-124m"]
 Records = list[dict[str, Any]]
 
 
@@ -189,6 +190,39 @@ class Compile(Options):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Utilisation(InDtypes):
+    """Times training steps of published sizes, and how much of the chip they use.
+
+    The big Transformer at 25,000 tokens a side and GPT-2 at 491,520, on random ids:
+    made for an accelerator. The share is of what large products do here in that dtype.
+    Beside PyTorch, on the same device, eager and, where it works, compiled.
+    """
+
+    dtypes: tuple[Dtype, ...] = ("bfloat16",)
+    """Dtypes of computation; weights are float32."""
+    models: tuple[Published, ...] = ("wmt14-transformer-big", "gpt2-124m")
+    """What to train."""
+    rows: int | None = None
+    """Rows of a batch, taken at once, in place of the published batch."""
+    matmul_size: int = 8192
+    """Rows and columns of the large products."""
+
+    def run(self) -> None:
+        """Times, prints a table, writes the figures."""
+        from experiments.bench.tables import utilisation_table
+        from experiments.bench.utilisation import time_utilisation
+
+        self.measure(time_utilisation, utilisation_table, ["torch"])
+
+    def check(self) -> None:
+        """As of `Options`."""
+        super().check()
+        _at_least_one(self.matmul_size, "--matmul-size")
+        if self.rows is not None:
+            _at_least_one(self.rows, "--rows")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Decode(Against):
     """Times beam search with a Transformer, in sentences a second.
 
@@ -235,6 +269,7 @@ Command = (
     | Annotated[GPT, tyro.conf.subcommand("gpt", prefix_name=False)]
     | Annotated[Train, tyro.conf.subcommand("train", prefix_name=False)]
     | Annotated[Compile, tyro.conf.subcommand("compile", prefix_name=False)]
+    | Annotated[Utilisation, tyro.conf.subcommand("utilisation", prefix_name=False)]
     | Annotated[Decode, tyro.conf.subcommand("decode", prefix_name=False)]
 )
 

@@ -5,7 +5,6 @@ order, so what it learns differs by rounding only.
 """
 
 import dataclasses
-import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -18,7 +17,7 @@ import numpy as np
 from attnjax.models.gpt import GPTConfig
 from attnjax.train import Params, init_state, make_train_step
 from experiments.bench import trials
-from experiments.bench.trials import Calls, choose, timed
+from experiments.bench.trials import COMPILED, Calls, choose, timed
 from experiments.counter import Counter
 from experiments.datasets.crops import Crops, consecutive_crops
 from experiments.datasets.text_tokenizers import Characters
@@ -62,7 +61,7 @@ class JaxLearner:
     def __init__(self, config: Config, system: System, params: Params) -> None:
         """Nothing is compiled yet."""
         tx = config.optimizer.build(config.steps)
-        self._train = make_train_step(system.loss, tx)
+        self._train = make_train_step(system.loss, tx, accumulate=config.accumulate)
         self._loss = jax.jit(system.loss)
         self._rng = jax.random.key(config.seed)
         self.state = init_state(params, tx)
@@ -95,15 +94,10 @@ def time_gpt(options: Any) -> list[dict[str, Any]]:
       and all turns.
     """
     V = 23 if options.tiny else VOCAB
-    tokenizer = Characters(map(chr, range(V)))  # the newline is among them
     records: list[dict[str, Any]] = []
     for dtype in options.dtypes:
         config = sized(options, dtype)
         B, T = config.batch_rows, config.model.context
-        ids = np.random.default_rng(0).integers(0, V, (B, T + 1), dtype=np.int32)
-        made = build_system(config, tokenizer)
-        chosen = makers(config, *made, options.systems)
-        calls: Calls = {n: partial(_whole, make(), ids) for n, make in chosen.items()}
         what = {
             "config": name(options),
             "shape": {"B": B, "T": T, "V": V},
@@ -111,9 +105,17 @@ def time_gpt(options: Any) -> list[dict[str, Any]]:
         }
         records += [
             r | {"tokens_per_second": B * T / r["seconds"]}
-            for r in timed(calls, what, options)
+            for r in timed(step_calls(config, V, options.systems), what, options)
         ]
     return records
+
+
+def step_calls(config: Config, V: int, systems: tuple[str, ...]) -> Calls:
+    """A training step of each system asked for, on random ids below V."""
+    shape = config.batch_rows, config.model.context + 1
+    ids = np.random.default_rng(0).integers(0, V, shape, dtype=np.int32)
+    chosen = makers(config, *without_text(config, V), systems)
+    return {name: partial(_whole, make(), ids) for name, make in chosen.items()}
 
 
 def _whole(learner: Learner, crops: np.ndarray) -> None:
@@ -148,6 +150,11 @@ def train_gpt(options: Any) -> list[dict[str, Any]]:
         for who, make in makers(config, system, params, options.systems).items():
             records.append(what | {"system": who} | trained(who, make, text, config))
     return records
+
+
+def without_text(config: Config, V: int) -> tuple[System, Params]:
+    """A system whose vocabulary is V characters, and its first parameters."""
+    return build_system(config, Characters(map(chr, range(V))))  # a newline is there
 
 
 class Reading(NamedTuple):
@@ -229,15 +236,15 @@ def makers(
     every: Makers = {"attnjax": partial(JaxLearner, config, system, params)}
     if not trials.installed("torch"):
         return choose(every, wanted)
-    from experiments.bench.torch_gpt import TorchLearner, can_compile
+    from experiments.bench.torch_device import compiles
+    from experiments.bench.torch_gpt import TorchLearner
 
     make = partial(TorchLearner, config, system.config, params)
     every |= {
         "torch": partial(make, compiled=False),
-        "torch-compiled": partial(make, compiled=True),
+        COMPILED: partial(make, compiled=True),
     }
     chosen: Makers = choose(every, wanted)
-    if "torch-compiled" in chosen and not can_compile():
-        print("torch-compiled is left out: it does not work here", file=sys.stderr)
-        del chosen["torch-compiled"]
+    if COMPILED in chosen and not compiles():
+        del chosen[COMPILED]
     return chosen

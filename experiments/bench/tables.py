@@ -44,7 +44,7 @@ def gpt_table(records: Records) -> None:
     table = Table("shape", "dtype", "system", title="GPT training step (x ours)")
     for name in ("ms", "tokens/s"):
         table.add_column(name, justify="right")
-    for r, seconds in zip(records, _by_dtype(records, "seconds"), strict=True):
+    for r, seconds in zip(records, _of_all(records, "dtype"), strict=True):
         table.add_row(
             _sizes(r["shape"]),
             r["dtype"],
@@ -61,7 +61,7 @@ def trained_table(records: Records) -> None:
     table = Table("dtype", "system", title=title)
     for name in ("first step", "all steps", "validation", "validation loss"):
         table.add_column(name, justify="right")
-    for r, seconds in zip(records, _by_dtype(records, "seconds"), strict=True):
+    for r, seconds in zip(records, _of_all(records, "dtype"), strict=True):
         table.add_row(
             r["dtype"],
             r["system"],
@@ -111,6 +111,29 @@ def compile_table(records: Records) -> None:
     _console().print(table)
 
 
+def utilisation_table(records: Records) -> None:
+    """Time and rates of each system's step, and its share of the products' rate."""
+    best = {r["dtype"]: r["matmul_flops_per_second"] for r in records}
+    title = ", ".join(f"{_tera(rate)} TFLOP/s in {d}" for d, rate in best.items())
+    table = Table(
+        "model", "shape", "dtype", "system", title=f"training step; products: {title}"
+    )
+    for name in ("ms (x ours)", "tokens/s", "TFLOP/s", "share"):
+        table.add_column(name, justify="right")
+    for r, seconds in zip(records, _of_all(records, "model", "dtype"), strict=True):
+        table.add_row(
+            r["model"],
+            _sizes(r["shape"]),
+            r["dtype"],
+            r["system"],
+            _beside(seconds, r["system"]),
+            f"{r['tokens_per_second']:,.0f}",
+            _tera(r["flops_per_second"]),
+            f"{r['utilisation']:.1%}",
+        )
+    _console().print(table)
+
+
 def decode_table(records: Records) -> None:
     """Sentences a second, and how many translations are the same as ours."""
     title = f"beam search, {records[0]['sentences']} sentences, {records[0]['model']}"
@@ -143,12 +166,13 @@ def epoch_rates(records: Records) -> dict[tuple[str, str], float]:
     return {which: tokens / seconds for which, (tokens, seconds) in totals.items()}
 
 
-def _by_dtype(records: Records, what: str) -> list[dict[str, float]]:
-    """For each record what all systems took in its dtype."""
-    groups: dict[str, dict[str, float]] = {}
-    for r in records:
-        groups.setdefault(r["dtype"], {})[r["system"]] = r[what]
-    return [groups[r["dtype"]] for r in records]
+def _of_all(records: Records, *alike: str) -> list[dict[str, float]]:
+    """For each record the seconds of all systems in those that are alike."""
+    which = [tuple(r[name] for name in alike) for r in records]
+    groups: dict[tuple[str, ...], dict[str, float]] = {}
+    for group, r in zip(which, records, strict=True):
+        groups.setdefault(group, {})[r["system"]] = r["seconds"]
+    return [groups[group] for group in which]
 
 
 def _beside(seconds: dict[str, float], name: str, unit: float = 1e-3) -> str:
@@ -159,6 +183,10 @@ def _beside(seconds: dict[str, float], name: str, unit: float = 1e-3) -> str:
     if ours is None or name == "attnjax":
         return figure
     return f"{figure} ({seconds[name] / ours:.2f})"
+
+
+def _tera(rate: float) -> str:
+    return f"{rate / 1e12:.3g}"
 
 
 def _sizes(shape: dict[str, int]) -> str:

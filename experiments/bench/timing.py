@@ -55,11 +55,18 @@ def race(calls: Mapping[str, Callable[[], Any]], *, repeats: int) -> dict[str, T
 
 
 def describe_machine() -> dict[str, Any]:
-    """What the figures were taken on: processor, cores, load, versions."""
+    """What the figures were taken on: processor, cores, accelerator, load, versions."""
+    import jax  # not above: `--help` shall come at once
+
+    device = jax.devices()[0]
+    accelerator = (
+        {} if device.platform == "cpu" else {"accelerator": device.device_kind}
+    )
     versions = {name: version for name in PACKAGES if (version := _version(name))}
     return {
         "processor": _processor(),
         "cores": len(os.sched_getaffinity(0)),
+        **accelerator,
         "load": round(os.getloadavg()[0], 1),
         "python": platform.python_version(),
         **versions,

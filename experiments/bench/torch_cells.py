@@ -1,6 +1,7 @@
 """The same passes in PyTorch: its fused GRU and LSTM, and the decoder as a loop."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 
 from experiments.bench.recurrent import decoder_arrays, draw, source_mask
 from experiments.bench.shapes import DecoderSpec, RecurrentSpec
+from experiments.bench.torch_device import DEVICE, autocast, done
 
 
 def torch_gru(spec: RecurrentSpec, dtype: str) -> Callable[[], Any]:
@@ -74,12 +76,13 @@ def decoder_inputs(spec: DecoderSpec) -> list[Tensor]:
 
 
 def tensor(array: Any) -> Tensor:
-    """A copy of an array."""
-    return torch.tensor(np.asarray(array))
+    """A copy of an array, where PyTorch computes."""
+    return torch.tensor(np.asarray(array)).to(DEVICE)
 
 
 def _module_call(module: nn.Module, spec: RecurrentSpec, dtype: str) -> Any:
     x = tensor(draw(4, spec.B, spec.T, spec.M)).requires_grad_()
+    module.to(DEVICE)
     return _call(lambda x: module(x)[0], list(module.parameters()), [x], dtype)
 
 
@@ -90,10 +93,10 @@ def _call(
     slope: list[Tensor] = []
 
     def call() -> Any:
-        with torch.autocast("cpu", torch.bfloat16, enabled=dtype == "bfloat16"):
+        with autocast(dtype):
             y = run(*inputs)
         if not slope:
             slope.append(tensor(draw(20, *y.shape)))
         return y, torch.autograd.grad(y, [*inputs, *weights], slope[0].to(y.dtype))
 
-    return call
+    return partial(done, call)

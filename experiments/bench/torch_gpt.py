@@ -1,4 +1,4 @@
-"""The GPT of config shakespeare-char in PyTorch: what a careful user would write.
+"""GPT-2 in PyTorch: what a careful user would write.
 
 One product for queries, keys and values, PyTorch's own attention, AdamW in one fused
 call; clipping, schedule and weights that decay as in our config. `torch.compile` is
@@ -6,7 +6,6 @@ asked for by the caller.
 """
 
 import math
-import warnings
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from attnjax import BlockConfig
 from attnjax.models.gpt import GPTConfig
+from experiments.bench.torch_device import DEVICE, autocast, finish
 from experiments.datasets.crops import NOTHING
 from experiments.language_model.config import Config
 from experiments.training import OptimizerConfig
@@ -36,6 +36,7 @@ class Block(nn.Module):
         self.feed_norm = nn.LayerNorm(M, config.norm_epsilon, bias=bias)
         self.up = nn.Linear(M, width, bias=bias)
         self.down = nn.Linear(width, M, bias=bias)
+        self.gelu = nn.GELU("tanh" if config.feed_forward == "gelu-tanh" else "none")
 
     def forward(self, x: Tensor) -> Tensor:
         """Positions [B, T, M] transformed."""
@@ -49,11 +50,11 @@ class Block(nn.Module):
             is_causal=True,
         )
         x = x + self.output(read.transpose(1, 2).flatten(2))
-        return x + self.down(F.gelu(self.up(self.feed_norm(x))))
+        return x + self.down(self.gelu(self.up(self.feed_norm(x))))
 
 
 class GPT(nn.Module):
-    """`attnjax.models.gpt` with learned positions, exact GELU and a tied output."""
+    """`attnjax.models.gpt` with learned positions, GELU and a tied output."""
 
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
@@ -89,8 +90,9 @@ class TorchLearner:
         self.model = GPT(model)
         tensors = {k: torch.tensor(np.asarray(x)) for k, x in named(params).items()}
         self.model.load_state_dict(tensors)
+        self.model.to(DEVICE)
         self._call = torch.compile(self.model) if compiled else self.model
-        self._narrow = model.dtype == "bfloat16"
+        self._dtype, self._parts = model.dtype, config.accumulate
         self._settings, self._steps = config.optimizer, config.steps
         self._optimizer = torch.optim.AdamW(
             decaying(self.model, config.optimizer.weight_decay),
@@ -106,13 +108,15 @@ class TorchLearner:
         for group in self._optimizer.param_groups:
             group["lr"] = rate(self._settings, self._done, self._steps)
         self._optimizer.zero_grad(set_to_none=True)
-        self._loss(crops).backward()
+        for part in np.split(crops, self._parts):  # of equally many tokens
+            (self._loss(part) / self._parts).backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), self._settings.clip_norm)
         self._optimizer.step()
         self._done += 1
 
     def wait(self) -> None:
-        """See `Learner`: PyTorch on a CPU has done what it was asked."""
+        """See `Learner`."""
+        finish()
 
     def nats(self, crops: np.ndarray) -> tuple[float, int]:
         """See `Learner`."""
@@ -121,8 +125,8 @@ class TorchLearner:
             return float(self._loss(crops)) * count, count
 
     def _loss(self, crops: np.ndarray) -> Tensor:
-        ids = torch.from_numpy(crops).long()
-        with torch.autocast("cpu", torch.bfloat16, enabled=self._narrow):
+        ids = torch.from_numpy(crops).to(DEVICE).long()
+        with autocast(self._dtype):
             return self._call(ids[:, :-1].clamp(min=0), ids[:, 1:])
 
 
@@ -180,18 +184,3 @@ def rate(settings: OptimizerConfig, step: int, steps: int) -> float:
     share = min(1.0, (step - warmup) / max(1, steps - warmup))
     fall = 0.5 * (1 + math.cos(math.pi * share))
     return peak * (settings.final + (1 - settings.final) * fall)
-
-
-def can_compile() -> bool:
-    """Whether `torch.compile` works here: it needs a C++ compiler, among others."""
-    # What an earlier process compiled is compiled again, as ours is.
-    torch.compiler.config.force_disable_caches = True
-    with warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", "dynamo_pgo force disabled"
-        )  # by us, just now
-        try:
-            torch.compile(torch.square)(torch.ones(3))
-        except RuntimeError:
-            return False
-    return True

@@ -6,6 +6,7 @@ Output layer, dropout, smoothed loss, clipping and (fused) Adam as in our config
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,8 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from attnjax.models.rnnsearch import RNNSearchConfig
 from attnjax.models.transformer import TransformerConfig
 from experiments.bench.shapes import DecoderSpec
-from experiments.bench.torch_cells import Decoder
+from experiments.bench.torch_cells import Decoder, tensor
+from experiments.bench.torch_device import DEVICE, autocast, done
 from experiments.bench.torch_transformer import Transformer
 from experiments.bench.transformers import build
 from experiments.translate.config import Config
@@ -43,7 +45,7 @@ class RNNSearch(nn.Module):
         mask = source != 0
         packed = pack_padded_sequence(
             self.drop(self.source(source)),
-            mask.sum(1),
+            mask.sum(1).cpu(),
             batch_first=True,
             enforce_sorted=False,
         )
@@ -68,7 +70,7 @@ def torch_model(config: Any) -> nn.Module:
     """PyTorch's module for a model of ours; the Transformer has our first weights."""
     if isinstance(config, TransformerConfig):
         return Transformer(config, build(config)[1])
-    return RNNSearch(config)
+    return RNNSearch(config).to(DEVICE)
 
 
 def torch_steps(
@@ -93,14 +95,14 @@ def steps_of(
         model.parameters(),
         lr=config.optimizer.learning_rate,
         betas=(0.9, config.optimizer.beta2),
+        eps=config.optimizer.epsilon,
         fused=True,
     )
-    ids, labels = torch.tensor(source).long(), torch.tensor(target).long()
+    ids, labels = tensor(source).long(), tensor(target).long()
     previous = torch.cat([torch.ones_like(labels[:, :1]), labels[:, :-1]], dim=1)
-    narrow = config.model.dtype == "bfloat16"
 
     def forward() -> Tensor:
-        with torch.autocast("cpu", torch.bfloat16, enabled=narrow):
+        with autocast(config.model.dtype):
             logits = model(ids, previous)
         return nn.functional.cross_entropy(
             logits.float().flatten(0, 1),
@@ -118,8 +120,10 @@ def steps_of(
 
     def step() -> Tensor:
         loss = backward()
-        nn.utils.clip_grad_norm_(model.parameters(), config.optimizer.clip_norm)
+        if config.optimizer.clip_norm is not None:
+            nn.utils.clip_grad_norm_(model.parameters(), config.optimizer.clip_norm)
         optimizer.step()
         return loss
 
-    return {"forward": forward, "backward": backward, "step": step}
+    parts = {"forward": forward, "backward": backward, "step": step}
+    return {name: partial(done, part) for name, part in parts.items()}

@@ -6,11 +6,11 @@ sublayer adds. `nn.TransformerEncoderLayer` does more, as it also drops weights 
 hidden units, and projects nothing faster.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -23,7 +23,7 @@ LONGEST = 512  # positions that are made beforehand
 
 
 class Transformer(nn.Module):
-    """`attnjax.models.transformer` with given weights; norms before sublayers."""
+    """`attnjax.models.transformer` with given weights."""
 
     def __init__(self, config: TransformerConfig, params: Tree) -> None:
         super().__init__()
@@ -51,14 +51,14 @@ class Transformer(nn.Module):
 
 
 class Stack(nn.Module):
-    """Blocks, and the norm after the last."""
+    """Blocks, and the norm after the last where norms come before sublayers."""
 
     def __init__(self, params: Tree, layers: int, block: Any) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(
             Block(_layer(params["blocks"], i), block) for i in range(layers)
         )
-        self.norm = _norm(params["norm"])
+        self.norm = _norm(params["norm"]) if block.pre_norm else nn.Identity()
 
     def forward(self, x: Tensor, mask: Tensor, states: Tensor | None) -> Tensor:
         """Positions [B, T, M] through all blocks; `states` are what a decoder reads."""
@@ -73,6 +73,7 @@ class Block(nn.Module):
     def __init__(self, params: Tree, block: Any) -> None:
         super().__init__()
         self.heads, self.drop = block.heads, nn.Dropout(block.dropout)
+        self.pre_norm = block.pre_norm
         own, feed = params["attention"], params["feed"]
         self.own_norm = _norm(params["attention_norm"])
         self.own = _linear(own["query"], own["keys"], own["values"])
@@ -89,15 +90,31 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor, states: Tensor | None) -> Tensor:
         """Positions [B, T, M] transformed; the mask [B, 1, 1, S] is the source's."""
-        query, keys, values = self.own(self.own_norm(x)).chunk(3, dim=-1)
-        read = self.attend(query, keys, values, None if self.reads else mask)
-        x = x + self.drop(self.own_output(read))
-        if states is not None:
+
+        def attend_own(x: Tensor) -> Tensor:
+            query, keys, values = self.own(x).chunk(3, dim=-1)
+            seen = None if self.reads else mask
+            return self.own_output(self.attend(query, keys, values, seen))
+
+        def attend_source(x: Tensor) -> Tensor:
             keys, values = self.source(states).chunk(2, dim=-1)
-            read = self.attend(self.query(self.read_norm(x)), keys, values, mask)
-            x = x + self.drop(self.read_output(read))
-        hidden = functional.relu(self.up(self.feed_norm(x)))
-        return x + self.drop(self.down(hidden))
+            return self.read_output(self.attend(self.query(x), keys, values, mask))
+
+        def feed(x: Tensor) -> Tensor:
+            return self.down(functional.relu(self.up(x)))
+
+        x = self.residual(self.own_norm, attend_own, x)
+        if states is not None:
+            x = self.residual(self.read_norm, attend_source, x)
+        return self.residual(self.feed_norm, feed, x)
+
+    def residual(
+        self, norm: nn.Module, sublayer: Callable[[Tensor], Tensor], x: Tensor
+    ) -> Tensor:
+        """Adds what a sublayer makes of `x`; normalises before it, or after the sum."""
+        if self.pre_norm:
+            return x + self.drop(sublayer(norm(x)))
+        return norm(x + self.drop(sublayer(x)))
 
     def attend(
         self, query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None
@@ -131,6 +148,6 @@ def _linear(*maps: Tree) -> nn.Linear:
     w = np.concatenate([np.asarray(one["w"]) for one in maps], axis=1)
     b = np.concatenate([np.asarray(one["b"]) for one in maps])
     made = nn.Linear(*w.shape)
-    made.weight = nn.Parameter(torch.tensor(np.ascontiguousarray(w.T)))
-    made.bias = nn.Parameter(torch.tensor(b))
+    made.weight = nn.Parameter(tensor(np.ascontiguousarray(w.T)))
+    made.bias = nn.Parameter(tensor(b))
     return made

@@ -24,7 +24,7 @@ from experiments.bench.transformers import (
     build,
     sized_transformer,
 )
-from experiments.bench.trials import Calls, choose, timed
+from experiments.bench.trials import COMPILED, Calls, choose, timed
 from experiments.datasets.batching import Batch
 from experiments.translate.config import Config
 from experiments.translate.configs import MULTI30K_FIXED_VECTOR, MULTI30K_RNNSEARCH
@@ -50,8 +50,6 @@ CONFIGS = {
     "fixed-vector": FIXED_VECTOR,
     "transformer": TRAINING,
 }
-# Compiling takes PyTorch a minute, so it is done only where it is asked for.
-COMPILED = "torch-compiled"
 FIRST_ID = 4  # after PAD, BOS, EOS, UNK
 
 
@@ -98,10 +96,11 @@ def training_calls(config: Config, spec: BatchSpec, *, compiled: bool) -> Calls:
     batch = Batch(*map(jnp.asarray, host))  # type: ignore[arg-type]
     systems = {trials.OURS: jax_steps(config, batch)}
     if trials.installed("torch") and has_peer(config):
+        from experiments.bench.torch_device import compiles
         from experiments.bench.torch_training import torch_steps
 
         systems["torch"] = torch_steps(config, *host)
-        if compiled:
+        if compiled and compiles():
             systems[COMPILED] = torch_steps(config, *host, compiled=True)
     return {
         f"{system} {part}": call

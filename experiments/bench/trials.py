@@ -18,6 +18,8 @@ from experiments.errors import UserError
 
 Calls = dict[str, Callable[[], Any]]
 OURS = "attnjax"
+# Takes PyTorch a minute, so it may have to be asked for.
+COMPILED = "torch-compiled"
 SPECS: dict[str, tuple[Any, ...]] = {
     "gru": (WIDE_RECURRENT, MULTI30K_RECURRENT),
     "lstm": (WIDE_RECURRENT, MULTI30K_RECURRENT),

@@ -43,10 +43,13 @@ def test_the_decoders_of_a_race_do_the_same_work():
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
     if "torch" in calls:
         got, (embedded, values, start, *_) = calls["torch"]()
-        np.testing.assert_allclose(got.detach().numpy(), want, rtol=1e-5, atol=1e-6)
-        for name, slope in [("embedded", embedded), ("values", values)]:
-            np.testing.assert_allclose(slope, inputs[name], rtol=1e-4, atol=1e-6)
-        np.testing.assert_allclose(start, inputs["start"], rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(
+            got.detach().cpu().numpy(), want, rtol=1e-5, atol=1e-6
+        )
+        slopes = {"embedded": embedded, "values": values, "start": start}
+        for name, slope in slopes.items():
+            found = slope.cpu().numpy()
+            np.testing.assert_allclose(found, inputs[name], rtol=1e-4, atol=1e-6)
 
 
 def _leaves(tree):

@@ -33,10 +33,10 @@ def without_torch(monkeypatch):
     monkeypatch.setattr(trials, "installed", lambda package: False)
 
 
-def made(systems):
+def made(systems, **changes):
     """The tiny config, and the learners of these systems."""
     options = types.SimpleNamespace(tiny=True, steps=11)
-    config = gpt.sized(options, "float32")
+    config = dataclasses.replace(gpt.sized(options, "float32"), **changes)
     system, params = build_system(config, Characters(map(chr, range(V))))
     # Numbers everywhere, so that no scale passes by being 1.
     rng = np.random.default_rng(0)
@@ -51,9 +51,13 @@ def crops(config, seed):
     return np.random.default_rng(seed).integers(0, V, shape, dtype=np.int32)
 
 
-def test_pytorch_computes_and_learns_what_ours_does():
+@pytest.mark.parametrize("accumulate", [1, gpt.TINY.batch_rows])
+@pytest.mark.parametrize("gelu", ["gelu", "gelu-tanh"])
+def test_pytorch_computes_and_learns_what_ours_does(gelu, accumulate):
     torch_gpt = pytest.importorskip("experiments.bench.torch_gpt", reason="no torch")
-    config, learners = made(("attnjax", "torch"))
+    block = dataclasses.replace(gpt.TINY.model.block, feed_forward=gelu)
+    model = dataclasses.replace(gpt.TINY.model, block=block)
+    config, learners = made(("attnjax", "torch"), model=model, accumulate=accumulate)
     ours, theirs = learners["attnjax"], learners["torch"]
     some = crops(config, 0)
     some[-1, 7:] = NOTHING
@@ -67,7 +71,8 @@ def test_pytorch_computes_and_learns_what_ours_does():
     found = theirs.model.state_dict()
     assert found.keys() == named.keys()
     for name, value in named.items():
-        np.testing.assert_allclose(found[name].numpy(), value, 1e-4, 1e-5, err_msg=name)
+        mine = found[name].cpu().numpy()
+        np.testing.assert_allclose(mine, value, 1e-4, 1e-5, err_msg=name)
     assert theirs.nats(some)[0] < 0.99 * want
 
 
@@ -117,8 +122,8 @@ def test_every_character_of_the_last_tenth_is_counted_once(text):
 
 
 def test_what_does_not_compile_is_left_out(monkeypatch, capsys):
-    torch_gpt = pytest.importorskip("experiments.bench.torch_gpt", reason="no torch")
-    monkeypatch.setattr(torch_gpt, "can_compile", lambda: False)
+    peer = pytest.importorskip("experiments.bench.torch_device", reason="no torch")
+    monkeypatch.setattr(peer, "can_compile", lambda: False)
     _, learners = made(("torch-compiled", "attnjax"))
     assert list(learners) == ["attnjax"]
     assert "torch-compiled is left out" in capsys.readouterr().err

@@ -50,21 +50,24 @@ def test_pytorchs_step_runs_where_it_is_installed(capsys, model):
     assert "not installed" not in printed
 
 
-def test_both_transformers_have_one_loss_and_one_gradient():
+@pytest.mark.parametrize("pre_norm", [True, False])
+def test_both_transformers_have_one_loss_and_one_gradient(pre_norm):
     """The gradient of the shared table, to which it comes from everywhere."""
     pytest.importorskip("torch")
     from experiments.bench.torch_training import steps_of, torch_model
 
     config = sized(CONFIGS["transformer"], "float32", tiny=True)
-    block = dataclasses.replace(config.model.block, dropout=0.0)
+    block = dataclasses.replace(config.model.block, dropout=0.0, pre_norm=pre_norm)
     model = dataclasses.replace(config.model, block=block)
     config = dataclasses.replace(config, model=model)
     host = random_batch(TINY_BATCHES[0], model.target_vocab)
     ours = jax_steps(config, Batch(*map(jnp.asarray, host)))["backward"]()
     module = torch_model(model)
     theirs = steps_of(module, config, *host)["backward"]()
-    np.testing.assert_allclose(theirs.detach().numpy(), ours[0], rtol=1e-5)
-    slope = module.table.grad.numpy() * (host.target != 0).sum()  # theirs is a mean
+    np.testing.assert_allclose(theirs.detach().cpu().numpy(), ours[0], rtol=1e-5)
+    slope = (
+        module.table.grad.cpu().numpy() * (host.target != 0).sum()
+    )  # theirs is a mean
     want = ours[1]["target_embedding"]
     np.testing.assert_allclose(slope, want, rtol=1e-4, atol=1e-5)
 
