@@ -10,7 +10,7 @@ import pytest
 from flax import nnx
 
 from attnjax.decode import greedy
-from attnjax.models._block_config import BlockConfig
+from attnjax.models._block_config import ACTIVATIONS, BlockConfig
 from attnjax.models.gpt import GPT, ROTARY_BLOCK, GPTConfig
 from attnjax.models.state import split
 from tests import oracle_models, oracle_transformer, oracles
@@ -230,3 +230,11 @@ def test_more_tokens_at_once_than_the_cache_holds_are_refused():
         ValueError, match="at least 8 slots for 5 tokens at once and a window of 3"
     ):
         m.extend(m.start(1, size=7), np.zeros((1, 5), int))
+
+
+@pytest.mark.parametrize("name", sorted(set(ACTIVATIONS) - {"relu"}))
+def test_an_activation_leaves_the_backward_pass_what_went_in(name):
+    x = jnp.linspace(-3, 3, 15).reshape(3, 5)
+    _, pullback = jax.vjp(ACTIVATIONS[name], x)
+    (kept,) = jax.tree.leaves(pullback)
+    np.testing.assert_array_equal(kept, x)
