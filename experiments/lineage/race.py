@@ -26,6 +26,7 @@ from experiments.translate.system import Tokenizers, build_system
 from experiments.translate.translator import Translation, Translator
 
 BUCKETS = 2  # batch shapes: each costs seconds of compilation for each system
+ROWS = 1_000  # phrases translated at a time
 
 
 class Language(NamedTuple):
@@ -120,8 +121,10 @@ class Race:
         tx = config.optimizer.build(config.steps)
         step = make_train_step(system.loss, tx, state_sharding=replicated(self.mesh))
         greedy = SearchConfig(beam_size=1, length_penalty=0.0)
+        # All phrases in one batch: compiling for each length would take longer than
+        # to search for all of them as long as for the longest.
         translator = Translator(
-            system, search=greedy, source_limit=200, mesh=self.mesh, rows=250
+            system, search=greedy, source_limit=200, mesh=self.mesh, rows=ROWS
         )
         # What may differ when a lineage is gone on with is left out of its record.
         settings = dataclasses.replace(config, out=None, resume=False, data_dir=None)
