@@ -15,8 +15,9 @@ from experiments.folder import Run
 from experiments.logs import MetricsLog, best_step
 from experiments.meter import Meter
 from experiments.processes import from_main, largest, on_main
-from experiments.progress import duration, make_reporter
-from experiments.signals import Interrupted, StopRequest
+from experiments.progress import duration
+from experiments.session import Session
+from experiments.signals import Interrupted
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -60,7 +61,7 @@ def _due(step: int, every: int) -> bool:
 
 
 class Loop:
-    """One session of training."""
+    """The training of one run in one session."""
 
     def __init__(
         self,
@@ -71,11 +72,13 @@ class Loop:
         rng: jax.Array,
         evaluate: Callable[[Params], Mapping[str, float]] | None,
         title: str,
+        session: Session,
     ) -> None:
         self.run, self.schedule = run, schedule
         self.train_step, self.batches, self.rng = train_step, batches, rng
         self.evaluate = evaluate
         self.title = title or run.folder.name
+        self.screen, self.stop = session
         self.meter = Meter()
         self.line: dict[str, Any] | None = None  # waits for its validation
         self.pending: tuple[int, Mapping[str, jax.Array]] | None = None
@@ -91,15 +94,9 @@ class Loop:
             self.log = None
             if is_main_process():
                 self.log = stack.enter_context(MetricsLog(self.run.folder, step=start))
-            self.reporter = stack.enter_context(
-                make_reporter(
-                    self.title,
-                    step=start,
-                    steps=self.schedule.steps,
-                    silent=not is_main_process(),
-                )
+            self.reporter = self.screen.reporter(
+                self.title, step=start, steps=self.schedule.steps
             )
-            self.stop = stack.enter_context(StopRequest())
             for notice in notices:
                 self.reporter.say(notice)
             self._make_up(state)

@@ -22,26 +22,57 @@ class Reporter(Protocol):
     def say(self, text: str) -> None:
         """Says something that stays on the screen."""
 
-    def __enter__(self) -> Self: ...
 
-    def __exit__(self, *_: object) -> None: ...
+class Screen:
+    """Where trainings report. Those that run at the same time share one."""
 
+    def __init__(self, console: Console | None = None, *, silent: bool = False) -> None:
+        """Suits where the console goes: bars on a terminal, lines elsewhere.
 
-def make_reporter(title: str, *, step: int, steps: int, silent: bool) -> Reporter:
-    """Makes the reporter that suits where stderr goes.
+        Args:
+          console: where to; stderr by default.
+          silent: whether to say nothing (every process but the main one).
+        """
+        self.console = Console(stderr=True) if console is None else console
+        self._silent = silent
+        self._bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=20),
+            TaskProgressColumn(),
+            TextColumn("{task.completed}/{task.total}"),
+            TextColumn("{task.fields[phase]}{task.fields[figures]}"),
+            console=self.console,
+            refresh_per_second=4,
+        )
 
-    Args:
-      title: what is being trained.
-      step: steps taken already.
-      steps: steps to take in all.
-      silent: whether to say nothing (every process but the main one).
-    """
-    console = Console(stderr=True)
-    if silent:
-        return Silent()
-    if console.is_terminal:
-        return Bar(console, title, step=step, steps=steps)
-    return Lines(console, title, step=step, steps=steps)
+    def reporter(self, title: str, *, step: int, steps: int) -> Reporter:
+        """Makes the reporter of one training.
+
+        Args:
+          title: what is being trained.
+          step: steps taken already.
+          steps: steps to take in all.
+        """
+        if self._silent:
+            return Silent()
+        if self.console.is_terminal:
+            self._bars.start()  # which does nothing the second time
+            return Bar(self._bars, title, step=step, steps=steps)
+        return Lines(self.console, title, step=step, steps=steps)
+
+    def say(self, text: str, *, style: str | None = None) -> None:
+        """Says something that is of no single training and stays on the screen."""
+        if not self._silent:
+            self.console.print(
+                text, style=style, markup=False, highlight=False, soft_wrap=True
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bars.live.is_started:
+            self._bars.stop()
 
 
 class Silent:
@@ -55,25 +86,12 @@ class Silent:
 
     def say(self, text: str) -> None: ...
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None: ...
-
 
 class Bar:
     """A bar that is redrawn in place."""
 
-    def __init__(self, console: Console, title: str, *, step: int, steps: int) -> None:
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=20),
-            TaskProgressColumn(),
-            TextColumn("{task.completed}/{task.total}"),
-            TextColumn("{task.fields[phase]}{task.fields[figures]}"),
-            console=console,
-            refresh_per_second=4,
-        )
+    def __init__(self, bars: Progress, title: str, *, step: int, steps: int) -> None:
+        self._progress = bars
         self._task = self._progress.add_task(
             title, completed=step, total=steps, phase="starting", figures=""
         )
@@ -93,13 +111,6 @@ class Bar:
 
     def say(self, text: str) -> None:
         self._progress.console.print(text, markup=False, highlight=False)
-
-    def __enter__(self) -> Self:
-        self._progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
 
 
 class Lines:
@@ -138,11 +149,6 @@ class Lines:
 
     def say(self, text: str) -> None:
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None: ...
 
 
 def _figures(loss: float, rate: float, seconds_left: float) -> str:

@@ -6,6 +6,7 @@ the same bits. `Run` is the folder it keeps (`experiments.folder`), `fit` trains
 what a session does step by step is `experiments.loop`.
 """
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping
 
 import jax
@@ -13,6 +14,7 @@ import jax
 from attnjax.train import Batch, Params, TrainState, TrainStep
 from experiments.folder import Run
 from experiments.loop import Loop, Schedule
+from experiments.session import Session, open_session
 
 __all__ = ["Run", "fit"]
 
@@ -32,6 +34,7 @@ def fit(
     keep_last: int = 2,
     best: tuple[str, str] = ("bleu", "max"),
     title: str = "",
+    session: Session | None = None,
 ) -> TrainState:
     """Trains to a number of steps, from the run's last checkpoint if it has one.
 
@@ -59,6 +62,8 @@ def fit(
       best: which number of `evaluate` chooses the checkpoint to keep, and whether its
         "max" or "min" is best.
       title: what to call this on the screen; by default the name of the folder.
+      session: what trainings that run at the same time, each in a thread of its own,
+        share; by default this one has a session to itself.
 
     Returns:
       The state after the last step.
@@ -76,5 +81,7 @@ def fit(
         keep_last=keep_last,
         best=best,
     )
-    loop = Loop(run, schedule, train_step, batches, rng, evaluate, title)
-    return loop.train(state)
+    alone = open_session() if session is None else contextlib.nullcontext(session)
+    with alone as session:
+        loop = Loop(run, schedule, train_step, batches, rng, evaluate, title, session)
+        return loop.train(state)

@@ -41,6 +41,10 @@ class StopRequest:
         for number, handler in self._previous.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
 
+    def ask(self) -> None:
+        """Asks for a stop as SIGTERM does."""
+        self.number = self.number or signal.SIGTERM
+
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.number:
             signal.signal(number, signal.SIG_DFL)
@@ -53,10 +57,16 @@ class StopRequest:
 
     @contextmanager
     def interruptible(self, allowed: bool) -> Iterator[None]:
-        """Lets a signal raise `Interrupted` inside, if allowed."""
-        self._may_interrupt = allowed
+        """Lets a signal raise `Interrupted` inside, if allowed.
+
+        Handlers run in the main thread, and can interrupt no other.
+        """
+        if not allowed or threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        self._may_interrupt = True
         try:
-            if allowed and self.number:
+            if self.number:
                 raise Interrupted
             yield
         finally:

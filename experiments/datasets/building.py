@@ -58,6 +58,22 @@ def build(
         return builder(data_dir=data_dir, config=config, file_format="array_record")
 
 
+def is_built(
+    builder: type[tfds.core.GeneratorBasedBuilder],
+    config: tfds.core.BuilderConfig,
+    data_dir: Path | None = None,
+) -> bool:
+    """Tells whether `build` would find the data prepared. Nothing is written.
+
+    Raises:
+      UserError: if the folder cannot be read.
+    """
+    data_dir = resolve_data_dir(data_dir)
+    with folder_errors(data_dir), _quiet():
+        made = builder(data_dir=data_dir, config=config, file_format="array_record")
+        return bool(made.is_prepared())
+
+
 def _sweep(data_path: Path) -> None:
     """Removes what killed builds of this very data left behind."""
     for left in data_path.parent.glob(f"incomplete.*_{data_path.name}"):

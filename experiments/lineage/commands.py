@@ -14,6 +14,7 @@ from experiments.lineage import report
 from experiments.lineage.config import ENTRIES, LineageConfig
 from experiments.lineage.race import Outcome, Race, read_languages
 from experiments.progress import duration
+from experiments.session import open_session
 
 
 def run(config: LineageConfig, console: Console, progress: Console) -> list[Outcome]:
@@ -37,20 +38,16 @@ def run(config: LineageConfig, console: Console, progress: Console) -> list[Outc
     race = Race(config, languages)
     outcomes: list[Outcome] = []
     total = len(ENTRIES) * len(config.pairs)
-    for entry in ENTRIES:
-        progress.print(
-            f"[{len(outcomes) + 1}-{len(outcomes) + len(config.pairs)} of {total}] "
-            f"{entry.title}: training on {' and '.join(config.pairs)}",
-            style="bold",
-            markup=False,
-        )
-        for outcome in race.run(entry, folder):
+    with open_session(progress) as session:
+        for outcome in race.run(folder, session):
             outcomes.append(outcome)
-            progress.print(
-                f"{entry.title}, {outcome.pair}: "
+            session.screen.say(
+                f"[{len(outcomes)} of {total}] {outcome.entry.title}, {outcome.pair}: "
                 f"{outcome.corpus.exact_match:.1%} of held-out phrases right "
-                f"({duration(time.perf_counter() - start)} since the start)"
+                f"({duration(time.perf_counter() - start)} since the start)",
+                style="bold",
             )
+    outcomes.sort(key=lambda o: (ENTRIES.index(o.entry), config.pairs.index(o.pair)))
     report.write_results(outcomes, folder / "results.json")
     _show(outcomes, languages, folder, console)
     console.print(

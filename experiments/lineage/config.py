@@ -93,9 +93,9 @@ class LineageConfig:
     """Pairs of locales, such as en-fr or en-de."""
     steps: int = 1_050
     """Updates of each system on each pair: the budget all share."""
-    batch_tokens: int = 1_024
+    batch_tokens: int = 896
     """Most positions of a batch on either side, padding included."""
-    train: int = 30_000
+    train: int = 24_000
     """Training phrases a pair."""
     test: int = 1_000
     """Test phrases a pair; their dates, numbers and names were never seen."""

@@ -1,7 +1,8 @@
-"""Training and measuring one system after the other."""
+"""Training and measuring all systems."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -10,15 +11,22 @@ import jax
 import numpy as np
 
 from attnjax.parallel import make_mesh, replicate, replicated, shard_batch
-from attnjax.train import Batch, Params, init_state, make_train_step
-from experiments.datasets.batching import TokenBatches
+from attnjax.train import (
+    Params,
+    TrainState,
+    TrainStep,
+    init_state,
+    make_train_step,
+)
+from experiments.datasets.batching import Batch, TokenBatches
 from experiments.datasets.bucketing import Shape, choose_shapes
-from experiments.datasets.cldr.cldr_builder import Cldr
+from experiments.datasets.cldr.cldr_builder import Cldr, generate
 from experiments.datasets.encode import Encoded, encode_pairs
 from experiments.datasets.ordered import ordered_batches
 from experiments.datasets.pairs import Pair, read_pairs
-from experiments.lineage.config import Entry, LineageConfig
+from experiments.lineage.config import ENTRIES, Entry, LineageConfig
 from experiments.run import Run, fit
+from experiments.session import Session
 from experiments.training import count_parameters
 from experiments.translate.config import Config, SearchConfig
 from experiments.translate.scores import Corpus, score_alignments, score_corpus
@@ -27,6 +35,7 @@ from experiments.translate.translator import Translation, Translator
 
 BUCKETS = 2  # batch shapes: each costs seconds of compilation for each system
 ROWS = 1_000  # phrases translated at a time
+TOGETHER = 2  # trainings that go on at a time, on one device
 
 
 class Language(NamedTuple):
@@ -43,6 +52,15 @@ class EncodedLanguage(NamedTuple):
     test: Encoded
 
 
+class Contender(NamedTuple):
+    """A system, ready to be trained on any pair."""
+
+    entry: Entry
+    begin: Callable[[], TrainState]  # a state of its own for each training
+    step: TrainStep
+    translator: Translator
+
+
 class Outcome(NamedTuple):
     """What a system reached on a pair."""
 
@@ -51,15 +69,14 @@ class Outcome(NamedTuple):
     corpus: Corpus
     aer: float
     parameters: int
-    seconds: float  # of training, in all sessions, compilation included
+    seconds: float  # of training, in all sessions, compilation and waits included
     translations: list[Translation | None]  # of the test phrases
 
 
 def read_languages(config: LineageConfig) -> dict[str, Language]:
     """Generates the phrases, or reads them where they were generated before."""
-    languages = {}
-    for pair in config.pairs:
-        data = Cldr(
+    datasets = {
+        pair: Cldr(
             pair=pair,
             train=config.train,
             validation=1,  # nothing is chosen by validation
@@ -67,8 +84,13 @@ def read_languages(config: LineageConfig) -> dict[str, Language]:
             seed=config.seed,
             data_dir=config.data_dir,
         )
-        languages[pair] = Language(read_pairs(data, "train"), read_pairs(data, "test"))
-    return languages
+        for pair in config.pairs
+    }
+    generate(datasets.values())
+    return {
+        pair: Language(read_pairs(data, "train"), read_pairs(data, "test"))
+        for pair, data in datasets.items()
+    }
 
 
 class Race:
@@ -99,16 +121,38 @@ class Race:
             row_multiple=self.mesh.size,
         )
 
-    def run(self, entry: Entry, folder: Path) -> Iterator[Outcome]:
-        """Trains a system on every pair and measures it.
+    def run(self, folder: Path, session: Session) -> Iterator[Outcome]:
+        """Trains every system on every pair and measures it.
+
+        On one device two trainings go on at a time: one alone, of matrices as small
+        as these, leaves half of two cores idle. On several devices it is one, since
+        all of them must see programs that communicate in the same order.
 
         Args:
-          entry: the system.
-          folder: where its runs are kept, one folder a pair.
+          folder: where the runs are kept, one folder a pair and a system.
+          session: where progress is shown, and what asks to stop.
 
         Yields:
-          What it reached on each pair.
+          What a system reached on a pair, in the order in which they are done.
         """
+        pool = ThreadPoolExecutor(TOGETHER if self.mesh.size == 1 else 1)
+        try:
+            outcomes = []
+            for entry in ENTRIES:
+                contender = pool.submit(self._prepare, entry)
+                outcomes += [
+                    pool.submit(self._enter, contender, pair, folder, session)
+                    for pair in self.config.pairs
+                ]
+            for outcome in as_completed(outcomes):
+                yield outcome.result()
+        except BaseException:
+            session.stop.ask()  # so that the other is saved, not lost
+            raise
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _prepare(self, entry: Entry) -> Contender:
         config = self.config
         system_config = Config(
             data=Cldr(),
@@ -126,26 +170,34 @@ class Race:
         translator = Translator(
             system, search=greedy, source_limit=200, mesh=self.mesh, rows=ROWS
         )
+        return Contender(entry, partial(init_state, params, tx), step, translator)
+
+    def _enter(
+        self, prepared: Future[Contender], pair: str, folder: Path, session: Session
+    ) -> Outcome:
+        """Trains a system on a pair and measures it."""
+        config, contender = self.config, prepared.result()
+        entry = contender.entry
         # What may differ when a lineage is gone on with is left out of its record.
         settings = dataclasses.replace(config, out=None, resume=False, data_dir=None)
-        for pair in config.pairs:
-            run = Run.create(
-                folder / pair / entry.name,
-                {"entry": entry.name, "pair": pair, "config": settings},
-                resume=config.resume,
-            )
-            self.tokenizers.save(run.folder)
-            trained = fit(
-                run,
-                state=replicate(init_state(params, tx), self.mesh),
-                train_step=step,
-                batches=partial(self._batches, pair),
-                steps=config.steps,
-                rng=replicate(jax.random.key(config.seed), self.mesh),
-                title=f"{entry.title}, {pair}",
-            ).params
-            seconds = run.metrics()[-1]["time"]
-            yield self._measure(entry, pair, translator, trained, seconds)
+        run = Run.create(
+            folder / pair / entry.name,
+            {"entry": entry.name, "pair": pair, "config": settings},
+            resume=config.resume,
+        )
+        self.tokenizers.save(run.folder)
+        trained = fit(
+            run,
+            state=replicate(contender.begin(), self.mesh),
+            train_step=contender.step,
+            batches=partial(self._batches, pair),
+            steps=config.steps,
+            rng=replicate(jax.random.key(config.seed), self.mesh),
+            title=f"{entry.title}, {pair}",
+            session=session,
+        ).params
+        seconds = run.metrics()[-1]["time"]
+        return self._measure(entry, pair, contender.translator, trained, seconds)
 
     def _batches(self, pair: str, start: int) -> Iterator[Batch]:
         batches = TokenBatches(

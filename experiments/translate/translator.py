@@ -59,7 +59,11 @@ class Translator:
         self.system, self.search, self.source_limit = system, search, source_limit
         self.mesh = make_mesh() if mesh is None else mesh
         self.rows, self.dictionary = rows, dictionary
-        self._compiled: dict[int, Callable[..., Hypotheses]] = {}
+        self._find = jax.jit(
+            partial(system.search, search=search),
+            static_argnames="n_best",
+            out_shardings=by_rows(self.mesh),
+        )
         self._align = jax.jit(system.align, out_shardings=by_rows(self.mesh))
         self._score = jax.jit(system.score, out_shardings=by_rows(self.mesh))
         self._loss = jax.jit(partial(system.loss, rng=None))
@@ -172,11 +176,7 @@ class Translator:
         return total / weight if weight else float("nan")
 
     def _search(self, params: Params, ids: np.ndarray, n_best: int) -> Hypotheses:
-        if n_best not in self._compiled:
-            run = partial(self.system.search, search=self.search, n_best=n_best)
-            sharding = by_rows(self.mesh)
-            self._compiled[n_best] = jax.jit(run, out_shardings=sharding)
-        found = self._compiled[n_best](params, place_batch(ids, self.mesh))
+        found = self._find(params, place_batch(ids, self.mesh), n_best=n_best)
         return gather_rows(found)
 
     def _read(

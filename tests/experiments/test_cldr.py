@@ -355,6 +355,36 @@ def test_two_processes_may_build_at_once(tmp_path):
         assert pool.map(_length_of_test, [tmp_path, tmp_path]) == [10, 10]
 
 
+def test_what_is_missing_is_generated_in_other_processes(tmp_path, monkeypatch):
+    datasets = [
+        cldr_builder.Cldr(pair=pair, data_dir=tmp_path, **SIZES)
+        for pair in ("en-fr", "en-ja")
+    ]
+    monkeypatch.delattr(cldr_builder.Builder, "_generate_examples")  # not in this one
+    cldr_builder.generate(datasets)
+    for dataset in datasets:
+        stored = dataset.load("test")
+        assert [tuple(p) for p in stored] == _examples(
+            dataset.pair, "test", len(stored)
+        )
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    cldr_builder.generate(datasets)
+    assert before == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+
+
+def test_what_goes_wrong_in_other_processes_is_left_to_who_opens_it(tmp_path, capfd):
+    blocked = tmp_path / "file"
+    blocked.touch()
+    datasets = [
+        cldr_builder.Cldr(pair=pair, data_dir=blocked / "data", **SIZES)
+        for pair in ("en-fr", "en-ja")
+    ]
+    cldr_builder.generate(datasets)
+    assert capfd.readouterr().err == ""
+    with pytest.raises(UserError, match="data_dir: cannot keep prepared data in"):
+        datasets[0].load("test")
+
+
 def test_settings_have_folders_of_their_own():
     names = {
         cldr_builder.config(cldr_builder.Cldr(pair=pair, train=train, seed=seed)).name

@@ -1,8 +1,10 @@
 """The main job: what a newcomer runs first does what the README says."""
 
 import json
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,9 @@ from rich.console import Console
 from experiments.errors import UserError
 from experiments.lineage.commands import run
 from experiments.lineage.config import ENTRIES, LineageConfig
+from experiments.lineage.race import Race, read_languages
+from experiments.run import Run
+from experiments.session import Session, open_session
 
 KEYS = {
     "model",
@@ -24,19 +29,23 @@ KEYS = {
 }
 
 
-@pytest.fixture(scope="module")
-def smoke(tmp_path_factory) -> tuple[Path, str, list[dict]]:
-    """A lineage of a few steps: its folder, what it printed, its records."""
-    folder = tmp_path_factory.mktemp("lineage")
-    config = LineageConfig(
-        out=folder / "out",
-        pairs=("en-ja",),
+def small(folder: Path, **settings) -> LineageConfig:
+    """The settings of a lineage that takes seconds."""
+    return LineageConfig(
         steps=2,
         batch_tokens=256,
         train=60,
         test=13,
         data_dir=folder / "data",
+        **settings,
     )
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory) -> tuple[Path, str, list[dict]]:
+    """A lineage of a few steps: its folder, what it printed, its records."""
+    folder = tmp_path_factory.mktemp("lineage")
+    config = small(folder, out=folder / "out", pairs=("en-ja",))
     with (folder / "printed").open("w") as file:
         run(config, Console(file=file, width=120), Console(quiet=True))
     records = json.loads((folder / "out/results.json").read_text())
@@ -82,16 +91,7 @@ def test_a_folder_in_use_is_refused_and_left_alone(smoke):
 
 def test_a_lineage_is_gone_on_with_to_the_same_records(smoke):
     folder, _, records = smoke
-    config = LineageConfig(
-        out=folder,
-        resume=True,
-        pairs=("en-ja",),
-        steps=2,
-        batch_tokens=256,
-        train=60,
-        test=13,
-        data_dir=folder.parent / "data",
-    )
+    config = small(folder.parent, out=folder, resume=True, pairs=("en-ja",))
     run(config, Console(quiet=True), Console(quiet=True))
     assert json.loads((folder / "results.json").read_text()) == records
 
@@ -103,6 +103,61 @@ def test_an_unknown_pair_ends_the_command_with_code_2(tmp_path):
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith("error: ")
     assert "xx" in done.stderr
+
+
+def lines(folder: Path) -> str:
+    """What the log of a run holds by now."""
+    log = folder / "metrics.jsonl"
+    return log.read_text() if log.exists() else ""
+
+
+def test_a_lineage_that_is_stopped_has_saved_both_trainings(smoke, tmp_path):
+    command = [sys.executable, "-m", "experiments.lineage", "--out", str(tmp_path)]
+    command += ["--steps", "100000", "--batch-tokens", "256", "--train", "60"]
+    command += ["--test", "13", "--data-dir", str(smoke[0].parent / "data")]
+    lineage = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    folders = [tmp_path / pair / "fixed-vector" for pair in ("en-fr", "en-ja")]
+    try:
+        deadline = time.monotonic() + 240
+        while not all(lines(folder) for folder in folders):
+            assert lineage.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        lineage.terminate()
+        said = lineage.communicate(timeout=120)[1]
+    finally:
+        lineage.kill()
+    assert lineage.returncode == 128 + signal.SIGTERM, said
+    for folder in folders:
+        assert len(Run.open(folder).checkpoints.steps()) == 1
+        assert f"saved in {folder}: run the same command with --resume" in said
+    assert not (tmp_path / "results.json").exists()
+
+
+def test_what_ends_one_training_stops_the_other_and_starts_no_more(
+    smoke, tmp_path, monkeypatch
+):
+    config = small(smoke[0].parent, pairs=("en-fr", "en-ja"))
+    race = Race(config, read_languages(config))
+    begun = []
+
+    def fail_or_wait(run: Run, *, session: Session, **_) -> None:
+        begun.append(run.folder.parent.name)
+        if len(begun) == 1:
+            raise UserError("loss: expected finite numbers")
+        deadline = time.monotonic() + 60
+        while not session.stop.number:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        raise SystemExit(128 + session.stop.number)
+
+    monkeypatch.setattr("experiments.lineage.race.fit", fail_or_wait)
+    with (
+        open_session(Console(quiet=True)) as session,
+        pytest.raises(UserError, match="finite"),
+    ):
+        list(race.run(tmp_path, session))
+    assert sorted(begun) == ["en-fr", "en-ja"]
 
 
 @pytest.mark.slow

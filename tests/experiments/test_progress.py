@@ -1,12 +1,18 @@
 """What the user sees while a model trains."""
 
 import io
+import os
+import signal
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from rich.console import Console
 
 from experiments.meter import Meter
-from experiments.progress import Bar, Lines, duration, make_reporter
+from experiments.progress import Lines, Screen, duration
+from experiments.signals import Interrupted, StopRequest
 
 
 def console(*, terminal: bool) -> tuple[Console, io.StringIO]:
@@ -15,8 +21,9 @@ def console(*, terminal: bool) -> tuple[Console, io.StringIO]:
 
 
 def test_a_bar_shows_phase_step_loss_rate_and_time_left():
-    screen, out = console(terminal=True)
-    with Bar(screen, "en-fr", step=3, steps=200) as bar:
+    terminal, out = console(terminal=True)
+    with Screen(terminal) as screen:
+        bar = screen.reporter("en-fr", step=3, steps=200)
         bar.phase("validating")
         bar.update(50, 1.2345, 2310.4, 61)
         bar.say("step 50  bleu 31.2 [best]")
@@ -31,6 +38,19 @@ def test_a_bar_shows_phase_step_loss_rate_and_time_left():
         assert text in out.getvalue()
     assert "1:01 left" in out.getvalue()
     assert "step 50  bleu 31.2 [best]\n" in out.getvalue()
+
+
+def test_trainings_that_go_on_at_the_same_time_share_a_display():
+    terminal, out = console(terminal=True)
+    with Screen(terminal) as screen:
+        one = screen.reporter("first", step=0, steps=200)
+        two = screen.reporter("second", step=0, steps=200)
+        two.update(100, 1.0, 1.0, 1.0)
+        one.update(200, 1.0, 1.0, 1.0)
+        screen.say("[1 of 2] done")
+    last = out.getvalue().split("[1 of 2] done\n")[-1]
+    for text in ("first", "200/200", "second", "100/200"):
+        assert text in last
 
 
 def test_plain_lines_come_now_and_then():
@@ -50,14 +70,35 @@ def test_plain_lines_come_now_and_then():
 
 
 def test_progress_goes_to_stderr_and_only_from_the_main_process(capfd):
-    with make_reporter("a", step=0, steps=2, silent=False) as reporter:
-        reporter.say("hello")
-    with make_reporter("a", step=0, steps=2, silent=True) as reporter:
+    with Screen() as screen:
+        screen.reporter("a", step=0, steps=2).say("hello")
+    with Screen(silent=True) as screen:
+        screen.say("nor this")
+        reporter = screen.reporter("a", step=0, steps=2)
         reporter.phase("training")
         reporter.update(1, 1.0, 1.0, 1.0)
         reporter.say("nobody hears this")
     out, err = capfd.readouterr()
     assert (out, err) == ("", "hello\n")
+
+
+def test_a_signal_interrupts_what_allows_it_in_the_main_thread_only():
+    with StopRequest() as stop, ThreadPoolExecutor() as pool:
+
+        def wait(entered: threading.Event) -> str:
+            with stop.interruptible(True):
+                entered.set()
+                time.sleep(0.2)
+                return "done"
+
+        entered = threading.Event()
+        waiting = pool.submit(wait, entered)
+        entered.wait()
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert waiting.result() == "done"
+        assert stop.number == signal.SIGTERM
+        with pytest.raises(Interrupted):
+            wait(entered)
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,12 @@ Texts are units with blanks between them (`segment`), links count units (`links`
 splits share no value (`values`), and no file is read and nothing is downloaded.
 """
 
+import contextlib
 import dataclasses
 import functools
-from collections.abc import Iterator
+import multiprocessing
+import signal
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +100,43 @@ def load(
     if split not in SPLITS:
         raise UserError(f"split: expected one of {', '.join(SPLITS)}, got {split!r}")
     return Cldr(pair=pair, data_dir=data_dir, **settings).load(split)
+
+
+def generate(datasets: Iterable[Cldr]) -> None:
+    """Generates the data sets that are not there yet, all at the same time.
+
+    Each gets a process of its own, since Python runs one thread at a time. What goes
+    wrong there is not told: whoever opens the data set then generates it himself, and
+    meets the same.
+
+    Args:
+      datasets: data sets of different folders.
+
+    Raises:
+      UserError: if a setting is at fault, or the folder cannot be read.
+    """
+    missing = [
+        dataset
+        for dataset in datasets
+        if not building.is_built(Builder, config(dataset), dataset.data_dir)
+    ]
+    if len(missing) < 2:
+        return  # no need of another process: opening it generates it
+    context = multiprocessing.get_context("spawn")  # threads do not survive a fork
+    processes = [
+        context.Process(target=_generate, args=(dataset,), daemon=True)
+        for dataset in missing
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+
+
+def _generate(dataset: Cldr) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # it ends with whoever started it
+    with contextlib.suppress(Exception):
+        dataset.builder()
 
 
 def locales(pair: str) -> tuple[str, str]:
