@@ -8,6 +8,7 @@ from typing import Any, Protocol, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+from rich.text import Text
 
 
 class Reporter(Protocol):
@@ -60,12 +61,11 @@ class Screen:
             return Bar(self._bars, title, step=step, steps=steps)
         return Lines(self.console, title, step=step, steps=steps)
 
-    def say(self, text: str, *, style: str | None = None) -> None:
+    def say(self, text: str, *, style: str = "") -> None:
         """Says something that is of no single training and stays on the screen."""
         if not self._silent:
-            self.console.print(
-                text, style=style, markup=False, highlight=False, soft_wrap=True
-            )
+            # Not print's own style: that would be the bars' too.
+            self.console.print(Text(text, style=style), soft_wrap=True)
 
     def __enter__(self) -> Self:
         return self

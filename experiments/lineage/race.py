@@ -125,7 +125,7 @@ class Race:
         """Trains every system on every pair and measures it.
 
         On one device two trainings go on at a time: one alone, of matrices as small
-        as these, leaves half of two cores idle. On several devices it is one, since
+        as these, leaves a quarter of two cores idle. On several devices it is one, since
         all of them must see programs that communicate in the same order.
 
         Args:
@@ -178,6 +178,7 @@ class Race:
         """Trains a system on a pair and measures it."""
         config, contender = self.config, prepared.result()
         entry = contender.entry
+        title = f"{entry.title}, {pair}"
         # What may differ when a lineage is gone on with is left out of its record.
         settings = dataclasses.replace(config, out=None, resume=False, data_dir=None)
         run = Run.create(
@@ -193,9 +194,10 @@ class Race:
             batches=partial(self._batches, pair),
             steps=config.steps,
             rng=replicate(jax.random.key(config.seed), self.mesh),
-            title=f"{entry.title}, {pair}",
+            title=title,
             session=session,
         ).params
+        session.screen.say(f"{title}: translating {config.test} held-out phrases")
         seconds = run.metrics()[-1]["time"]
         return self._measure(entry, pair, contender.translator, trained, seconds)
 
