@@ -125,8 +125,8 @@ class Race:
         """Trains every system on every pair and measures it.
 
         On one device two trainings go on at a time: one alone, of matrices as small
-        as these, leaves a quarter of two cores idle. On several devices it is one, since
-        all of them must see programs that communicate in the same order.
+        as these, leaves a quarter of two cores idle. On several devices it is one,
+        since all of them must see programs that communicate in the same order.
 
         Args:
           folder: where the runs are kept, one folder a pair and a system.
