@@ -9,11 +9,13 @@ the files later (a full disk while copying, a bad sector) shows in the checksums
 before any array is read.
 """
 
+import contextlib
 import json
 import os
 import shutil
+import threading
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,10 @@ _MANIFEST = "manifest.json"
 _ARRAYS = "arrays"
 _TEMPORARY = ".tmp-"
 _BROKEN = ".broken"
+
+# Orbax numbers what it does by one counter of the process, and waits for ever, or for
+# files that are not there, once two threads save at a time.
+_ONE_AT_A_TIME = threading.Lock()
 
 
 class Checkpoints:
@@ -77,7 +83,7 @@ class Checkpoints:
         arrays = ocp.args.Composite(
             **{name: ocp.args.StandardSave(tree) for name, tree in trees.items()}
         )
-        with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as orbax:
+        with _orbax() as orbax:
             orbax.save((saving / _ARRAYS).absolute(), args=arrays)
         on_main(lambda: self._complete(saving, step, trees, notes))
         return step
@@ -197,7 +203,7 @@ class Checkpoints:
             for name, tree in like.items()
         }
         path = (self.path(step) / _ARRAYS).absolute()
-        with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as orbax:
+        with _orbax() as orbax:
             restored = orbax.restore(path, args=ocp.args.Composite(**wanted))
         return {name: restored[name] for name in like}
 
@@ -220,6 +226,15 @@ class Checkpoints:
                 f"others: {'; '.join(wrong[:3])}{more} (it belongs to another model or "
                 f"optimiser: use the config it was trained with)"
             )
+
+
+@contextlib.contextmanager
+def _orbax() -> Iterator[ocp.Checkpointer]:
+    with (
+        _ONE_AT_A_TIME,
+        ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer,
+    ):
+        yield checkpointer
 
 
 def _say(array: tuple[str, tuple[int, ...]] | None) -> str:

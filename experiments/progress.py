@@ -64,8 +64,7 @@ class Screen:
     def say(self, text: str, *, style: str = "") -> None:
         """Says something that is of no single training and stays on the screen."""
         if not self._silent:
-            # Not print's own style: that would be the bars' too.
-            self.console.print(Text(text, style=style), soft_wrap=True)
+            _print_line(self.console, text, style)
 
     def __enter__(self) -> Self:
         return self
@@ -148,7 +147,12 @@ class Lines:
         self.say(f"{self._title}  {done}  {text}")
 
     def say(self, text: str) -> None:
-        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+        _print_line(self._console, text)
+
+
+def _print_line(console: Console, text: str, style: str = "") -> None:
+    # Not print's own style: that would be the style of the bars below, too.
+    console.print(Text(text, style=style), soft_wrap=True)
 
 
 def _figures(loss: float, rate: float, seconds_left: float) -> str:

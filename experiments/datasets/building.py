@@ -48,14 +48,14 @@ def build(
     data_dir = resolve_data_dir(data_dir)
     with folder_errors(data_dir), _quiet():
         data_dir.mkdir(parents=True, exist_ok=True)
-        made = builder(data_dir=data_dir, config=config, file_format="array_record")
+        made = _make(builder, config, data_dir)
         if made.is_prepared():
             return made
         with lock(data_dir / f".{made.name}-{config.name}.lock"):
             _sweep(Path(made.data_path))
             made.download_and_prepare()
         # Made again, since another process may have built it while this one waited.
-        return builder(data_dir=data_dir, config=config, file_format="array_record")
+        return _make(builder, config, data_dir)
 
 
 def is_built(
@@ -70,8 +70,15 @@ def is_built(
     """
     data_dir = resolve_data_dir(data_dir)
     with folder_errors(data_dir), _quiet():
-        made = builder(data_dir=data_dir, config=config, file_format="array_record")
-        return bool(made.is_prepared())
+        return bool(_make(builder, config, data_dir).is_prepared())
+
+
+def _make(
+    builder: type[tfds.core.GeneratorBasedBuilder],
+    config: tfds.core.BuilderConfig,
+    data_dir: Path,
+) -> Any:
+    return builder(data_dir=data_dir, config=config, file_format="array_record")
 
 
 def _sweep(data_path: Path) -> None:

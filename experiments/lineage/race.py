@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -137,15 +137,18 @@ class Race:
         """
         pool = ThreadPoolExecutor(TOGETHER if self.mesh.size == 1 else 1)
         try:
-            outcomes = []
+            pending: set[Future[Outcome]] = set()
             for entry in ENTRIES:
                 contender = pool.submit(self._prepare, entry)
-                outcomes += [
+                pending |= {
                     pool.submit(self._enter, contender, pair, folder, session)
                     for pair in self.config.pairs
-                ]
-            for outcome in as_completed(outcomes):
-                yield outcome.result()
+                }
+            while pending:
+                # In short waits: a signal that the system hands to another thread is
+                # not heeded before this one, the main thread, wakes.
+                done, pending = wait(pending, 0.5, return_when=FIRST_COMPLETED)
+                yield from (outcome.result() for outcome in done)
         except BaseException:
             session.stop.ask()  # so that the other is saved, not lost
             raise

@@ -1,11 +1,14 @@
 """The main job: what a newcomer runs first does what the README says."""
 
+import itertools
 import json
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from rich.console import Console
@@ -115,23 +118,32 @@ def test_a_lineage_that_is_stopped_has_saved_both_trainings(smoke, tmp_path):
     command = [sys.executable, "-m", "experiments.lineage", "--out", str(tmp_path)]
     command += ["--steps", "100000", "--batch-tokens", "256", "--train", "60"]
     command += ["--test", "13", "--data-dir", str(smoke[0].parent / "data")]
-    lineage = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     folders = [tmp_path / pair / "fixed-vector" for pair in ("en-fr", "en-ja")]
-    try:
-        deadline = time.monotonic() + 240
-        while not all(lines(folder) for folder in folders):
-            assert lineage.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-        lineage.terminate()
-        said = lineage.communicate(timeout=120)[1]
-    finally:
-        lineage.kill()
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as lineage:
+        try:
+            deadline = time.monotonic() + 240
+            while not all(lines(folder) for folder in folders):
+                assert lineage.poll() is None
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+            lineage.terminate()
+            said = lineage.communicate(timeout=120)[1]
+        finally:
+            lineage.kill()
     assert lineage.returncode == 128 + signal.SIGTERM, said
     for folder in folders:
         assert len(Run.open(folder).checkpoints.steps()) == 1
         assert f"saved in {folder}: run the same command with --resume" in said
     assert not (tmp_path / "results.json").exists()
+
+
+def wait_for_stop(session: Session) -> NoReturn:
+    """What a training does that is asked to stop, but for the training."""
+    deadline = time.monotonic() + 60
+    while not session.stop.number:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    raise SystemExit(128 + session.stop.number)
 
 
 def test_what_ends_one_training_stops_the_other_and_starts_no_more(
@@ -145,11 +157,7 @@ def test_what_ends_one_training_stops_the_other_and_starts_no_more(
         begun.append(run.folder.parent.name)
         if len(begun) == 1:
             raise UserError("loss: expected finite numbers")
-        deadline = time.monotonic() + 60
-        while not session.stop.number:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-        raise SystemExit(128 + session.stop.number)
+        wait_for_stop(session)
 
     monkeypatch.setattr("experiments.lineage.race.fit", fail_or_wait)
     with (
@@ -158,6 +166,26 @@ def test_what_ends_one_training_stops_the_other_and_starts_no_more(
     ):
         list(race.run(tmp_path, session))
     assert sorted(begun) == ["en-fr", "en-ja"]
+
+
+def test_a_signal_that_meets_the_thread_of_a_training_is_heeded(
+    smoke, tmp_path, monkeypatch
+):
+    config = small(smoke[0].parent, pairs=("en-fr", "en-ja"))
+    race = Race(config, read_languages(config))
+    begun = itertools.count()
+
+    def meet_it_and_wait(run: Run, *, session: Session, **_) -> None:
+        if next(begun) == 0:  # a second signal would end the process
+            signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+        wait_for_stop(session)
+
+    monkeypatch.setattr("experiments.lineage.race.fit", meet_it_and_wait)
+    with (
+        open_session(Console(quiet=True)) as session,
+        pytest.raises(SystemExit, match=str(128 + signal.SIGTERM)),
+    ):
+        list(race.run(tmp_path, session))
 
 
 @pytest.mark.slow
