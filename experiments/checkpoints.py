@@ -27,6 +27,7 @@ from jaxtyping import PyTree
 from attnjax.train import TrainState
 from experiments.errors import UserError
 from experiments.processes import on_main
+from experiments.trees import fill, name_leaves, nest, unflatten
 
 _MANIFEST = "manifest.json"
 _ARRAYS = "arrays"
@@ -96,7 +97,7 @@ class Checkpoints:
             **notes,
             "shapes": {
                 name: [str(leaf.dtype), list(leaf.shape)]
-                for name, leaf in _flat(trees).items()
+                for name, leaf in name_leaves(trees).items()
             },
             "files": {
                 file.relative_to(saving).as_posix(): _checksum(file)
@@ -164,9 +165,9 @@ class Checkpoints:
         optimizer = trees["optimizer"]
         return TrainState(
             optimizer["step"],
-            _fill(like.params, trees["params"]),
-            _fill(like.opt_state, optimizer.get("opt_state", {})),
-            None if like.average is None else _fill(like.average, trees["average"]),
+            fill(like.params, trees["params"]),
+            fill(like.opt_state, optimizer.get("opt_state", {})),
+            None if like.average is None else fill(like.average, trees["average"]),
         )
 
     def load_params(self, step: int, like: PyTree | None = None) -> PyTree:
@@ -184,17 +185,17 @@ class Checkpoints:
         kept = {name.partition("/")[0] for name in shapes}
         part = "average" if "average" in kept else "params"
         if like is not None:
-            tree = self._read(step, {part: _nest(like)})
-            return _fill(like, tree[part])
+            tree = self._read(step, {part: nest(like)})
+            return fill(like, tree[part])
         here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-        flat = {
+        by_path = {
             tuple(name.split("/")): jax.ShapeDtypeStruct(
                 tuple(shape), jnp.dtype(dtype), sharding=here
             )
             for name, (dtype, shape) in shapes.items()
             if name.startswith(f"{part}/")
         }
-        return self._read(step, _unflatten(flat))[part]
+        return self._read(step, unflatten(by_path))[part]
 
     def _read(self, step: int, like: Mapping[str, PyTree]) -> dict[str, PyTree]:
         self._check_shapes(step, like)
@@ -213,7 +214,7 @@ class Checkpoints:
             for name, (dtype, shape) in self.manifest(step)["shapes"].items()
             if name.split("/")[0] in like
         }
-        ours = {k: (str(x.dtype), tuple(x.shape)) for k, x in _flat(like).items()}
+        ours = {k: (str(x.dtype), tuple(x.shape)) for k, x in name_leaves(like).items()}
         wrong = [
             f"{name} is {_say(stored.get(name))} there, {_say(ours.get(name))} here"
             for name in [*ours, *(n for n in stored if n not in ours)]
@@ -243,52 +244,13 @@ def _say(array: tuple[str, tuple[int, ...]] | None) -> str:
 
 def _to_trees(state: TrainState) -> dict[str, PyTree]:
     """Splits a state in what is needed to run the model and what to train it."""
-    optimizer = {"step": state.step, "opt_state": _nest(state.opt_state)}
+    optimizer = {"step": state.step, "opt_state": nest(state.opt_state)}
     if not optimizer["opt_state"]:
         del optimizer["opt_state"]
-    trees = {"params": _nest(state.params), "optimizer": optimizer}
+    trees = {"params": nest(state.params), "optimizer": optimizer}
     if state.average is not None:
-        trees["average"] = _nest(state.average)
+        trees["average"] = nest(state.average)
     return trees
-
-
-def _flat(tree: PyTree) -> dict[str, Any]:
-    """Names each array by its path, `params/encoder/kernel`."""
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {"/".join(_keys(path)): leaf for path, leaf in leaves}
-
-
-def _keys(path: Any) -> tuple[str, ...]:
-    keys = tuple(jax.tree_util.keystr((key,), simple=True) for key in path)
-    return keys or ("value",)  # a tree that is a single array
-
-
-def _nest(tree: PyTree) -> dict[str, Any]:
-    """Turns any tree into plain nested dicts with the same leaves."""
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return _unflatten({_keys(path): leaf for path, leaf in leaves})
-
-
-def _unflatten(flat: Mapping[tuple[str, ...], Any]) -> dict[str, Any]:
-    nested: dict[str, Any] = {}
-    for path, leaf in flat.items():
-        inner = nested
-        for key in path[:-1]:
-            inner = inner.setdefault(key, {})
-        inner[path[-1]] = leaf
-    return nested
-
-
-def _fill(like: PyTree, nested: PyTree) -> PyTree:
-    """Puts the leaves of nested dicts back into a tree of any kind."""
-
-    def leaf(path: Any, _: Any) -> Any:
-        inner = nested
-        for key in _keys(path):
-            inner = inner[key]
-        return inner
-
-    return jax.tree_util.tree_map_with_path(leaf, like)
 
 
 def _abstract(x: jax.Array) -> jax.ShapeDtypeStruct:
