@@ -46,7 +46,7 @@ from attnjax.core.norms import layer_norm as layer_norm
 from attnjax.core.norms import rms_norm as rms_norm
 from attnjax.core.losses import token_cross_entropy as token_cross_entropy
 from attnjax.core.losses import linear_cross_entropy as linear_cross_entropy
-from attnjax.core.noise import dropout as dropout
+from attnjax.core.dropout import dropout as dropout
 
 # cells: one time step, and any cell over time
 from attnjax.cells.gru import gru as gru
@@ -70,18 +70,18 @@ from attnjax.cells.luong import LuongReadout as LuongReadout
 from attnjax.cells.luong import LuongState as LuongState
 from attnjax.cells.scan import scan as scan
 from attnjax.cells.scan import bidirectional as bidirectional
-from attnjax.cells.block import AttentionParams as AttentionParams
-from attnjax.cells.block import BlockDesign as BlockDesign
-from attnjax.cells.block import BlockParams as BlockParams
-from attnjax.cells.block import FeedForwardParams as FeedForwardParams
-from attnjax.cells.block import LinearParams as LinearParams
-from attnjax.cells.block import NormParams as NormParams
-from attnjax.cells.block import Source as Source
-from attnjax.cells.cache import Cache as Cache
-from attnjax.cells.cache import empty_cache as empty_cache
-from attnjax.cells.stack import blocks as blocks
-from attnjax.cells.stack import Stacked as Stacked
-from attnjax.cells.head_scores import HEAD_SCORES as HEAD_SCORES
+from attnjax.transformer.block import AttentionParams as AttentionParams
+from attnjax.transformer.block import BlockDesign as BlockDesign
+from attnjax.transformer.block import BlockParams as BlockParams
+from attnjax.transformer.block import FeedForwardParams as FeedForwardParams
+from attnjax.transformer.block import LinearParams as LinearParams
+from attnjax.transformer.block import NormParams as NormParams
+from attnjax.transformer.block import Source as Source
+from attnjax.transformer.cache import Cache as Cache
+from attnjax.transformer.cache import empty_cache as empty_cache
+from attnjax.transformer.stack import blocks as blocks
+from attnjax.transformer.stack import Stacked as Stacked
+from attnjax.transformer.head_scores import HEAD_SCORES as HEAD_SCORES
 
 # models: own parameters, call cells and core
 from attnjax.models.rnn_encdec import RNNEncoderDecoder as RNNEncoderDecoder

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attnjax import _symmetrise, align
+from attnjax import align
+from attnjax.align import _symmetrise
 
 METHODS = _symmetrise._METHODS
 each_method = pytest.mark.parametrize("method", METHODS)

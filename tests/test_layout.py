@@ -22,12 +22,16 @@ ARROWS = {
     "attnjax/core": ARRAYS | {"attnjax.core"},
     "attnjax/cells": ARRAYS | {"attnjax.core", "attnjax.cells"},
     "attnjax/models": ARRAYS
-    | {"flax.nnx", "attnjax.core", "attnjax.cells"}
+    | {"flax.nnx", "attnjax.core", "attnjax.cells", "attnjax.transformer"}
     | {f"attnjax.models.{name}" for name in ("_parts", "_block_config", "_stacks")},
     "attnjax/decode": ARRAYS | {"optax", "attnjax.core", "attnjax.decode"},
     "attnjax/train.py": ARRAYS | {"optax", "attnjax.core"},
     "attnjax/parallel.py": ARRAYS | {"optax", "attnjax.core"},
-    "attnjax/align.py": {"numpy", "attnjax._pharaoh", "attnjax._symmetrise"},
+    "attnjax/align.py": {
+        "numpy",
+        "attnjax.align._pharaoh",
+        "attnjax.align._symmetrise",
+    },
     "tests/oracles.py": {"numpy"},
     "tests/oracle_models.py": {"numpy", "tests.oracles"},
     "tests/oracle_positions.py": {"numpy"},

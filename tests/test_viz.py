@@ -13,7 +13,8 @@ import pytest
 from matplotlib.image import imread
 from matplotlib.patches import Rectangle
 
-from attnjax import _fonts, align, viz
+from attnjax import align, viz
+from attnjax.viz import _fonts
 
 SOURCE = ["The", "European", "Economic", "Area", "<end>"]
 TARGET = ["la", "zone", "économique", "européenne", "$x$", "5", "<end>"]

@@ -9,15 +9,15 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from attnjax.cells.block import (
+from attnjax.core import frequencies
+from attnjax.transformer.block import (
     AttentionParams,
     BlockParams,
     FeedForwardParams,
     LinearParams,
     NormParams,
 )
-from attnjax.cells.head_scores import HEAD_SCORES
-from attnjax.core import frequencies
+from attnjax.transformer.head_scores import HEAD_SCORES
 
 Tree = Any
 Draw = Callable[[Array, tuple[int, ...]], Array]

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from attnjax.cells.gru import GRUParams
 from attnjax.core import precision
 from attnjax.core._checks import check_ids
-from attnjax.core.noise import dropout
+from attnjax.core.dropout import dropout
 
 Tree = Any
 Draw = Callable[[Array, tuple[int, ...]], Array]

@@ -8,20 +8,6 @@ import jax
 from flax import nnx
 from jax import Array
 
-from attnjax.cells.block import (
-    AttentionParams,
-    BlockDesign,
-    Source,
-    normalise,
-    sees_all,
-    sees_past,
-    sees_recent,
-    source_keys,
-    unturned,
-)
-from attnjax.cells.cache import Cache, empty_cache
-from attnjax.cells.head_scores import HEAD_SCORES
-from attnjax.cells.stack import Stacked, blocks
 from attnjax.core import biases, scores
 from attnjax.core import positions as places
 from attnjax.models._block_config import (
@@ -33,6 +19,20 @@ from attnjax.models._block_config import (
     init_norm,
 )
 from attnjax.models._parts import Params
+from attnjax.transformer.block import (
+    AttentionParams,
+    BlockDesign,
+    Source,
+    normalise,
+    sees_all,
+    sees_past,
+    sees_recent,
+    source_keys,
+    unturned,
+)
+from attnjax.transformer.cache import Cache, empty_cache
+from attnjax.transformer.head_scores import HEAD_SCORES
+from attnjax.transformer.stack import Stacked, blocks
 
 
 class Stack(nnx.Module):

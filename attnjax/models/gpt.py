@@ -14,14 +14,14 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
-from attnjax.cells.cache import Cache
-from attnjax.cells.stack import Stacked
 from attnjax.core import masks
 from attnjax.core import positions as places
-from attnjax.core.noise import dropout
+from attnjax.core.dropout import dropout
 from attnjax.models._block_config import BlockConfig
 from attnjax.models._parts import OutputLayer, embed, split_rng
 from attnjax.models._stacks import Stack
+from attnjax.transformer.cache import Cache
+from attnjax.transformer.stack import Stacked
 
 GPT2_BLOCK = BlockConfig(
     width=768,

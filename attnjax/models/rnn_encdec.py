@@ -17,7 +17,7 @@ from jaxtyping import Float
 from attnjax.cells.gru import GRUParams, gru_inputs, gru_recur
 from attnjax.cells.scan import scan
 from attnjax.core import precision
-from attnjax.core.noise import dropout
+from attnjax.core.dropout import dropout
 from attnjax.models._parts import (
     Emitter,
     OutputLayer,

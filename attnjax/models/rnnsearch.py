@@ -27,7 +27,7 @@ from attnjax.cells.rnnsearch import (
 from attnjax.cells.scan import bidirectional, scan
 from attnjax.core import precision
 from attnjax.core.attend import Memory
-from attnjax.core.noise import dropout
+from attnjax.core.dropout import dropout
 from attnjax.models._parts import (
     Emitter,
     OutputLayer,

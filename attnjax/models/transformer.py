@@ -12,14 +12,14 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
-from attnjax.cells.block import Source
-from attnjax.cells.cache import Cache
-from attnjax.cells.stack import Stacked
 from attnjax.core import positions as places
-from attnjax.core.noise import dropout
+from attnjax.core.dropout import dropout
 from attnjax.models._block_config import BlockConfig
 from attnjax.models._parts import OutputLayer, SequenceModel, embed, split_rng
 from attnjax.models._stacks import Stack
+from attnjax.transformer.block import Source
+from attnjax.transformer.cache import Cache
+from attnjax.transformer.stack import Stacked
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 import os
 
-from experiments.memory import keep_freed_memory
+from experiments.training.memory import keep_freed_memory
 
 if __name__ == "__main__":
     keep_freed_memory()  # of all systems alike, before any of them starts a thread

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from experiments.bench.timing import describe_machine
-from experiments.commands import run_command
+from experiments.cli.commands import run_command
 from experiments.errors import UserError
 
 Cell = Literal["gru", "lstm", "decoder"]
@@ -115,7 +115,7 @@ class GPT(InDtypes):
 
     def run(self) -> None:
         """Times or trains, prints a table, writes the figures."""
-        from experiments.bench.gpt import time_gpt, train_gpt
+        from experiments.bench.cases.gpt import time_gpt, train_gpt
         from experiments.bench.tables import gpt_table, trained_table
 
         work = (
@@ -149,8 +149,8 @@ class Train(InDtypes):
 
     def run(self) -> None:
         """Times, prints a table, writes the figures."""
+        from experiments.bench.cases.training import time_training
         from experiments.bench.tables import train_table
-        from experiments.bench.training import time_training
 
         self.measure(time_training, train_table, ["torch"])
 
@@ -177,7 +177,7 @@ class Compile(Options):
 
     def run(self) -> None:
         """Times, prints a table, writes the figures."""
-        from experiments.bench.compiling import time_compiling
+        from experiments.bench.cases.compiling import time_compiling
         from experiments.bench.tables import compile_table
 
         self.measure(time_compiling, compile_table)
@@ -209,8 +209,8 @@ class Utilisation(InDtypes):
 
     def run(self) -> None:
         """Times, prints a table, writes the figures."""
+        from experiments.bench.cases.utilisation import time_utilisation
         from experiments.bench.tables import utilisation_table
-        from experiments.bench.utilisation import time_utilisation
 
         self.measure(time_utilisation, utilisation_table, ["torch"])
 
@@ -251,7 +251,7 @@ class Decode(Against):
 
     def run(self) -> None:
         """Times, prints a table, writes the figures."""
-        from experiments.bench.decoding import time_decoding
+        from experiments.bench.cases.decoding import time_decoding
         from experiments.bench.tables import decode_table
 
         self.measure(time_decoding, decode_table, ["ctranslate2"])

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from experiments.bench import recurrent
+from experiments.bench.cases import recurrent
 from experiments.bench.shapes import (
     MULTI30K_DECODER,
     MULTI30K_RECURRENT,
@@ -66,7 +66,7 @@ def recurrent_calls(cell: str, spec: Any, dtype: str) -> Calls:
     passes = PASSES[cell](spec)  # type: ignore[operator]
     calls = {n: recurrent.jax_call(one, dtype) for n, one in passes.items()}
     if installed("torch"):
-        from experiments.bench import torch_cells
+        from experiments.bench.peers import torch_cells
 
         make = getattr(torch_cells, f"torch_{cell}")
         calls["torch"] = make(spec, dtype)

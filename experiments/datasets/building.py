@@ -16,7 +16,8 @@ from typing import Any
 import tensorflow_datasets as tfds
 from absl import logging as absl_logging
 
-from experiments.datasets.data_dir import folder_errors, lock, resolve_data_dir
+from experiments.datasets.data_dir import folder_errors, resolve_data_dir
+from experiments.files import lock
 
 
 def pair_features() -> tfds.features.FeaturesDict:

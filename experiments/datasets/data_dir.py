@@ -5,7 +5,6 @@ one, and stale data cannot come back.
 """
 
 import contextlib
-import fcntl
 import hashlib
 import os
 from collections.abc import Iterable, Iterator
@@ -41,14 +40,6 @@ def fingerprint(parts: Iterable[object], files: Iterable[Path] = ()) -> str:
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()[:12]
-
-
-@contextlib.contextmanager
-def lock(path: Path) -> Iterator[None]:
-    """Holds a lock that the system drops when its process dies."""
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 @contextlib.contextmanager

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments.commands import (
+from experiments.cli.commands import (
     RunOptions,
     TrainOptions,
     command,

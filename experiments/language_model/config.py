@@ -5,14 +5,14 @@ import dataclasses
 import tyro
 
 from attnjax.models.gpt import GPTConfig
-from experiments.datasets.text_tokenizers import TextTokenizerConfig
-from experiments.datasets.texts import (
+from experiments.datasets.text.datasets import (
     SourceCode,
     TextFiles,
     TinyShakespeare,
     WikiText2,
 )
-from experiments.training import TrainingConfig
+from experiments.datasets.tokenizers.text import TextTokenizerConfig
+from experiments.training.config import TrainingConfig
 
 DataConfig = TextFiles | TinyShakespeare | WikiText2 | SourceCode
 

@@ -38,10 +38,15 @@ smoke: four steps on the library's own source code: does it run at all? Seconds.
 import dataclasses
 
 from attnjax.models.gpt import GPT2_BLOCK, ROTARY_BLOCK, GPTConfig
-from experiments.datasets.text_tokenizers import TextTokenizerConfig
-from experiments.datasets.texts import SourceCode, TextFiles, TinyShakespeare, WikiText2
+from experiments.datasets.text.datasets import (
+    SourceCode,
+    TextFiles,
+    TinyShakespeare,
+    WikiText2,
+)
+from experiments.datasets.tokenizers.text import TextTokenizerConfig
 from experiments.language_model.config import Config
-from experiments.training import OptimizerConfig
+from experiments.training.config import OptimizerConfig
 
 SHAKESPEARE_CHAR = Config(
     data=TinyShakespeare(),

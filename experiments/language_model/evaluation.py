@@ -14,17 +14,17 @@ import numpy as np
 from jax.sharding import Mesh
 
 from attnjax.train import Params
-from experiments.counter import Counter
-from experiments.datasets.crops import consecutive_crops
-from experiments.datasets.text_tokenizers import TextTokenizer
-from experiments.datasets.texts import Text
-from experiments.datasets.token_files import read_tokens
+from experiments.cli.counter import Counter
+from experiments.cli.tables import print_table
+from experiments.datasets.text.datasets import Text
+from experiments.datasets.text.token_files import read_tokens
+from experiments.datasets.text.windows import consecutive_crops
+from experiments.datasets.tokenizers.text import TextTokenizer
+from experiments.files import write_atomic
 from experiments.language_model.loading import Loaded
 from experiments.language_model.system import System
-from experiments.logs import write_atomic
-from experiments.processes import place_batch
-from experiments.tables import print_table
-from experiments.training import count_parameters
+from experiments.runs.processes import place_batch
+from experiments.training.config import count_parameters
 
 RECORD = "evaluation.json"
 

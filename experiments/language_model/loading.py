@@ -9,12 +9,12 @@ from jax.sharding import Mesh
 
 from attnjax.parallel import make_mesh, replicated
 from attnjax.train import Params
-from experiments.datasets.text_tokenizers import TextTokenizer
-from experiments.datasets.texts import Splits, TinyShakespeare, WikiText2
+from experiments.datasets.text.datasets import Splits, TinyShakespeare, WikiText2
+from experiments.datasets.tokenizers.text import TextTokenizer
 from experiments.errors import UserError
-from experiments.folder import Run
 from experiments.language_model.config import Config
 from experiments.language_model.system import System, build_system
+from experiments.runs.folder import Run
 
 
 class Loaded(NamedTuple):

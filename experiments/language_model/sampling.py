@@ -15,11 +15,11 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from attnjax.cells.cache import Cache
 from attnjax.core.precision import accumulator
 from attnjax.decode.truncation import check_truncation, truncate
 from attnjax.train import Params
-from experiments.entry import settings_at_fault
+from attnjax.transformer.cache import Cache
+from experiments.cli.exit_codes import settings_at_fault
 from experiments.errors import UserError
 from experiments.language_model.system import System
 

@@ -13,8 +13,8 @@ from attnjax.core.losses import linear_cross_entropy
 from attnjax.models.gpt import GPT, GPTConfig
 from attnjax.models.state import split
 from attnjax.train import Loss, Params
-from experiments.datasets.text_tokenizers import TextTokenizer
-from experiments.entry import settings_at_fault
+from experiments.cli.exit_codes import settings_at_fault
+from experiments.datasets.tokenizers.text import TextTokenizer
 from experiments.language_model.config import Config
 
 LOGITS = 1 << 22  # how many there are at a time, about: few pieces, and little memory

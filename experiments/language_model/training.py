@@ -1,4 +1,4 @@
-"""Training a language model: what the loop of `experiments.run` is given."""
+"""Training a language model: what the loop of `experiments.training.fit` is given."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -8,18 +8,18 @@ from jax.sharding import Mesh
 
 from attnjax.parallel import make_mesh, shard_batch
 from attnjax.train import Batch, Params
-from experiments.datasets.crops import Crops
-from experiments.datasets.text_tokenizers import TextTokenizer
-from experiments.datasets.texts import Splits
-from experiments.datasets.token_files import read_tokens
+from experiments.cli.checks import check_numbers
+from experiments.datasets.text.datasets import Splits
+from experiments.datasets.text.token_files import read_tokens
+from experiments.datasets.text.windows import Crops
+from experiments.datasets.tokenizers.text import TextTokenizer
 from experiments.errors import UserError
 from experiments.language_model.config import Config
 from experiments.language_model.evaluation import Measure, Measured
 from experiments.language_model.system import build_system
-from experiments.numbers import check_numbers
-from experiments.processes import on_main
-from experiments.run import Run
-from experiments.training import count_parameters, train_on
+from experiments.runs.processes import on_main
+from experiments.training.config import count_parameters, train_on
+from experiments.training.fit import Run
 
 MAY_CHANGE = ("log_every", "data.raw_dir", "data.data_dir")  # when resumed
 

@@ -1,6 +1,6 @@
 """`python -m experiments.lineage`: attention is invented, in a few minutes."""
 
-from experiments.memory import keep_freed_memory
+from experiments.training.memory import keep_freed_memory
 
 if __name__ == "__main__":
     keep_freed_memory()  # before JAX is imported and starts threads

@@ -8,13 +8,13 @@ from pathlib import Path
 import tyro
 from rich.console import Console
 
-from experiments.entry import exit_codes
+from experiments.cli.exit_codes import exit_codes
+from experiments.cli.progress import duration
 from experiments.errors import UserError
 from experiments.lineage import report
 from experiments.lineage.config import ENTRIES, LineageConfig
 from experiments.lineage.race import Outcome, Race, read_languages
-from experiments.progress import duration
-from experiments.session import open_session
+from experiments.training.session import open_session
 
 
 def run(config: LineageConfig, console: Console, progress: Console) -> list[Outcome]:

@@ -20,8 +20,8 @@ from attnjax import BlockConfig
 from attnjax.models.rnn_encdec import RNNEncoderDecoderConfig
 from attnjax.models.rnnsearch import RNNSearchConfig
 from attnjax.models.transformer import TransformerConfig
-from experiments.datasets.encode import TokenizerConfig
-from experiments.training import OptimizerConfig
+from experiments.datasets.pairs.tokenized import TokenizerConfig
+from experiments.training.config import OptimizerConfig
 from experiments.translate.config import ModelConfig
 
 

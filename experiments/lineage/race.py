@@ -18,16 +18,16 @@ from attnjax.train import (
     init_state,
     make_train_step,
 )
-from experiments.datasets.batching import Batch, TokenBatches
-from experiments.datasets.bucketing import Shape, choose_shapes
 from experiments.datasets.cldr.cldr_builder import Cldr, generate
-from experiments.datasets.encode import Encoded, encode_pairs
-from experiments.datasets.ordered import ordered_batches
-from experiments.datasets.pairs import Pair, read_pairs
+from experiments.datasets.pairs.batching import Batch, TokenBatches
+from experiments.datasets.pairs.bucketing import Shape, choose_shapes
+from experiments.datasets.pairs.datasets import Pair, read_pairs
+from experiments.datasets.pairs.ordered import ordered_batches
+from experiments.datasets.pairs.tokenized import Encoded, encode_pairs
 from experiments.lineage.config import ENTRIES, Entry, LineageConfig
-from experiments.run import Run, fit
-from experiments.session import Session
-from experiments.training import count_parameters
+from experiments.training.config import count_parameters
+from experiments.training.fit import Run, fit
+from experiments.training.session import Session
 from experiments.translate.config import Config, SearchConfig
 from experiments.translate.scores import Corpus, score_alignments, score_corpus
 from experiments.translate.system import Tokenizers, build_system

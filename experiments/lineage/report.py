@@ -10,11 +10,11 @@ from rich.table import Table
 
 from attnjax.align import parse_pharaoh
 from attnjax.viz import Panel, alignment_grid, length_plot
+from experiments.cli.alignments import print_alignment
 from experiments.datasets.cldr.segment import bare, detokenize
-from experiments.datasets.pairs import Pair
+from experiments.datasets.pairs.datasets import Pair
+from experiments.files import write_atomic
 from experiments.lineage.race import Language, Outcome
-from experiments.logs import write_atomic
-from experiments.terminal import print_alignment
 
 LENGTH_OF_EXAMPLES = (12, 18)  # units: long enough to reorder, small enough to draw
 

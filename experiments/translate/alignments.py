@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from attnjax.align import Alignment, hard_alignment, merge_subwords
-from experiments.datasets.tokenizers import Tokenizer
+from experiments.datasets.tokenizers.sentences import Tokenizer
 
 END = "</s>"  # the label of EOS in pictures
 

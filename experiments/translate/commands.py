@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import tyro
 
-from experiments.commands import (
+from experiments.cli.commands import (
     RunOptions,
     TrainOptions,
     command,

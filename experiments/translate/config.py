@@ -7,12 +7,12 @@ import tyro
 from attnjax.models.rnn_encdec import RNNEncoderDecoderConfig
 from attnjax.models.rnnsearch import RNNSearchConfig
 from attnjax.models.transformer import TransformerConfig
+from experiments.cli.checks import check_numbers
 from experiments.datasets.cldr.cldr_builder import Cldr
-from experiments.datasets.encode import TokenizerConfig
-from experiments.datasets.pairs import Multi30k, ParallelText
+from experiments.datasets.pairs.datasets import Multi30k, ParallelText
+from experiments.datasets.pairs.tokenized import TokenizerConfig
 from experiments.errors import UserError
-from experiments.numbers import check_numbers
-from experiments.training import TrainingConfig
+from experiments.training.config import TrainingConfig
 
 DataConfig = Multi30k | Cldr | ParallelText
 ModelConfig = RNNSearchConfig | RNNEncoderDecoderConfig | TransformerConfig

@@ -48,9 +48,9 @@ from attnjax.models.rnn_encdec import RNNEncoderDecoderConfig
 from attnjax.models.rnnsearch import RNNSearchConfig
 from attnjax.models.transformer import TransformerConfig
 from experiments.datasets.cldr.cldr_builder import Cldr
-from experiments.datasets.encode import TokenizerConfig
-from experiments.datasets.pairs import Multi30k, ParallelText
-from experiments.training import OptimizerConfig
+from experiments.datasets.pairs.datasets import Multi30k, ParallelText
+from experiments.datasets.pairs.tokenized import TokenizerConfig
+from experiments.training.config import OptimizerConfig
 from experiments.translate.config import Config, SearchConfig
 
 # The paper: appendices A and B. Sizes are RNNSearchConfig's defaults.

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from experiments.datasets.cldr.cldr_builder import Cldr
-from experiments.datasets.pairs import Multi30k, Pair, read_pairs
+from experiments.datasets.pairs.datasets import Multi30k, Pair, read_pairs
 from experiments.errors import UserError
 from experiments.translate.config import DataConfig
 

@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 from attnjax.align import Alignment, alignment, write_pharaoh
 from attnjax.train import Params
-from experiments.counter import Counter
+from experiments.cli.counter import Counter
 from experiments.datasets.text_files import decode_lines
 from experiments.errors import UserError
 from experiments.translate.alignments import END, word_links, word_weights

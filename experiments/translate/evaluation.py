@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from experiments.counter import Counter
-from experiments.datasets.encode import encode_pairs
-from experiments.datasets.ordered import ordered_batches
+from experiments.cli.counter import Counter
+from experiments.datasets.pairs.ordered import ordered_batches
+from experiments.datasets.pairs.tokenized import encode_pairs
 from experiments.errors import UserError
-from experiments.logs import write_atomic
-from experiments.training import count_parameters
+from experiments.files import write_atomic
+from experiments.training.config import count_parameters
 from experiments.translate.alignments import word_weights
 from experiments.translate.data import Splits, bleu_tokenizer, read_splits, relocate
 from experiments.translate.loading import Loaded

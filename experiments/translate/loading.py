@@ -12,9 +12,9 @@ from jax.sharding import Mesh
 from attnjax.parallel import make_mesh, replicate
 from attnjax.train import Params
 from experiments.datasets.text_files import read_pairs
-from experiments.datasets.tokenizers import Tokenizer
+from experiments.datasets.tokenizers.sentences import Tokenizer
 from experiments.errors import UserError
-from experiments.folder import Run
+from experiments.runs.folder import Run
 from experiments.translate.config import Config
 from experiments.translate.system import (
     Ensemble,

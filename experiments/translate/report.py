@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from experiments.tables import print_table
+from experiments.cli.tables import print_table
 from experiments.translate.scores import Range
 
 PICTURE = "pictures/bleu_by_length.png"

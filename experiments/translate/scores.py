@@ -7,7 +7,7 @@ import numpy as np
 from sacrebleu.metrics import BLEU, CHRF
 
 from attnjax.align import AlignmentScore, alignment_error_rate, parse_pharaoh
-from experiments.datasets.pairs import Pair
+from experiments.datasets.pairs.datasets import Pair
 from experiments.translate.alignments import word_links
 
 Range = tuple[int, int]  # shortest and longest source, in words

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.datasets.encode import encode_pairs
-from experiments.datasets.ordered import ordered_batches
+from experiments.datasets.pairs.ordered import ordered_batches
+from experiments.datasets.pairs.tokenized import encode_pairs
 from experiments.datasets.text_files import read_pairs
-from experiments.datasets.tokenizers import EOS
+from experiments.datasets.tokenizers.sentences import EOS
 from experiments.translate.loading import Loaded
 from experiments.translate.shapes import shapes_for
 from experiments.translate.translator import Translator

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from experiments.datasets.bucketing import Shape, choose_shapes
-from experiments.datasets.encode import Encoded
+from experiments.datasets.pairs.bucketing import Shape, choose_shapes
+from experiments.datasets.pairs.tokenized import Encoded
 from experiments.translate.loading import Loaded
 
 SHAPES = 4  # each is compiled

@@ -18,8 +18,9 @@ from attnjax.models.rnnsearch import RNNSearch, RNNSearchConfig
 from attnjax.models.state import split
 from attnjax.models.transformer import Transformer, TransformerConfig
 from attnjax.train import Loss, Params
-from experiments.datasets.batching import Batch
-from experiments.datasets.tokenizers import (
+from experiments.cli.exit_codes import settings_at_fault
+from experiments.datasets.pairs.batching import Batch
+from experiments.datasets.tokenizers.sentences import (
     BOS,
     EOS,
     PAD,
@@ -27,7 +28,6 @@ from experiments.datasets.tokenizers import (
     Tokenizer,
     load_tokenizer,
 )
-from experiments.entry import settings_at_fault
 from experiments.translate.config import Config, ModelConfig, SearchConfig
 
 Model = Any  # any `SequenceModel`

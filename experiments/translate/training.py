@@ -1,4 +1,4 @@
-"""Training a translation system: what the loop of `experiments.run` is given."""
+"""What `experiments.training.fit` is given to train a translation system."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -12,15 +12,15 @@ from jax.sharding import Mesh
 
 from attnjax.parallel import make_mesh, shard_batch
 from attnjax.train import Batch, Params
-from experiments.datasets.batching import TokenBatches
-from experiments.datasets.bucketing import Shape, assign, choose_shapes
-from experiments.datasets.encode import Encoded, encode_pairs
-from experiments.datasets.ordered import ordered_batches
+from experiments.cli.checks import check_numbers
+from experiments.datasets.pairs.batching import TokenBatches
+from experiments.datasets.pairs.bucketing import Shape, assign, choose_shapes
+from experiments.datasets.pairs.ordered import ordered_batches
+from experiments.datasets.pairs.tokenized import Encoded, encode_pairs
 from experiments.errors import UserError
-from experiments.numbers import check_numbers
-from experiments.processes import on_main
-from experiments.run import Run
-from experiments.training import train_on
+from experiments.runs.processes import on_main
+from experiments.training.config import train_on
+from experiments.training.fit import Run
 from experiments.translate.config import Config, SearchConfig
 from experiments.translate.data import Corpora, bleu_tokenizer, load_corpora
 from experiments.translate.scores import score_corpus

@@ -12,10 +12,10 @@ from attnjax.align import replace_unknown
 from attnjax.decode import Hypotheses
 from attnjax.parallel import by_rows, make_mesh
 from attnjax.train import Params
-from experiments.datasets.ordered import OrderedBatch, source_batches
-from experiments.datasets.tokenizers import EOS, PAD, UNKNOWN
+from experiments.datasets.pairs.ordered import OrderedBatch, source_batches
+from experiments.datasets.tokenizers.sentences import EOS, PAD, UNKNOWN
 from experiments.errors import UserError
-from experiments.processes import gather_rows, place_batch
+from experiments.runs.processes import gather_rows, place_batch
 from experiments.translate.alignments import word_weights
 from experiments.translate.config import SearchConfig
 from experiments.translate.system import System

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from attnjax.core.noise import dropout
+from attnjax.core.dropout import dropout
 
 RNG = jax.random.key(0)
 

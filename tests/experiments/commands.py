@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments.folder import Run
+from experiments.runs.folder import Run
 
 # Compiling is most of what a tiny run takes: unoptimised it takes half as long. And
 # what one process has compiled, the next one of the same session need not.

@@ -7,7 +7,7 @@ from pathlib import Path
 import chex
 import numpy as np
 
-from experiments.run import Run
+from experiments.training.fit import Run
 from tests.experiments.commands import finish, free_port, launch, record
 
 

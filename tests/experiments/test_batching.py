@@ -7,16 +7,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experiments.datasets.batching import Batch, TokenBatches
-from experiments.datasets.bucketing import (
+from experiments.datasets.pairs.batching import Batch, TokenBatches
+from experiments.datasets.pairs.bucketing import (
     Shape,
     assign,
     choose_shapes,
     plan_moves,
 )
-from experiments.datasets.encode import Encoded, encode_pairs
-from experiments.datasets.ordered import ladder_length, ordered_batches, source_batches
-from experiments.datasets.tokenizers import EOS, PAD, WordShortlist
+from experiments.datasets.pairs.ordered import (
+    ladder_length,
+    ordered_batches,
+    source_batches,
+)
+from experiments.datasets.pairs.tokenized import Encoded, encode_pairs
+from experiments.datasets.tokenizers.sentences import EOS, PAD, WordShortlist
 from experiments.errors import UserError
 
 sides = st.integers(0, 13)

@@ -5,12 +5,13 @@ import json
 import numpy as np
 import pytest
 
-from experiments.bench import recurrent, tables, trials
+from experiments.bench import tables, trials
+from experiments.bench.cases import recurrent
+from experiments.bench.cases.training import random_batch
 from experiments.bench.commands import main
 from experiments.bench.shapes import MULTI30K_BATCHES, TINY_BATCHES, TINY_DECODER
 from experiments.bench.timing import Timing, race
-from experiments.bench.training import random_batch
-from experiments.memory import keep_freed_memory
+from experiments.training.memory import keep_freed_memory
 
 TINY = ["--tiny", "--repeats", "2", "--dtypes", "float32"]
 

@@ -12,11 +12,11 @@ import pytest
 from attnjax.decode import beam
 from attnjax.models.transformer import TransformerConfig
 from experiments.bench import trials
+from experiments.bench.cases.decoding import NEVER, source_lengths
 from experiments.bench.commands import main
-from experiments.bench.decoding import NEVER, source_lengths
 from experiments.bench.shapes import MULTI30K_BATCHES
 from experiments.bench.transformers import TINY, build, sized_transformer
-from experiments.datasets.tokenizers import BOS, EOS, PAD
+from experiments.datasets.tokenizers.sentences import BOS, EOS, PAD
 from experiments.errors import UserError
 from tests.experiments.commands import finish, launch
 
@@ -69,7 +69,7 @@ def our_hypotheses(model, source):
 def test_ctranslate2_finds_the_same_hypotheses(pre_norm):
     """All K of each sentence, with the log-probabilities that our model gives them."""
     pytest.importorskip("ctranslate2")
-    from experiments.bench import ctranslate
+    from experiments.bench.peers import ctranslate
 
     config, model, params = restless(pre_norm=pre_norm)
     found = ctranslate.translator(config, params, "float32", 1).translate_batch(
@@ -170,7 +170,7 @@ def test_lengths_are_those_of_the_data():
 
 def test_what_ctranslate2_has_not_is_refused():
     pytest.importorskip("ctranslate2")
-    from experiments.bench.ctranslate import check_convertible
+    from experiments.bench.peers.ctranslate import check_convertible
 
     block = dataclasses.replace(TINY.block, positions="rotary")
     with pytest.raises(UserError) as told:

@@ -9,10 +9,11 @@ import jax
 import numpy as np
 import pytest
 
-from experiments.bench import gpt, trials
+from experiments.bench import trials
+from experiments.bench.cases import gpt
 from experiments.bench.commands import main
-from experiments.datasets.crops import NOTHING
-from experiments.datasets.text_tokenizers import Characters
+from experiments.datasets.text.windows import NOTHING
+from experiments.datasets.tokenizers.text import Characters
 from experiments.language_model.configs import SHAKESPEARE_CHAR
 from experiments.language_model.system import build_system
 
@@ -54,7 +55,9 @@ def crops(config, seed):
 @pytest.mark.parametrize("accumulate", [1, gpt.TINY.batch_rows])
 @pytest.mark.parametrize("gelu", ["gelu", "gelu-tanh"])
 def test_pytorch_computes_and_learns_what_ours_does(gelu, accumulate):
-    torch_gpt = pytest.importorskip("experiments.bench.torch_gpt", reason="no torch")
+    torch_gpt = pytest.importorskip(
+        "experiments.bench.peers.torch_gpt", reason="no torch"
+    )
     block = dataclasses.replace(gpt.TINY.model.block, feed_forward=gelu)
     model = dataclasses.replace(gpt.TINY.model, block=block)
     config, learners = made(("attnjax", "torch"), model=model, accumulate=accumulate)
@@ -78,7 +81,9 @@ def test_pytorch_computes_and_learns_what_ours_does(gelu, accumulate):
 
 @pytest.mark.parametrize("warmup", [0, 100])
 def test_pytorchs_learning_rate_is_the_configs(warmup):
-    torch_gpt = pytest.importorskip("experiments.bench.torch_gpt", reason="no torch")
+    torch_gpt = pytest.importorskip(
+        "experiments.bench.peers.torch_gpt", reason="no torch"
+    )
     settings = dataclasses.replace(SHAKESPEARE_CHAR.optimizer, warmup=warmup)
     schedule = settings.schedule(2_000)
     for step in (0, 1, 99, 100, 101, 1_000, 1_999):
@@ -122,7 +127,9 @@ def test_every_character_of_the_last_tenth_is_counted_once(text):
 
 
 def test_what_does_not_compile_is_left_out(monkeypatch, capsys):
-    peer = pytest.importorskip("experiments.bench.torch_device", reason="no torch")
+    peer = pytest.importorskip(
+        "experiments.bench.peers.torch_device", reason="no torch"
+    )
     monkeypatch.setattr(peer, "can_compile", lambda: False)
     _, learners = made(("torch-compiled", "attnjax"))
     assert list(learners) == ["attnjax"]

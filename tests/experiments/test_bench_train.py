@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from experiments.bench import trials
+from experiments.bench.cases.training import CONFIGS, jax_steps, random_batch, sized
 from experiments.bench.commands import main
 from experiments.bench.shapes import TINY_BATCHES
-from experiments.bench.training import CONFIGS, jax_steps, random_batch, sized
-from experiments.datasets.batching import Batch
+from experiments.datasets.pairs.batching import Batch
 
 TINY = ["--tiny", "--repeats", "2", "--dtypes", "float32"]
 
@@ -54,7 +54,7 @@ def test_pytorchs_step_runs_where_it_is_installed(capsys, model):
 def test_both_transformers_have_one_loss_and_one_gradient(pre_norm):
     """The gradient of the shared table, to which it comes from everywhere."""
     pytest.importorskip("torch")
-    from experiments.bench.torch_training import steps_of, torch_model
+    from experiments.bench.peers.torch_training import steps_of, torch_model
 
     config = sized(CONFIGS["transformer"], "float32", tiny=True)
     block = dataclasses.replace(config.model.block, dropout=0.0, pre_norm=pre_norm)

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import pytest
 from jax import lax
 
-from experiments.bench import trials, utilisation
+from experiments.bench import trials
+from experiments.bench.cases import utilisation
 from experiments.bench.commands import main
 from experiments.bench.flops import product_flops
 

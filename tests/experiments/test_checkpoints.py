@@ -8,7 +8,7 @@ import numpy as np
 import optax
 
 from attnjax.train import init_state
-from experiments.checkpoints import Checkpoints
+from experiments.runs.checkpoints import Checkpoints
 
 ROUNDS = 20
 

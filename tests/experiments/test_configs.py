@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from experiments.configs import differences, flatten, from_plain, to_plain
 from experiments.errors import UserError
+from experiments.runs.config_json import differences, flatten, from_plain, to_plain
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

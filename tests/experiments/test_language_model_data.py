@@ -7,14 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.datasets import token_files
-from experiments.datasets.crops import NOTHING, Crops, consecutive_crops
-from experiments.datasets.text_tokenizers import (
-    Bytes,
-    Characters,
-    TextTokenizerConfig,
-)
-from experiments.datasets.texts import (
+from experiments.datasets.text import token_files
+from experiments.datasets.text.datasets import (
     SourceCode,
     Text,
     TextFiles,
@@ -22,7 +16,13 @@ from experiments.datasets.texts import (
     WikiText2,
     downloaded,
 )
-from experiments.datasets.token_files import read_tokens
+from experiments.datasets.text.token_files import read_tokens
+from experiments.datasets.text.windows import NOTHING, Crops, consecutive_crops
+from experiments.datasets.tokenizers.text import (
+    Bytes,
+    Characters,
+    TextTokenizerConfig,
+)
 from experiments.errors import UserError
 
 # Without runs of blanks and blanks at the ends of lines, which pieces lose.

@@ -11,12 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.datasets.crops import NOTHING
-from experiments.datasets.text_tokenizers import Bytes, Characters
+from experiments.datasets.text.windows import NOTHING
+from experiments.datasets.tokenizers.text import Bytes, Characters
 from experiments.language_model.configs import CONFIGS
 from experiments.language_model.loading import load_run
 from experiments.language_model.system import build_system
-from experiments.training import count_parameters, matrices
+from experiments.training.config import count_parameters, matrices
 from tests.experiments import commands
 from tests.experiments.commands import (
     TINY_GPT,

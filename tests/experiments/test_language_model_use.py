@@ -15,10 +15,10 @@ import pytest
 from attnjax.decode import keep_min_p, keep_top_k, keep_top_p
 from attnjax.decode import sample as draw_whole
 from attnjax.parallel import make_mesh
-from experiments.datasets.tokenizers import BOS, EOS, PAD
+from experiments.datasets.tokenizers.sentences import BOS, EOS, PAD
 from experiments.language_model.loading import load_run
 from experiments.language_model.sampling import Writer, write_samples
-from experiments.run import Run
+from experiments.training.fit import Run
 from tests.experiments import commands
 from tests.experiments.commands import TINY_GPT, contents, finish
 

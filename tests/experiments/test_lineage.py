@@ -17,8 +17,8 @@ from experiments.errors import UserError
 from experiments.lineage.commands import run
 from experiments.lineage.config import ENTRIES, LineageConfig
 from experiments.lineage.race import Race, read_languages
-from experiments.run import Run
-from experiments.session import Session, open_session
+from experiments.training.fit import Run
+from experiments.training.session import Session, open_session
 
 KEYS = {
     "model",

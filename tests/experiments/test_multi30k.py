@@ -8,10 +8,10 @@ import urllib.request
 import pytest
 import tensorflow_datasets as tfds
 
-from experiments.datasets.batching import TokenBatches
-from experiments.datasets.encode import TokenizerConfig, encode_pairs
 from experiments.datasets.multi30k import multi30k_builder
-from experiments.datasets.pairs import Multi30k, Pair, load_pairs, read_pairs
+from experiments.datasets.pairs.batching import TokenBatches
+from experiments.datasets.pairs.datasets import Multi30k, Pair, load_pairs, read_pairs
+from experiments.datasets.pairs.tokenized import TokenizerConfig, encode_pairs
 from experiments.errors import UserError
 
 STEMS = ["train", "val", "test_2016_flickr", "test_2017_flickr", "test_2017_mscoco"]

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from experiments.datasets.data_dir import default_data_dir
-from experiments.datasets.pairs import Pair, ParallelText, read_pairs
+from experiments.datasets.pairs.datasets import Pair, ParallelText, read_pairs
 from experiments.datasets.parallel_text.parallel_text_builder import held_out_lines
 from experiments.errors import UserError
 
@@ -217,7 +217,7 @@ BUILD_AND_HANG = """
 import sys, time
 from pathlib import Path
 from experiments.datasets import text_files
-from experiments.datasets.pairs import ParallelText
+from experiments.datasets.pairs.datasets import ParallelText
 
 real = text_files.read_pairs
 

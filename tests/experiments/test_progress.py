@@ -10,9 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from rich.console import Console
 
-from experiments.meter import Meter
-from experiments.progress import Lines, Screen, duration
-from experiments.signals import Interrupted, StopRequest
+from experiments.cli.progress import Lines, Screen, duration
+from experiments.training.interrupts import Interrupted, StopRequest
+from experiments.training.metrics import Meter
 
 
 def console(*, terminal: bool) -> tuple[Console, io.StringIO]:
@@ -146,7 +146,7 @@ def test_a_meter_goes_on_from_its_notes():
 
 def test_a_meter_leaves_compiling_and_pauses_out_of_the_rate(monkeypatch):
     clock = [100.0]
-    monkeypatch.setattr("experiments.meter.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("experiments.training.metrics.time.monotonic", lambda: clock[0])
     meter = Meter()
     clock[0] += 3600  # restoring
     meter.start()

@@ -19,8 +19,8 @@ import numpy as np
 import pytest
 
 from experiments.errors import UserError
-from experiments.logs import best_step, read_metrics
-from experiments.run import Run
+from experiments.runs.metrics_log import best_step, read_metrics
+from experiments.training.fit import Run
 from tests.experiments import train_toy
 
 REPOSITORY = Path(__file__).resolve().parents[2]

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from attnjax import align
-from experiments import terminal
-from experiments.terminal import draw_alignment
+from experiments.cli import alignments as terminal
+from experiments.cli.alignments import draw_alignment
 
 unhurried = settings(deadline=None)  # the machine may be busy
 word = st.text("ab,é日曜ー한é\u0301", max_size=9)

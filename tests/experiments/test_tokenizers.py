@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experiments.datasets.encode import TokenizerConfig
-from experiments.datasets.tokenizers import (
+from experiments.datasets.pairs.tokenized import TokenizerConfig
+from experiments.datasets.tokenizers.sentences import (
     BOS,
     EOS,
     PAD,

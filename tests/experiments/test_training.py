@@ -7,7 +7,7 @@ import numpy as np
 import optax
 import pytest
 
-from experiments.training import OptimizerConfig
+from experiments.training.config import OptimizerConfig
 
 WIDTH, WARMUP = 512, 4_000
 

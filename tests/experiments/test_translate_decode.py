@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from attnjax.align import format_pharaoh, read_pharaoh
-from experiments.datasets.tokenizers import BOS, EOS, UNK
-from experiments.run import Run
+from experiments.datasets.tokenizers.sentences import BOS, EOS, UNK
+from experiments.training.fit import Run
 from experiments.translate.loading import load_run
 from tests.experiments.commands import contents, finish, launch, run
 

@@ -12,10 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.datasets.encode import encode_pairs
-from experiments.datasets.ordered import ordered_batches
-from experiments.datasets.tokenizers import PAD
-from experiments.run import Run
+from experiments.datasets.pairs.ordered import ordered_batches
+from experiments.datasets.pairs.tokenized import encode_pairs
+from experiments.datasets.tokenizers.sentences import PAD
+from experiments.training.fit import Run
 from experiments.translate.config import Config, SearchConfig
 from experiments.translate.loading import load_ensemble, load_run
 from experiments.translate.shapes import shapes_for

@@ -12,7 +12,7 @@ import pytest
 import sacrebleu
 
 from attnjax.align import alignment, alignment_error_rate, parse_pharaoh
-from experiments.datasets.tokenizers import BOS, EOS
+from experiments.datasets.tokenizers.sentences import BOS, EOS
 from experiments.translate.data import read_splits
 from experiments.translate.loading import load_run
 from tests.experiments.commands import contents, run

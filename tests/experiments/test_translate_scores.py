@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from attnjax.align import format_pharaoh
-from experiments.counter import Counter
-from experiments.datasets.pairs import Pair
-from experiments.datasets.tokenizers import SentencePiece, WordShortlist
-from experiments.tables import print_table
+from experiments.cli.counter import Counter
+from experiments.cli.tables import print_table
+from experiments.datasets.pairs.datasets import Pair
+from experiments.datasets.tokenizers.sentences import SentencePiece, WordShortlist
 from experiments.translate.alignments import word_links, word_weights
 from experiments.translate.scores import (
     length_ranges,

@@ -9,7 +9,7 @@ import chex
 import numpy as np
 import pytest
 
-from experiments.run import Run
+from experiments.training.fit import Run
 from experiments.translate.configs import CONFIGS
 from tests.experiments.commands import (
     TINY,
@@ -203,7 +203,7 @@ def test_a_folder_with_other_things_is_not_touched(texts, capsys):
 
 
 def test_the_papers_run_has_80_sentences_in_every_batch():
-    from experiments.datasets.encode import Encoded
+    from experiments.datasets.pairs.tokenized import Encoded
     from experiments.translate.training import plan_batches
 
     draw = np.random.default_rng(3)

@@ -21,9 +21,9 @@ from jax.sharding import Mesh
 
 from attnjax import parallel
 from attnjax.train import Loss, TrainState, init_state, make_train_step
-from experiments.checkpoints import Checkpoints
 from experiments.errors import UserError
-from experiments.run import Run, fit
+from experiments.runs.checkpoints import Checkpoints
+from experiments.training.fit import Run, fit
 
 ROWS, WIDTH = 16, 5  # rows for up to 8 devices, or 2 processes of 2
 

@@ -11,10 +11,10 @@ import optax
 import pytest
 from flax import nnx
 
-from attnjax.cells.head_scores import HEAD_SCORES
 from attnjax.models._block_config import BlockConfig
 from attnjax.models.state import split
 from attnjax.models.transformer import Transformer, TransformerConfig
+from attnjax.transformer.head_scores import HEAD_SCORES
 from tests import oracle_models, oracle_positions, oracle_transformer, oracles
 from tests.models import laws
 from tests.models.laws import MASK, PAD, PREVIOUS, SOURCE, TARGET, B, V

@@ -17,9 +17,10 @@ import babel
 import grain
 import tensorflow_datasets as tfds
 
-from experiments.datasets import building, pairs
+from experiments.datasets import building
 from experiments.datasets.cldr.phrases import Phrases
 from experiments.datasets.data_dir import fingerprint
+from experiments.datasets.pairs import datasets as pairs
 from experiments.errors import UserError
 
 SPLITS = ("train", "validation", "test")

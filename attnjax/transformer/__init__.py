@@ -1,0 +1,5 @@
+"""The Transformer's parts: block, stack, KV cache, head scores.
+
+Pure functions `(params, x) -> x` over batches [B, T, M]. Recurrent cells are in
+`cells`, modules that own parameters in `models`.
+"""

@@ -1,0 +1,259 @@
+"""Pictures of what attention does: alignments, and scores against length.
+
+Every function returns a matplotlib `Figure` (a notebook shows it) and saves it
+where a path is given, as PNG or SVG by its suffix: same data, same bytes. Nothing
+here touches pyplot, a backend or the user's settings. `import attnjax` does not
+import this module; text in a terminal is `experiments.cli.alignments`'s.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
+
+from attnjax import align
+from attnjax.viz import _fonts, _pictures
+
+_LONGEST = 28  # characters of a word that are shown
+_GOLD = "#e8590c"  # seen on black, on white and beside grey
+_LINES = ("-", "--", ":", "-.")
+_MARKERS = "osD^v"
+_COLOURS = ("black", "#1f6fb4", "#d9480f", "#2b8a3e", "#7048a8")
+
+
+class Panel(NamedTuple):
+    """One alignment of a grid."""
+
+    weights: Any  # [T, S]
+    source_words: Sequence[str]
+    target_words: Sequence[str]
+    gold: align.Alignment | None = None
+
+
+def alignment_plot(
+    weights: Any,
+    source_words: Sequence[str],
+    target_words: Sequence[str],
+    path: str | os.PathLike[str] | None = None,
+    *,
+    gold: align.Alignment | None = None,
+    title: str = "",
+) -> Figure:
+    """Draws what each target word reads: black is 0, white is 1.
+
+    Source: Bahdanau, Cho & Bengio 2015 (arXiv:1409.0473), figure 3.
+
+    Args:
+      weights: the alignment, shape [T, S], from 0 to 1.
+      source_words: along the top, S of them.
+      target_words: down the left side, T of them.
+      path: where to save, ending in .png or .svg; None saves nothing.
+      gold: links to mark with boxes, solid for sure, dashed for only possible.
+      title: above the picture.
+
+    Raises:
+      ValueError: if words, gold or weights disagree, or the suffix is unknown.
+
+    Example:
+      >>> figure = alignment_plot([[0.9, 0.1]], ["a", "cat"], ["un"])
+      >>> [word.get_text() for word in figure.axes[0].get_xticklabels()]
+      ['a', 'cat']
+    """
+    panel = Panel(weights, source_words, target_words, gold)
+    return alignment_grid({title: panel}, path)
+
+
+def alignment_grid(
+    panels: Mapping[str, Panel | tuple],
+    path: str | os.PathLike[str] | None = None,
+    *,
+    columns: int = 3,
+    title: str = "",
+) -> Figure:
+    """Draws several alignments beside each other, as `alignment_plot` does one.
+
+    Args:
+      panels: a picture for each title (the name of a model), in reading order;
+        tuples hold the fields of `Panel`.
+      path: where to save, ending in .png or .svg; None saves nothing.
+      columns: how many panels stand in one row.
+      title: above them all.
+
+    Raises:
+      ValueError: as `alignment_plot`, with the panel's name, or if there is none.
+    """
+    _pictures.check_path(path)
+    if not panels:
+        raise ValueError("panels: expected at least one alignment, got none")
+    if columns < 1:
+        raise ValueError(f"columns: expected at least 1, got {columns}")
+    checked = {}
+    for name, given in panels.items():
+        panel = Panel(*given)
+        try:
+            checked[name] = panel._replace(weights=align.check_picture(*panel))
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}" if name else str(error)) from None
+    texts = [title, *checked]
+    for panel in checked.values():
+        texts += [*panel.source_words, *panel.target_words]
+    families, missing = _fonts.families_for(texts)
+    longest_side = max(max(panel.weights.shape) for panel in checked.values())
+    cell = min(0.27, max(0.13, 9.5 / longest_side))  # inches
+    with _pictures.settings(families):
+        figure = Figure(dpi=150)
+        rows: list[list[Axes]] = []
+        for n, (name, panel) in enumerate(checked.items()):
+            if n % columns == 0:
+                rows.append([])
+            axes = _draw_panel(figure, panel, cell, missing)
+            axes.set_title(_fonts.printable(name, missing, 60), fontsize=10.5, pad=6)
+            rows[-1].append(axes)
+        return _pictures.finish(
+            figure, rows, path, _fonts.printable(title, missing, 120)
+        )
+
+
+def length_plot(
+    series: Mapping[str, Sequence[float]],
+    buckets: Sequence[tuple[int, int]],
+    path: str | os.PathLike[str] | None = None,
+    *,
+    counts: Sequence[int] | None = None,
+    score: str = "BLEU",
+    title: str = "",
+) -> Figure:
+    """Draws a score against the length of the source, one line for each model.
+
+    Source: Bahdanau, Cho & Bengio 2015 (arXiv:1409.0473), figure 2.
+
+    Args:
+      series: for each model its score in every bucket; NaN where it has none.
+      buckets: the shortest and longest source length of each bucket, in words or
+        pieces, in order.
+      path: where to save, ending in .png or .svg; None saves nothing.
+      counts: sentences in each bucket, written under it.
+      score: the name of the score, along the vertical axis.
+      title: above the picture.
+
+    Raises:
+      ValueError: if a series has not one score per bucket, or the suffix is unknown.
+
+    Example:
+      >>> figure = length_plot({"RNNsearch": [27.1, 26.4]}, [(1, 10), (11, 20)])
+      >>> [tick.get_text() for tick in figure.axes[0].get_xticklabels()]
+      ['1–10', '11–20']
+    """
+    _pictures.check_path(path)
+    _check_series(series, buckets, counts)
+    families, missing = _fonts.families_for([*series, score, title])
+    with _pictures.settings(families):
+        figure = Figure(dpi=150)
+        axes = _pictures.add_axes(figure, max(3.6, 0.85 * len(buckets)), 2.9)
+        _draw_lines(axes, series, missing)
+        names = [f"{low}–{high}" if low < high else f"{low}" for low, high in buckets]
+        if counts is not None:
+            names = [f"{name}\nn={n}" for name, n in zip(names, counts, strict=True)]
+        axes.set_xticks(np.arange(len(buckets)), names, fontsize=9)
+        axes.set_xlim(-0.35, len(buckets) - 0.65)
+        axes.set_xlabel("source length", fontsize=10)
+        axes.set_ylabel(_fonts.printable(score, missing, 40), fontsize=10)
+        return _pictures.finish(
+            figure, [[axes]], path, _fonts.printable(title, missing, 120)
+        )
+
+
+def _draw_panel(
+    figure: Figure, panel: Panel, cell: float, missing: frozenset[str]
+) -> Axes:
+    T, S = panel.weights.shape
+    axes = _pictures.add_axes(figure, S * cell, T * cell)
+    axes.pcolormesh(
+        panel.weights, cmap="gray", vmin=0, vmax=1, edgecolors="0.25", linewidth=0.4
+    )
+    if not panel.weights.any():
+        note = axes.text(S / 2, T / 2, "all 0", color="0.6", ha="center", va="center")
+        note.set_bbox({"facecolor": "black", "edgecolor": "none", "pad": 2})
+    sources, targets = (
+        [_fonts.printable(word, missing, _LONGEST) for word in words]
+        for words in (panel.source_words, panel.target_words)
+    )
+    size = min(10.0, 72 * cell * 0.62)
+    axes.set_xticks(np.arange(S) + 0.5, map(_standing, sources), fontsize=size)
+    axes.set_yticks(np.arange(T) + 0.5, targets, fontsize=size)
+    axes.xaxis.tick_top()
+    for label in axes.get_xticklabels():
+        lines = label.get_text().split("\n")
+        label.set(linespacing=1.0)
+        if max(map(len, lines)) > 2:  # wider than its column
+            label.set_rotation(90)
+        elif len(lines) == 1:
+            label.set_verticalalignment("baseline")  # a comma sits below an a
+    axes.tick_params(length=0, pad=4)
+    axes.set_ylim(T, 0)  # the first target word is at the top
+    if panel.gold is not None:
+        for i, j in sorted(panel.gold.possible | panel.gold.sure):
+            sure = (i, j) in panel.gold.sure
+            box = Rectangle((i + 0.1, j + 0.1), 0.8, 0.8, fill=False, zorder=3)
+            box.set(edgecolor=_GOLD, linewidth=1.6 if sure else 1.2)
+            box.set_linestyle("-" if sure else (0, (2, 1.2)))
+            axes.add_patch(box)
+    return axes
+
+
+def _standing(word: str) -> str:
+    """An East Asian word as it stands over its column: letter under letter."""
+    upright = all("\u2e80" <= c <= "\uffef" and c not in "ー～〜（）" for c in word)
+    return "\n".join(word) if upright else word
+
+
+def _draw_lines(
+    axes: Axes, series: Mapping[str, Sequence[float]], missing: frozenset[str]
+) -> None:
+    for n, (name, values) in enumerate(series.items()):
+        axes.plot(
+            np.arange(len(values)),
+            np.asarray(values, np.float64),
+            label=_fonts.printable(name, missing, 40),
+            color=_COLOURS[n % len(_COLOURS)],
+            linestyle=_LINES[n % len(_LINES)],
+            linewidth=1.6,
+            marker=_MARKERS[n % len(_MARKERS)],
+            markersize=4.5,
+            clip_on=False,
+        )
+    axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
+    axes.yaxis.set_major_locator(MaxNLocator(6))
+    axes.tick_params(labelsize=9, color="0.4")
+    axes.grid(axis="y", color="0.88", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(
+        loc="upper left", bbox_to_anchor=(1.02, 1.0), frameon=False, fontsize=9.5
+    )
+
+
+def _check_series(
+    series: Mapping[str, Sequence[float]],
+    buckets: Sequence[tuple[int, int]],
+    counts: Sequence[int] | None,
+) -> None:
+    if not series or not buckets:
+        raise ValueError(
+            "series: expected at least one model and one bucket, got "
+            f"{len(series)} and {len(buckets)}"
+        )
+    named = {f"series[{name!r}]": values for name, values in series.items()}
+    if counts is not None:
+        named["counts"] = counts
+    for name, values in named.items():
+        if len(values) != len(buckets):
+            raise ValueError(
+                f"{name}: expected {len(buckets)} values, got {len(values)} "
+                "(one per bucket, NaN where it has no sentence)"
+            )

@@ -1,0 +1,102 @@
+"""The same passes in PyTorch: its fused GRU and LSTM, and the decoder as a loop."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from experiments.bench.cases.recurrent import decoder_arrays, draw, source_mask
+from experiments.bench.peers.torch_device import DEVICE, autocast, done
+from experiments.bench.shapes import DecoderSpec, RecurrentSpec
+
+
+def torch_gru(spec: RecurrentSpec, dtype: str) -> Callable[[], Any]:
+    """Forward and backward of `nn.GRU`, one kernel over all steps."""
+    return _module_call(nn.GRU(spec.M, spec.D, batch_first=True), spec, dtype)
+
+
+def torch_lstm(spec: RecurrentSpec, dtype: str) -> Callable[[], Any]:
+    """Forward and backward of `nn.LSTM`, one kernel over all steps."""
+    return _module_call(nn.LSTM(spec.M, spec.D, batch_first=True), spec, dtype)
+
+
+def torch_decoder(spec: DecoderSpec, dtype: str) -> Callable[[], Any]:
+    """Forward and backward of the decoder's loop, on the same numbers as ours."""
+    decoder, inputs = Decoder(spec), decoder_inputs(spec)
+    mask = tensor(source_mask(spec))
+    return _call(
+        lambda *x: decoder(*x, mask), list(decoder.parameters()), inputs, dtype
+    )
+
+
+class Decoder(nn.Module):
+    """Attend, then recur; what does not wait for the state is outside the loop."""
+
+    def __init__(self, spec: DecoderSpec) -> None:
+        super().__init__()
+        weights, _ = decoder_arrays(spec)
+        given = weights.alignment._asdict() | weights.gru._asdict()
+        given["w_context"] = weights.w_context
+        for name, array in given.items():
+            setattr(self, name, nn.Parameter(tensor(array)))
+
+    def forward(
+        self, embedded: Tensor, values: Tensor, state: Tensor, mask: Tensor
+    ) -> Tensor:
+        """Outputs [B, T, D+E] from embeddings [B, T, M] and values [B, S, E]."""
+        D = state.shape[-1]
+        keys = values @ self.w_keys
+        inputs = embedded @ self.w + self.b
+        outputs = []
+        for x in inputs.unbind(1):
+            hidden = torch.tanh((state @ self.w_query)[:, None] + keys)
+            scores = (hidden @ self.v).masked_fill(~mask, -torch.inf)
+            weights = torch.softmax(scores, dim=-1).to(values.dtype)
+            context = torch.bmm(weights[:, None], values)[:, 0]
+            outputs.append(torch.cat([state, context], dim=-1))
+            x = x + context @ self.w_context
+            gates = torch.sigmoid(x[:, : 2 * D] + state @ self.u_gates)
+            update, reset = gates.chunk(2, dim=-1)
+            recurrent = (reset * state) @ self.u_candidate
+            candidate = torch.tanh(x[:, 2 * D :] + recurrent)
+            state = state + update * (candidate - state)
+        return torch.stack(outputs, dim=1)
+
+
+def decoder_inputs(spec: DecoderSpec) -> list[Tensor]:
+    """Embeddings, values and first state, with gradients asked for."""
+    _, inputs = decoder_arrays(spec)
+    return [
+        tensor(inputs[name]).requires_grad_()
+        for name in ("embedded", "values", "start")
+    ]
+
+
+def tensor(array: Any) -> Tensor:
+    """A copy of an array, where PyTorch computes."""
+    return torch.tensor(np.asarray(array)).to(DEVICE)
+
+
+def _module_call(module: nn.Module, spec: RecurrentSpec, dtype: str) -> Any:
+    x = tensor(draw(4, spec.B, spec.T, spec.M)).requires_grad_()
+    module.to(DEVICE)
+    return _call(lambda x: module(x)[0], list(module.parameters()), [x], dtype)
+
+
+def _call(
+    run: Callable[..., Tensor], weights: list[Any], inputs: list[Tensor], dtype: str
+) -> Callable[[], Any]:
+    """Outputs, and gradients of inputs and weights; bfloat16 by autocast."""
+    slope: list[Tensor] = []
+
+    def call() -> Any:
+        with autocast(dtype):
+            y = run(*inputs)
+        if not slope:
+            slope.append(tensor(draw(20, *y.shape)))
+        return y, torch.autograd.grad(y, [*inputs, *weights], slope[0].to(y.dtype))
+
+    return partial(done, call)

@@ -1,0 +1,1 @@
+"""Tokenizers: from sentences (`sentences`) or running text (`text`) to ids and back."""

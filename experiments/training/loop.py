@@ -1,0 +1,279 @@
+"""The loop itself: steps, and what is due between them. Called by `run.fit`."""
+
+import contextlib
+import dataclasses
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NoReturn
+
+import jax
+
+from attnjax.parallel import is_main_process
+from attnjax.train import Batch, Params, TrainState, TrainStep
+from experiments.cli.progress import duration
+from experiments.errors import UserError
+from experiments.runs.folder import Run
+from experiments.runs.metrics_log import MetricsLog, best_step
+from experiments.runs.processes import from_main, largest, on_main
+from experiments.training.interrupts import Interrupted
+from experiments.training.metrics import Meter
+from experiments.training.session import Session
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """What is due when. Of `every`, 0 is never."""
+
+    steps: int
+    log_every: int
+    evaluate_every: int
+    save_every: int
+    keep_last: int
+    best: tuple[str, str]
+
+    def __post_init__(self) -> None:
+        for name, least in (
+            ("steps", 1),
+            ("log_every", 1),
+            ("evaluate_every", 0),
+            ("save_every", 0),
+            ("keep_last", 1),
+        ):
+            if getattr(self, name) < least:
+                raise ValueError(
+                    f"{name}: expected at least {least}, got {getattr(self, name)}"
+                )
+        if self.best[1] not in ("max", "min"):
+            raise ValueError(f"best: expected max or min, got {self.best[1]!r}")
+
+    def logs(self, step: int) -> bool:
+        return step % self.log_every == 0 or step == self.steps
+
+    def evaluates(self, step: int) -> bool:
+        return _due(step, self.evaluate_every) or step == self.steps
+
+    def saves(self, step: int) -> bool:
+        return _due(step, self.save_every) or self.evaluates(step)
+
+
+def _due(step: int, every: int) -> bool:
+    return every > 0 and step % every == 0
+
+
+class Loop:
+    """The training of one run in one session."""
+
+    def __init__(
+        self,
+        run: Run,
+        schedule: Schedule,
+        train_step: TrainStep,
+        batches: Callable[[int], Iterator[Batch]],
+        rng: jax.Array,
+        evaluate: Callable[[Params], Mapping[str, float]] | None,
+        title: str,
+        session: Session,
+    ) -> None:
+        self.run, self.schedule = run, schedule
+        self.train_step, self.batches, self.rng = train_step, batches, rng
+        self.evaluate = evaluate
+        self.title = title or run.folder.name
+        self.screen, self.stop = session
+        self.meter = Meter()
+        self.line: dict[str, Any] | None = None  # waits for its validation
+        self.pending: tuple[int, Mapping[str, jax.Array]] | None = None
+        self.shapes_seen: set[Any] = set()
+
+    def train(self, state: TrainState) -> TrainState:
+        """Restores, then runs the steps; see `run.fit`."""
+        with contextlib.ExitStack() as stack:
+            on_main(lambda: stack.enter_context(self.run.lock()))
+            self.run.checkpoints.sweep()
+            state, notices = self._restore(state)
+            start = int(state.step)
+            self.log = None
+            if is_main_process():
+                self.log = stack.enter_context(MetricsLog(self.run.folder, step=start))
+            self.reporter = self.screen.reporter(
+                self.title, step=start, steps=self.schedule.steps
+            )
+            for notice in notices:
+                self.reporter.say(notice)
+            self._make_up(state)
+            state = self._steps(state, start)
+            self._say_done(start)
+        return state
+
+    def _restore(self, state: TrainState) -> tuple[TrainState, list[str]]:
+        """Reads the newest sound checkpoint, if there is any."""
+        found: tuple[int, list[str]] = (0, [])
+
+        def find() -> None:
+            nonlocal found
+            found = self.run.newest_sound_step()
+
+        on_main(find)
+        step, notices = from_main(found[0]), found[1]
+        if step == 0:
+            return state, notices
+        self.run.check_config(step)
+        state = self.run.checkpoints.restore(step, state)
+        manifest = self.run.checkpoints.manifest(step)
+        self.meter = Meter(**manifest["meter"])
+        self.line = manifest["line"]
+        return state, [*notices, f"resuming at step {step} of {self.schedule.steps}"]
+
+    def _make_up(self, state: TrainState) -> None:
+        """Does what the last session was stopped in the middle of."""
+        if self.line is None:
+            return
+        recorded = self.log is not None and any(
+            line["step"] == self.line["step"] for line in self.log.lines
+        )
+        if from_main(recorded):
+            self.line = None
+        else:
+            self._validate(state)
+            self._prune()
+
+    def _steps(self, state: TrainState, start: int) -> TrainState:
+        batches = iter(self.batches(start)) if start < self.schedule.steps else iter(())
+        self.meter.start()
+        for step in range(start + 1, self.schedule.steps + 1):
+            state, metrics = self._dispatch(step, state, batches)
+            self._harvest()  # of the step before: the device is busy with this one
+            self.pending = step, metrics
+            stop = self._stop_number(step)
+            if self.schedule.saves(step) or stop:
+                self._harvest()
+                self._save(state)
+                if self.schedule.evaluates(step) and not stop:
+                    self._validate(state)
+                self._prune()
+                self.meter.start()
+            if stop:
+                self._exit(step, stop)
+        return state
+
+    def _dispatch(
+        self, step: int, state: TrainState, batches: Iterator[Batch]
+    ) -> tuple[TrainState, Mapping[str, jax.Array]]:
+        try:
+            batch = next(batches)
+        except StopIteration:
+            raise ValueError(
+                f"batches: expected batches up to step {self.schedule.steps}, got none "
+                f"for step {step} (let the iterator go on over epochs)"
+            ) from None
+        shapes = tuple((x.shape, x.dtype) for x in jax.tree.leaves(batch))
+        new = shapes not in self.shapes_seen
+        if new:
+            self.shapes_seen.add(shapes)
+            self.reporter.phase("compiling")
+        called = time.monotonic()
+        state, metrics = self.train_step(state, batch, self.rng)
+        if new:
+            self.meter.exclude(time.monotonic() - called)
+            self.reporter.phase("training")
+        return state, metrics
+
+    def _harvest(self) -> None:
+        """Waits for the step under way and takes in its metrics."""
+        if self.pending is None:
+            return
+        step, metrics = self.pending
+        self.pending = None
+        self.meter.add({name: float(x) for name, x in metrics.items()})
+        self._check_finite(step)
+        loss, rate, seconds = self.meter.figures()
+        self.reporter.update(step, loss, rate, seconds * (self.schedule.steps - step))
+        if self.schedule.logs(step) or self.schedule.evaluates(step):
+            line = self.meter.line(step)
+            if self.schedule.evaluates(step) and self.evaluate is not None:
+                self.line = line
+            elif self.log is not None:
+                self.log.write(line)
+
+    def _check_finite(self, step: int) -> None:
+        if self.meter.is_finite():
+            return
+        steps = self.run.checkpoints.steps()
+        kept = f"step {steps[-1]} is saved" if steps else "nothing was saved yet"
+        raise UserError(
+            f"loss: expected finite numbers, got a loss or a gradient that is not at "
+            f"step {step} ({kept}; a lower learning rate, gradient clipping or "
+            f"skip_nonfinite may help)"
+        )
+
+    def _save(self, state: TrainState) -> None:
+        self.reporter.phase("saving")
+        notes = {
+            "config": self.run.fingerprint(),
+            "meter": self.meter.notes(),
+            "line": self.line,
+            "best": self.schedule.best,
+        }
+        self.run.checkpoints.save(state, notes)
+        self.reporter.phase("training")
+
+    def _validate(self, state: TrainState) -> None:
+        """Evaluates, and writes the line that waited for it."""
+        line, self.line = self.line, None
+        if line is None:
+            return
+        params = state.params if state.average is None else state.average
+        results = self._evaluate(params, line["step"])
+        line |= {f"validation/{name}": x for name, x in results.items()}
+        if self.log is not None:
+            self.log.write(line)
+            marked = " (best so far)" if self._best() == line["step"] else ""
+            figures = "  ".join(f"{name} {x:.4g}" for name, x in results.items())
+            self.reporter.say(f"step {line['step']}  {figures}{marked}")
+
+    def _evaluate(self, params: Params, step: int) -> dict[str, float]:
+        if self.evaluate is None:
+            return {}
+        self.reporter.phase("validating")
+        try:
+            # Peers would wait for one that left; alone, nothing is lost by leaving.
+            with self.stop.interruptible(jax.process_count() == 1):
+                results = {k: float(v) for k, v in self.evaluate(params).items()}
+        except Interrupted:
+            self._exit(step, self.stop.number)
+        if self.schedule.best[0] not in results:
+            raise ValueError(
+                f"best: expected one of {', '.join(results)} (what evaluate returns), "
+                f"got {self.schedule.best[0]!r}"
+            )
+        self.reporter.phase("training")
+        return results
+
+    def _best(self) -> int | None:
+        metric, direction = self.schedule.best
+        lines = [] if self.log is None else self.log.lines
+        return best_step(lines, f"validation/{metric}", direction)
+
+    def _prune(self) -> None:
+        best = self._best()
+        last = self.run.checkpoints.steps()[-self.schedule.keep_last :]
+        self.run.checkpoints.keep({*last, *([] if best is None else [best])})
+
+    def _stop_number(self, step: int) -> int:
+        """Tells which signal all processes shall obey now, 0 for none."""
+        if jax.process_count() > 1 and step % self.schedule.log_every:
+            return 0
+        return largest(self.stop.number)
+
+    def _exit(self, step: int, number: int) -> NoReturn:
+        self.reporter.say(
+            f"stopped at step {step} of {self.schedule.steps}, saved in "
+            f"{self.run.folder}: run the same command with --resume to continue"
+        )
+        raise SystemExit(128 + number)
+
+    def _say_done(self, start: int) -> None:
+        done = f"{self.title}: {self.schedule.steps} steps"
+        if start >= self.schedule.steps:
+            self.reporter.say(f"{done} were done already")
+        else:
+            self.reporter.say(f"{done} in {duration(self.meter.time())}")
