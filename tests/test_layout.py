@@ -27,11 +27,6 @@ ARROWS = {
     "attnjax/decode": ARRAYS | {"optax", "attnjax.core", "attnjax.decode"},
     "attnjax/train.py": ARRAYS | {"optax", "attnjax.core"},
     "attnjax/parallel.py": ARRAYS | {"optax", "attnjax.core"},
-    "attnjax/align.py": {
-        "numpy",
-        "attnjax.align._pharaoh",
-        "attnjax.align._symmetrise",
-    },
     "tests/oracles.py": {"numpy"},
     "tests/oracle_models.py": {"numpy", "tests.oracles"},
     "tests/oracle_positions.py": {"numpy"},
