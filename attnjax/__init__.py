@@ -7,14 +7,14 @@ The public names, a line each, in the order data flows. Pictures are
 # core: pure functions, one query at a time
 from attnjax.core.masks import padding as padding
 from attnjax.core.masks import causal as causal
-from attnjax.core.masks import window as window
+from attnjax.core.masks import sliding_window as sliding_window
 from attnjax.core.masks import segments as segments
 from attnjax.core.positions import sinusoidal as sinusoidal
 from attnjax.core.positions import learned as learned
-from attnjax.core.positions import rotary as rotary
-from attnjax.core.frequencies import rotary_frequencies as rotary_frequencies
-from attnjax.core.frequencies import stretch_ntk as stretch_ntk
-from attnjax.core.frequencies import stretch_by_parts as stretch_by_parts
+from attnjax.core.positions import apply_rope as apply_rope
+from attnjax.core.frequencies import rope_frequencies as rope_frequencies
+from attnjax.core.frequencies import rope_scaling_ntk as rope_scaling_ntk
+from attnjax.core.frequencies import rope_scaling_llama3 as rope_scaling_llama3
 from attnjax.core.biases import alibi as alibi
 from attnjax.core.biases import alibi_slopes as alibi_slopes
 from attnjax.core.biases import relative_bias as relative_bias
@@ -25,7 +25,7 @@ from attnjax.core.scores import scaled_dot as scaled_dot
 from attnjax.core.scores import cosine as cosine
 from attnjax.core.scores import bilinear as bilinear
 from attnjax.core.scores import concat as concat
-from attnjax.core.scores import soft_capped as soft_capped
+from attnjax.core.scores import softcap as softcap
 from attnjax.core.weights import masked_softmax as masked_softmax
 from attnjax.core.weights import sparsemax as sparsemax
 from attnjax.core.weights import hardmax as hardmax
@@ -39,9 +39,9 @@ from attnjax.core.attend import attend_heads as attend_heads
 from attnjax.core.attend import attention_fn as attention_fn
 from attnjax.core.attend import Attended as Attended
 from attnjax.core.attend import Memory as Memory
-from attnjax.core.feed_forward import feed_forward as feed_forward
-from attnjax.core.feed_forward import gated_feed_forward as gated_feed_forward
-from attnjax.core.feed_forward import elementwise as elementwise
+from attnjax.core.mlp import mlp as mlp
+from attnjax.core.mlp import gated_mlp as gated_mlp
+from attnjax.core.mlp import elementwise as elementwise
 from attnjax.core.norms import layer_norm as layer_norm
 from attnjax.core.norms import rms_norm as rms_norm
 from attnjax.core.losses import token_cross_entropy as token_cross_entropy
@@ -58,9 +58,9 @@ from attnjax.cells.lstm import lstm_inputs as lstm_inputs
 from attnjax.cells.lstm import lstm_recur as lstm_recur
 from attnjax.cells.lstm import LSTMParams as LSTMParams
 from attnjax.cells.lstm import LSTMState as LSTMState
-from attnjax.cells.alignments import ALIGNMENTS as ALIGNMENTS
+from attnjax.cells.aligners import ALIGNERS as ALIGNERS
 from attnjax.cells.rnnsearch import rnnsearch as rnnsearch
-from attnjax.cells.rnnsearch import start_at as start_at
+from attnjax.cells.rnnsearch import initial_carry as initial_carry
 from attnjax.cells.rnnsearch import Readout as Readout
 from attnjax.cells.rnnsearch import RNNSearchParams as RNNSearchParams
 from attnjax.cells.rnnsearch import RNNSearchState as RNNSearchState
@@ -73,14 +73,14 @@ from attnjax.cells.scan import bidirectional as bidirectional
 from attnjax.transformer.block import AttentionParams as AttentionParams
 from attnjax.transformer.block import BlockDesign as BlockDesign
 from attnjax.transformer.block import BlockParams as BlockParams
-from attnjax.transformer.block import FeedForwardParams as FeedForwardParams
+from attnjax.transformer.block import MLPParams as MLPParams
 from attnjax.transformer.block import LinearParams as LinearParams
 from attnjax.transformer.block import NormParams as NormParams
 from attnjax.transformer.block import Source as Source
-from attnjax.transformer.cache import Cache as Cache
-from attnjax.transformer.cache import empty_cache as empty_cache
+from attnjax.transformer.cache import KVCache as KVCache
+from attnjax.transformer.cache import init_cache as init_cache
 from attnjax.transformer.stack import blocks as blocks
-from attnjax.transformer.stack import Stacked as Stacked
+from attnjax.transformer.stack import TransformerOutput as TransformerOutput
 from attnjax.transformer.head_scores import HEAD_SCORES as HEAD_SCORES
 
 # models: own parameters, call cells and core
@@ -98,10 +98,10 @@ from attnjax.models.state import split as split
 # decode: from a step function to hypotheses
 from attnjax.decode import greedy as greedy
 from attnjax.decode import sample as sample
-from attnjax.decode import beam as beam
+from attnjax.decode import beam_search as beam_search
 from attnjax.decode import Hypotheses as Hypotheses
-from attnjax.decode import score as score
-from attnjax.decode import Scored as Scored
+from attnjax.decode import score_sequences as score_sequences
+from attnjax.decode import SequenceScores as SequenceScores
 from attnjax.decode import ensemble as ensemble
 from attnjax.decode import keep_top_k as keep_top_k
 from attnjax.decode import keep_top_p as keep_top_p
@@ -116,10 +116,10 @@ from attnjax.parallel import start_distributed as start_distributed
 from attnjax.parallel import is_main_process as is_main_process
 from attnjax.parallel import make_mesh as make_mesh
 from attnjax.parallel import replicate as replicate
-from attnjax.parallel import replicated as replicated
-from attnjax.parallel import shard_batch as shard_batch
-from attnjax.parallel import by_rows as by_rows
-from attnjax.parallel import local_rows as local_rows
+from attnjax.parallel import replicated_sharding as replicated_sharding
+from attnjax.parallel import make_global_batch as make_global_batch
+from attnjax.parallel import batch_sharding as batch_sharding
+from attnjax.parallel import process_rows as process_rows
 
 # align: what to do with alignments
 from attnjax.align import hard_alignment as hard_alignment

@@ -2,7 +2,7 @@
 
 One form for every size: a laptop is a mesh of one device, a server a mesh of
 several, a cluster a mesh over the devices of several processes. The state is
-replicated, the batch is split by rows over the axis `data`, and `jax.jit` over
+replicated_sharding, the batch is split by rows over the axis `data`, and `jax.jit` over
 these global arrays computes the numbers that one device would compute.
 
 The mesh is written as a table of axes, so that further ones (`fsdp`, `tensor`,
@@ -121,12 +121,12 @@ def make_mesh(data: int | None = None) -> Mesh:
     )
 
 
-def replicated(mesh: Mesh) -> NamedSharding:
+def replicated_sharding(mesh: Mesh) -> NamedSharding:
     """Names the placement of an array of which every device holds a copy."""
     return NamedSharding(mesh, PartitionSpec())
 
 
-def by_rows(mesh: Mesh) -> NamedSharding:
+def batch_sharding(mesh: Mesh) -> NamedSharding:
     """Names the placement of a batch: its first axis split over `data`."""
     return NamedSharding(mesh, PartitionSpec(DATA))
 
@@ -141,7 +141,7 @@ def replicate(tree: PyTree, mesh: Mesh) -> PyTree:
     Returns:
       The tree as global arrays.
     """
-    sharding = replicated(mesh)
+    sharding = replicated_sharding(mesh)
 
     def place(x: jax.Array) -> jax.Array:
         if not jax.dtypes.issubdtype(jax.dtypes.result_type(x), jax.dtypes.prng_key):
@@ -153,11 +153,11 @@ def replicate(tree: PyTree, mesh: Mesh) -> PyTree:
     return jax.tree.map(place, tree)
 
 
-def shard_batch(batch: PyTree, mesh: Mesh) -> PyTree:
+def make_global_batch(batch: PyTree, mesh: Mesh) -> PyTree:
     """Makes a global batch of the rows that each process has read.
 
     Args:
-      batch: this process's rows (`local_rows`), arrays of shape [B / processes, ...].
+      batch: this process's rows (`process_rows`), arrays of shape [B / processes, ...].
       mesh: from `make_mesh`.
 
     Returns:
@@ -166,7 +166,7 @@ def shard_batch(batch: PyTree, mesh: Mesh) -> PyTree:
     Raises:
       ValueError: if the rows cannot be shared out evenly among the devices.
     """
-    sharding = by_rows(mesh)
+    sharding = batch_sharding(mesh)
     devices = len(mesh.local_devices)
 
     def place(x: np.ndarray) -> jax.Array:
@@ -181,7 +181,7 @@ def shard_batch(batch: PyTree, mesh: Mesh) -> PyTree:
     return jax.tree.map(place, batch)
 
 
-def local_rows(
+def process_rows(
     rows: int, process_index: int | None = None, process_count: int | None = None
 ) -> slice:
     """Finds which rows of a global batch a process has to read.
@@ -198,7 +198,7 @@ def local_rows(
       ValueError: if the rows cannot be shared out evenly.
 
     Example:
-      >>> local_rows(6, 1, 2)
+      >>> process_rows(6, 1, 2)
       slice(3, 6, None)
     """
     index = jax.process_index() if process_index is None else process_index

@@ -42,24 +42,24 @@ def gpt2(folder: str | Path) -> tuple[GPTConfig, Tree]:
     _expect(settings, "scale_attn_by_inverse_layer_idx", False)
     M = settings["n_embd"]
     config = GPTConfig(
-        vocab=settings["vocab_size"],
-        layers=settings["n_layer"],
-        context=settings["n_positions"],
+        vocab_size=settings["vocab_size"],
+        num_layers=settings["n_layer"],
+        max_length=settings["n_positions"],
         block=dataclasses.replace(
             GPT2_BLOCK,
-            width=M,
-            heads=settings["n_head"],
-            feed_width=settings.get("n_inner") or 4 * M,
+            d_model=M,
+            num_heads=settings["n_head"],
+            d_ff=settings.get("n_inner") or 4 * M,
             norm_epsilon=settings["layer_norm_epsilon"],
         ),
     )
     take = _Taker({name.removeprefix("transformer."): x for name, x in tensors.items()})
-    part = _GPT2Part(take, M, config.block.feed_width)
+    part = _GPT2Part(take, M, config.block.d_ff)
     params = {
-        "embedding": take("wte.weight", config.vocab, M),
-        "positions": take("wpe.weight", config.context, M),
+        "embedding": take("wte.weight", config.vocab_size, M),
+        "positions": take("wpe.weight", config.max_length, M),
         "decoder": {
-            "blocks": _stacked(part.block, config.layers),
+            "blocks": _stacked(part.block, config.num_layers),
             "norm": part.norm("ln_f"),
         },
     }
@@ -92,8 +92,8 @@ def marian(folder: str | Path) -> tuple[TransformerConfig, Tree]:
     ):
         _expect(settings, name, wanted)
     config = _marian_config(settings)
-    vocab, M = config.target_vocab, config.block.width
-    part = _MarianPart(_Taker(tensors), M, config.block.feed_width)
+    vocab, M = config.target_vocab_size, config.block.d_model
+    part = _MarianPart(_Taker(tensors), M, config.block.d_ff)
 
     def side(name: str, layers: int, *, reads: bool) -> Tree:
         block = partial(part.block, f"model.{name}.layers", reads=reads)
@@ -117,17 +117,17 @@ def _marian_config(settings: dict[str, Any]) -> TransformerConfig:
             f"got {activation!r} (this reader knows no other)"
         )
     return TransformerConfig(
-        source_vocab=settings["vocab_size"],
-        target_vocab=settings["vocab_size"],
+        source_vocab_size=settings["vocab_size"],
+        target_vocab_size=settings["vocab_size"],
         encoder_layers=settings["encoder_layers"],
         decoder_layers=settings["decoder_layers"],
         max_length=settings["max_position_embeddings"],
         output_bias=True,
         block=BlockConfig(
-            width=settings["d_model"],
-            heads=settings["encoder_attention_heads"],
-            feed_width=settings["encoder_ffn_dim"],
-            feed_forward=activations[activation],  # type: ignore[arg-type]
+            d_model=settings["d_model"],
+            num_heads=settings["encoder_attention_heads"],
+            d_ff=settings["encoder_ffn_dim"],
+            activation=activations[activation],  # type: ignore[arg-type]
         ),
     )
 
@@ -169,9 +169,9 @@ class _GPT2Part:
         }
         output = self._linear(f"h.{i}.attn.c_proj", M, M)
         return {
-            "attention_norm": self.norm(f"h.{i}.ln_1"),
+            "self_attention_norm": self.norm(f"h.{i}.ln_1"),
             "attention": attention | {"output": output},
-            "feed_norm": self.norm(f"h.{i}.ln_2"),
+            "mlp_norm": self.norm(f"h.{i}.ln_2"),
             "feed": {
                 "up": self._linear(f"h.{i}.mlp.c_fc", M, F),
                 "down": self._linear(f"h.{i}.mlp.c_proj", F, M),
@@ -205,9 +205,9 @@ class _MarianPart:
     def block(self, layers: str, i: int, *, reads: bool) -> Tree:
         name = f"{layers}.{i}"
         own = {
-            "attention_norm": self._norm(f"{name}.self_attn_layer_norm"),
+            "self_attention_norm": self._norm(f"{name}.self_attn_layer_norm"),
             "attention": self._attention(f"{name}.self_attn"),
-            "feed_norm": self._norm(f"{name}.final_layer_norm"),
+            "mlp_norm": self._norm(f"{name}.final_layer_norm"),
             "feed": {
                 "up": self._into(f"{name}.fc1", self.F),
                 "down": self._out_of(f"{name}.fc2", self.F),
@@ -216,7 +216,7 @@ class _MarianPart:
         if not reads:
             return own
         return own | {
-            "reading_norm": self._norm(f"{name}.encoder_attn_layer_norm"),
+            "cross_attention_norm": self._norm(f"{name}.encoder_attn_layer_norm"),
             "reading": self._attention(f"{name}.encoder_attn"),
         }
 

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, Key, PyTree, Shaped
 
-from attnjax.core.precision import accumulator
+from attnjax.core.precision import upcast
 
 Params: TypeAlias = PyTree  # of arrays
 Batch: TypeAlias = PyTree  # of arrays of shape [B, ...]
@@ -37,7 +37,7 @@ class TrainState(NamedTuple):
     step: Int[Array, ""]  # steps taken so far
     params: Params
     opt_state: PyTree
-    average: Params | None = None  # running mean of the parameters, if one is kept
+    ema: Params | None = None  # running mean of the parameters, if one is kept
 
 
 LossFn = Callable[[Params, Batch, Key[Array, ""]], Loss]
@@ -45,7 +45,7 @@ TrainStep = Callable[[TrainState, Batch, Key[Array, ""]], tuple[TrainState, Metr
 
 
 def init_state(
-    params: Params, tx: optax.GradientTransformation, *, average: bool = False
+    params: Params, tx: optax.GradientTransformation, *, ema: bool = False
 ) -> TrainState:
     """Makes the state before the first step.
 
@@ -55,7 +55,7 @@ def init_state(
     Args:
       params: tree of arrays.
       tx: the optimiser.
-      average: keep a running mean of the parameters, for a step that updates it.
+      ema: keep a running mean of the parameters, for a step that updates it.
 
     Returns:
       The state at step 0, placed where `params` are.
@@ -70,7 +70,7 @@ def init_state(
             jnp.zeros((), jnp.int32),
             params,
             tx.init(params),
-            params if average else None,
+            params if ema else None,
         )
     # With a dtype, so that no leaf stays weakly typed, or the second step would be
     # compiled anew.
@@ -83,7 +83,7 @@ def make_train_step(
     *,
     accumulate: int = 1,
     skip_nonfinite: bool = False,
-    average_decay: float | None = None,
+    ema_decay: float | None = None,
     state_sharding: Any = None,
 ) -> TrainStep:
     r"""Makes the function that takes one optimisation step.
@@ -107,7 +107,7 @@ def make_train_step(
       skip_nonfinite: a step whose gradient is not finite leaves parameters and
         optimiser as they are, and is counted in `skipped`. By default it is
         taken, and shows as a `grad_norm` that is not finite.
-      average_decay: d of a running mean of the parameters, m' = d m + (1 - d) p, in
+      ema_decay: d of a running mean of the parameters, m' = d m + (1 - d) p, in
         [0, 1); smaller in the first steps, (1 + t) / (10 + t), so that it forgets
         where it began. The state must hold one; None leaves it alone.
       state_sharding: sharding, or tree of shardings, in which the state is
@@ -122,7 +122,7 @@ def make_train_step(
 
     Raises:
       ValueError: if `accumulate` is not positive or, when the step is traced,
-        does not divide the batch; if a loss is not a scalar; if `average_decay` is
+        does not divide the batch; if a loss is not a scalar; if `ema_decay` is
         outside [0, 1), or given and the state has no mean.
       TypeError: if `loss_fn` does not return a `Loss`.
 
@@ -135,13 +135,13 @@ def make_train_step(
       >>> float(state.params), float(metrics["loss"])
       (2.0, 5.0)
     """
-    _check_options(accumulate, average_decay)
+    _check_options(accumulate, ema_decay)
 
     def train_step(
         state: TrainState, batch: Batch, rng: Key[Array, ""]
     ) -> tuple[TrainState, Metrics]:
         rng = jax.random.fold_in(rng, state.step)
-        loss, total_grads = sum_of_parts(
+        loss, total_grads = accumulate_gradients(
             loss_fn, state.params, batch, rng, accumulate=accumulate
         )
         scale = 1 / jnp.where(loss.weight > 0, loss.weight, 1)
@@ -158,12 +158,12 @@ def make_train_step(
         with jax.numpy_dtype_promotion("standard"):
             updates, opt_state = tx.update(grads, state.opt_state, state.params)
             params = optax.apply_updates(state.params, updates)
-        average = _moved(state, params, average_decay)
+        ema = _moved(state, params, ema_decay)
         new = TrainState(
             state.step + 1,
             _choose(keep, params, state.params),
             _choose(keep, opt_state, state.opt_state),
-            _choose(keep, average, state.average),
+            _choose(keep, ema, state.ema),
         )
         return new, {
             "loss": loss.total * scale,
@@ -176,17 +176,17 @@ def make_train_step(
     return jax.jit(train_step, donate_argnums=0, out_shardings=shardings)
 
 
-def _check_options(accumulate: int, average_decay: float | None) -> None:
+def _check_options(accumulate: int, ema_decay: float | None) -> None:
     if accumulate < 1:
         raise ValueError(f"accumulate: expected at least 1, got {accumulate}")
-    if average_decay is not None and not 0 <= average_decay < 1:
+    if ema_decay is not None and not 0 <= ema_decay < 1:
         raise ValueError(
-            f"average_decay: expected a share in [0, 1), got {average_decay} (None "
+            f"ema_decay: expected a share in [0, 1), got {ema_decay} (None "
             "keeps no mean)"
         )
 
 
-def sum_of_parts(
+def accumulate_gradients(
     loss_fn: LossFn,
     params: Params,
     batch: Batch,
@@ -225,7 +225,7 @@ def sum_of_parts(
 
     if accumulate == 1:
         return part(batch, rng)
-    parts = jax.tree.map(lambda x: _deal(x, accumulate), batch)
+    parts = jax.tree.map(lambda x: _to_microbatches(x, accumulate), batch)
     keys = jax.vmap(jax.random.fold_in, (None, 0))(rng, jnp.arange(accumulate))
     shapes = jax.eval_shape(part, jax.tree.map(lambda x: x[0], parts), rng)
     sums, _ = jax.lax.scan(
@@ -245,23 +245,23 @@ def global_norm(tree: PyTree) -> Float[Array, ""]:
 def _widen(x: Array) -> Array:
     """Takes `x` to the dtype of sums; counts become floats."""
     floating = jnp.issubdtype(x.dtype, jnp.floating)
-    return accumulator(x) if floating else x.astype(jnp.float32)
+    return upcast(x) if floating else x.astype(jnp.float32)
 
 
 def _moved(state: TrainState, params: Params, decay: float | None) -> Params | None:
     """The running mean after a step to `params`."""
     if decay is None:
-        return state.average
-    if state.average is None:
+        return state.ema
+    if state.ema is None:
         raise ValueError(
             "state: expected one with a mean of the parameters, got none (make it "
-            "with init_state(..., average=True))"
+            "with init_state(..., ema=True))"
         )
     t = state.step.astype(jnp.float32)
     share = jnp.minimum(decay, (1 + t) / (10 + t))
     return jax.tree.map(
         lambda mean, new: mean + (1 - share).astype(mean.dtype) * (new - mean),
-        state.average,
+        state.ema,
         params,
     )
 
@@ -286,7 +286,7 @@ def _checked(loss: Any) -> Loss:
     return Loss(*(_widen(jnp.asarray(value)) for value in loss))
 
 
-def _deal(x: Array, parts: int) -> Array:
+def _to_microbatches(x: Array, parts: int) -> Array:
     """Deals rows to parts like cards: [B, ...] to [parts, B / parts, ...].
 
     Dealt, not cut: the rows of one part then lie on all devices of a sharded batch.

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from attnjax import masked_softmax
-from attnjax.decode import beam, greedy, sample
+from attnjax.decode import beam_search, greedy, sample
 
 PAD, BOS, EOS, UNK = 0, 1, 2, 3
 B, S, D, V, T, P = 3, 5, 7, 11, 13, 2  # unequal primes: no transposed axis passes
@@ -126,7 +126,7 @@ def every_option(model):
     return prefixes(model) | masks(model)
 
 
-ON = {"no_repeat": 2}
+ON = {"no_repeat_ngram_size": 2}
 # A penalty that is an array does not compile anew for every value.
 PENALTIES = {
     "length_penalty": np.float32(1.3),
@@ -139,8 +139,10 @@ DECODERS = {  # name -> decode(model, **options); add a row, inherit the laws
     "sample constrained": decoder(
         drawn, prefixes, **ON, temperature=1.7, top_k=7, top_p=0.9, min_p=0.05
     ),
-    "beam 5": decoder(beam, beam_size=5, length_penalty=np.float32(0.0)),
-    "beam 5 constrained": decoder(beam, every_option, beam_size=5, **ON, **PENALTIES),
+    "beam 5": decoder(beam_search, beam_size=5, length_penalty=np.float32(0.0)),
+    "beam 5 constrained": decoder(
+        beam_search, every_option, beam_size=5, **ON, **PENALTIES
+    ),
 }
 each_decoder = pytest.mark.parametrize("decode", DECODERS.values(), ids=DECODERS.keys())
 KINDS = {x: DECODERS[x] for x in ("greedy", "sample", "beam 5 constrained")}

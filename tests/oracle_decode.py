@@ -39,7 +39,7 @@ class Search(NamedTuple):
     alpha: float = 0.0
     beta: float = 0.0
     words: tuple[int, ...] = (4, 6)  # the free ids beside EOS
-    no_repeat: int = 0
+    no_repeat_ngram_size: int = 0
     prefix: tuple[int, ...] = ()
     eos: int = 2
 
@@ -66,7 +66,9 @@ def continuations(y, search):
         return [forced] if forced == eos or n < search.max_length else []
     if n == search.max_length:
         return [eos]
-    words = [v for v in search.words if not repeats([*y, v], search.no_repeat)]
+    words = [
+        v for v in search.words if not repeats([*y, v], search.no_repeat_ngram_size)
+    ]
     return [eos, *words] if n >= search.min_length else words
 
 

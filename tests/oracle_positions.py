@@ -46,7 +46,7 @@ def banded_frequencies(theta, factor, context, low, high):
     return scaled
 
 
-def rotary(x, position, theta, interleaved):
+def apply_rope(x, position, theta, interleaved):
     """Su 2021, eq. 15: the block-diagonal matrix R of 2 x 2 rotations, times x."""
     matrix = np.eye(len(x))
     for i, frequency in enumerate(theta):

@@ -42,10 +42,10 @@ ACTIVATIONS = {
 }
 
 
-def feed_forward(p, x, c):
+def mlp(p, x, c):
     """Vaswani 2017, eq. 2; Shazeer 2020, eq. 5 where there is a gate."""
     up = linear(p["up"], x)
-    act = ACTIVATIONS[c["feed_forward"]]
+    act = ACTIVATIONS[c["mlp"]]
     if "gate" in p:
         gate = linear(p["gate"], x)
         hidden = [act(g) * u for g, u in zip(gate, up, strict=True)]
@@ -109,16 +109,16 @@ def attention(p, x, states, c, *, seen=None, at=None, score="scaled_dot", bias=N
         query = linear(p["query"], x)[own]
         keys = np.array([linear(p["keys"], states[j])[shared] for j in seen])
         values = np.array([linear(p["values"], states[j])[shared] for j in seen])
-        if at is not None and c["positions"] == "rotary":
+        if at is not None and c["positions"] == "rope":
             theta = c["theta"](D)
             query = rotate(query, at, theta)
             keys = np.array(
                 [rotate(k, j, theta) for j, k in zip(seen, keys, strict=True)]
             )
         scores = SCORES[score](p, h, query, keys)
-        if c.get("soft_cap") and at is not None:
+        if c.get("logit_softcap") and at is not None:
             scores = np.array(
-                [c["soft_cap"] * math.tanh(s / c["soft_cap"]) for s in scores]
+                [c["logit_softcap"] * math.tanh(s / c["logit_softcap"]) for s in scores]
             )
         if bias is not None:
             scores = scores + np.array([bias(h, j) for j in seen])
@@ -140,7 +140,7 @@ def sublayer(p, x, c, f):
 def block(p, xs, c, *, causal, source=None, score="scaled_dot", bias=None):
     """One block over all positions of a sentence; also the weights [T, S]."""
     T = len(xs)
-    inner = [norm(p["attention_norm"], x, c) if c["pre_norm"] else x for x in xs]
+    inner = [norm(p["self_attention_norm"], x, c) if c["pre_norm"] else x for x in xs]
     first = 0 if c.get("window") is None else -c["window"]
     after, weights = [], []
     for t in range(T):
@@ -151,14 +151,16 @@ def block(p, xs, c, *, causal, source=None, score="scaled_dot", bias=None):
             p["attention"], inner[t], inner, c, seen=seen, at=t, bias=own_bias
         )
         total = xs[t] + read
-        after.append(total if c["pre_norm"] else norm(p["attention_norm"], total, c))
+        after.append(
+            total if c["pre_norm"] else norm(p["self_attention_norm"], total, c)
+        )
         weights.append(given)
     xs = after
     if source is not None:
         given = [
             attention(
                 p["reading"],
-                norm(p["reading_norm"], x, c) if c["pre_norm"] else x,
+                norm(p["cross_attention_norm"], x, c) if c["pre_norm"] else x,
                 source,
                 c,
                 score=score,
@@ -167,11 +169,11 @@ def block(p, xs, c, *, causal, source=None, score="scaled_dot", bias=None):
         ]
         weights = [w for _, w in given]
         totals = [x + read for x, (read, _) in zip(xs, given, strict=True)]
-        xs = [y if c["pre_norm"] else norm(p["reading_norm"], y, c) for y in totals]
-    feed = [
-        sublayer(p["feed_norm"], x, c, lambda y: feed_forward(p["feed"], y, c))
-        for x in xs
-    ]
+        xs = [
+            y if c["pre_norm"] else norm(p["cross_attention_norm"], y, c)
+            for y in totals
+        ]
+    feed = [sublayer(p["mlp_norm"], x, c, lambda y: mlp(p["feed"], y, c)) for x in xs]
     return feed, np.array(weights)
 
 

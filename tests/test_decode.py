@@ -42,7 +42,9 @@ CONSTRAINED = [name for name in DECODERS if "constrained" in name]
 @each_decoder
 @pytest.mark.parametrize("seed", range(3))
 def test_hypotheses_keep_their_own_rules(decode, seed):
-    found = decode(make_model(seed), min_length=4, max_length=7, forbid=(UNK, 5))
+    found = decode(
+        make_model(seed), min_length=4, max_length=7, suppress_tokens=(UNK, 5)
+    )
     for y in itertools.chain.from_iterable(sequences(found)):
         assert 4 <= len(y) <= 7
         assert y[-1] == EOS
@@ -148,7 +150,9 @@ def test_the_longest_length_wins_over_the_shortest(decode):
 @each_kind
 def test_where_nothing_is_allowed_nothing_is_found_and_nothing_is_nan(decode):
     everything = tuple(set(range(V)) - {EOS})
-    found = decode(make_model(0), forbid=everything, min_length=4, max_length=5)
+    found = decode(
+        make_model(0), suppress_tokens=everything, min_length=4, max_length=5
+    )
     assert_empty(found)
     assert not any(np.isnan(x).any() for x in found)
 
@@ -218,7 +222,11 @@ def test_a_step_may_carry_nothing(decode):
 def test_without_anything_to_keep_to_constraints_change_nothing(name):
     model = make_model(12)
     none = np.zeros(B, np.int32)
-    options = {"prefix": model.prefix, "prefix_lengths": none, "no_repeat": T}
+    options = {
+        "prefix": model.prefix,
+        "prefix_lengths": none,
+        "no_repeat_ngram_size": T,
+    }
     assert_same(DECODERS[name](model), DECODERS[name](model, **options))
 
 
@@ -239,7 +247,12 @@ def test_the_prefix_of_what_is_said_anyway_changes_nothing(name):
 
 @pytest.mark.parametrize("name", ["greedy", "sample", "beam 5"])
 def test_the_prefix_goes_before_other_rules(name):
-    options = {"forbid": (UNK,), "no_repeat": 1, "min_length": 6, "max_length": 7}
+    options = {
+        "suppress_tokens": (UNK,),
+        "no_repeat_ngram_size": 1,
+        "min_length": 6,
+        "max_length": 7,
+    }
     prefix = np.array([[UNK, UNK, 9, UNK], [4, EOS, 4, 4], [9, 4, 9, 4]])
     found = DECODERS[name](make_model(14), prefix=prefix, **options)
     for row, ys in enumerate(sequences(found)):
@@ -269,7 +282,10 @@ def test_a_prefix_that_cannot_be_leaves_the_row_empty(name):
 @pytest.mark.parametrize("name", ["greedy", "sample", "beam 5"])
 def test_what_may_not_repeat_may_run_out(name):
     words = (4, 6)
-    options = {"forbid": tuple(set(range(V)) - {EOS, *words}), "no_repeat": 1}
+    options = {
+        "suppress_tokens": tuple(set(range(V)) - {EOS, *words}),
+        "no_repeat_ngram_size": 1,
+    }
     found = DECODERS[name](make_model(16), **options)
     for y in itertools.chain.from_iterable(sequences(found)):
         assert len(set(y)) == len(y)

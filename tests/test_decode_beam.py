@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from attnjax.decode import beam, greedy
+from attnjax.decode import beam_search, greedy
 from attnjax.decode.selection import top_k
 from tests.decode_cases import (
     BOS,
@@ -32,9 +32,9 @@ from tests.oracle_decode import Search, every_hypothesis, plain_beam
 OPTIONS = {  # name -> what is searched for; "prefix" stands for the row's own
     "free": {},
     "covering": {"beta": 0.7},
-    "no bigram twice": {"no_repeat": 2},
+    "no bigram twice": {"no_repeat_ngram_size": 2},
     "begun": {"prefix": True},
-    "everything": {"beta": 0.7, "no_repeat": 2, "prefix": True},
+    "everything": {"beta": 0.7, "no_repeat_ngram_size": 2, "prefix": True},
 }
 each_option = pytest.mark.parametrize("option", OPTIONS.values(), ids=OPTIONS.keys())
 ALPHAS = (0.0, 0.6, 1.0, 2.5)
@@ -55,8 +55,8 @@ def options_of(model, option, size=T, **more):
         "max_length": np.full(B, rules.max_length),
         "size": size,
         "min_length": rules.min_length,
-        "no_repeat": rules.no_repeat,
-        "forbid": tuple(set(range(vocab)) - {EOS, *rules.words}),
+        "no_repeat_ngram_size": rules.no_repeat_ngram_size,
+        "suppress_tokens": tuple(set(range(vocab)) - {EOS, *rules.words}),
     }
     if "prefix" in option:
         options |= {"prefix": model.prefix, "prefix_lengths": model.prefix_lengths}
@@ -70,7 +70,7 @@ def search(model, option, K, n_best=None, **more):
     if rules.beta:
         options |= {"coverage_penalty": np.float32(rules.beta)}
         options |= {"source_mask": model.mask}
-    return decoder(beam, beam_size=K)(model, **options)
+    return decoder(beam_search, beam_size=K)(model, **options)
 
 
 def assert_found(found, row, wanted):
@@ -149,7 +149,7 @@ def table_of(rows):
     return table
 
 
-pair = decoder(beam, beam_size=2, n_best=1)
+pair = decoder(beam_search, beam_size=2, n_best=1)
 
 
 def test_a_longer_hypothesis_overtakes_one_that_ended_long_before():
@@ -237,7 +237,7 @@ def test_a_position_that_nothing_reads_keeps_scores_finite():
 def loop_of(**options):
     """Shapes of what the loop of a search carries, and the number of its equations."""
     model = make_model(0)
-    run = functools.partial(beam, functools.partial(step, model), start())
+    run = functools.partial(beam_search, functools.partial(step, model), start())
     sizes = {"batch_size": B, "beam_size": 2, "max_length": T, "bos": BOS, "eos": EOS}
     traced = jax.make_jaxpr(lambda: run(**sizes, **options))().jaxpr
     (loop,) = [e for e in traced.eqns if e.primitive.name == "while"]
@@ -248,11 +248,16 @@ def loop_of(**options):
 def test_an_option_that_is_off_costs_nothing():
     model = make_model(0)
     shapes, equations = loop_of()
-    off = {"no_repeat": 0, "coverage_penalty": 0.0, "prefix": None, "n_best": 2}
+    off = {
+        "no_repeat_ngram_size": 0,
+        "coverage_penalty": 0.0,
+        "prefix": None,
+        "n_best": 2,
+    }
     assert loop_of(**off, source_mask=model.mask) == (shapes, equations)
     coverage = {"coverage_penalty": 0.5, "source_mask": model.mask}
     for options, more in (
-        ({"no_repeat": 2}, {(B, 2, T): 1}),
+        ({"no_repeat_ngram_size": 2}, {(B, 2, T): 1}),
         (coverage, {(B, 2, S): 1}),
         ({"prefix": model.prefix}, {}),
     ):
@@ -268,7 +273,7 @@ def test_a_step_sees_neither_beam_axis_nor_copies_of_the_memory():
         seen.append((model.keys.shape, carry["h"].shape, token.shape))
         return step(model, carry, token)
 
-    decoder(beam, beam_size=5)(make_model(0), step=spy)
+    decoder(beam_search, beam_size=5)(make_model(0), step=spy)
     assert set(seen) == {((B, S, D), (B, D), (B,))}
 
 

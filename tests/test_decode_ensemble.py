@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from attnjax.core.precision import matmul
-from attnjax.decode import beam, ensemble, greedy
+from attnjax.decode import beam_search, ensemble, greedy
 from tests.conftest import TOLERANCE
 from tests.decode_cases import (
     B,
@@ -30,7 +30,12 @@ each_combination = pytest.mark.parametrize("combine", COMBINE)
 DECODE = {
     "greedy": decoder(greedy),
     "sample": decoder(drawn, temperature=0.5),
-    "beam": decoder(beam, beam_size=5, coverage_penalty=np.float32(0.7), no_repeat=2),
+    "beam": decoder(
+        beam_search,
+        beam_size=5,
+        coverage_penalty=np.float32(0.7),
+        no_repeat_ngram_size=2,
+    ),
 }
 
 

@@ -79,12 +79,17 @@ BAD_ARGUMENTS = [  # decoder, options, error, text
     ("greedy", {"eos": 11}, ValueError, r"eos: expected at most 10 \(the last id\)"),
     ("greedy", {"bos": -1}, ValueError, "bos: expected at least 0, got -1"),
     ("greedy", {"pad": 11}, ValueError, r"pad: expected at most 10 \(the last id\)"),
-    ("greedy", {"forbid": (3, 11)}, ValueError, "forbid: expected at most 10"),
     (
         "greedy",
-        {"forbid": (UNK, EOS)},
+        {"suppress_tokens": (3, 11)},
         ValueError,
-        r"forbid: expected ids other than eos, got 2 \(a hypothesis could not end",
+        "suppress_tokens: expected at most 10",
+    ),
+    (
+        "greedy",
+        {"suppress_tokens": (UNK, EOS)},
+        ValueError,
+        r"suppress_tokens: expected ids other than eos, got 2 \(a hypothesis could not end",
     ),
     (
         "sample",
@@ -124,12 +129,17 @@ BAD_ARGUMENTS = [  # decoder, options, error, text
         ValueError,
         r"source_mask: expected shape \[3, 5\], got \[5, 3\] \(as the step's weights\)",
     ),
-    ("greedy", {"no_repeat": -1}, ValueError, "no_repeat: expected at least 0, got -1"),
     (
         "greedy",
-        {"no_repeat": 2.5},
+        {"no_repeat_ngram_size": -1},
+        ValueError,
+        "no_repeat_ngram_size: expected at least 0, got -1",
+    ),
+    (
+        "greedy",
+        {"no_repeat_ngram_size": 2.5},
         TypeError,
-        r"no_repeat: expected a Python int, got float \(it is static",
+        r"no_repeat_ngram_size: expected a Python int, got float \(it is static",
     ),
     (
         "greedy",

@@ -9,7 +9,7 @@ import pytest
 
 from attnjax import masked_softmax
 from attnjax.decode import greedy, keep_min_p, keep_top_k, keep_top_p
-from attnjax.decode.truncation import truncate
+from attnjax.decode.logits_processors import truncate
 from tests import oracle_decode as oracle
 from tests.conftest import TOLERANCE
 from tests.decode_cases import (
@@ -159,11 +159,11 @@ SHAPES = {
 def test_every_token_is_a_draw_from_exactly_the_distribution(shape, constrained):
     """The same key and the oracle's probabilities draw the same token."""
     model, rng = make_model(31), jax.random.key(5)
-    options = {"max_length": 11, "min_length": 3, "forbid": (UNK,)} | shape
+    options = {"max_length": 11, "min_length": 3, "suppress_tokens": (UNK,)} | shape
     rules = {"max_length": 11, "min_length": 3, "words": (4, 5, 6, 7, 8, 9, 10)}
     if constrained:
-        options |= prefixes(model) | {"no_repeat": 1}
-        rules |= {"no_repeat": 1}
+        options |= prefixes(model) | {"no_repeat_ngram_size": 1}
+        rules |= {"no_repeat_ngram_size": 1}
     found = decoder(drawn)(model, rng=rng, **options)
     for row, (y,) in enumerate(sequences(found)):
         n = model.prefix_lengths[row] if constrained else 0
@@ -181,7 +181,7 @@ def test_every_token_is_a_draw_from_exactly_the_distribution(shape, constrained)
 @pytest.mark.parametrize("constrained", [False, True])
 def test_drawing_from_the_likeliest_is_greedy(constrained):
     model = make_model(32)
-    options = prefixes(model) | {"no_repeat": 2} if constrained else {}
+    options = prefixes(model) | {"no_repeat_ngram_size": 2} if constrained else {}
     want = decoder(greedy)(model, **options)
     assert_same(decoder(drawn, top_k=1)(model, **options), want)
     others = {"top_p": np.float32(0.0), "temperature": np.float32(2)}
@@ -202,7 +202,7 @@ def test_samples_are_as_frequent_as_they_are_likely(temperature):
         step=look_up,
         batch_size=N,
         max_length=3,
-        forbid=tuple(set(range(V)) - {EOS, *words}),
+        suppress_tokens=tuple(set(range(V)) - {EOS, *words}),
         temperature=temperature,
     )
     ys = [tuple(y) for (y,) in sequences(found)]

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from attnjax.decode import score
+from attnjax.decode import score_sequences
 from tests.decode_cases import (
     BOS,
     EOS,
@@ -31,7 +31,9 @@ LENGTHS = (4, 1, 5)
 @jax.jit
 def scored(model, tokens, carry=None):
     carry = start(tokens.shape[0]) if carry is None else carry
-    return score(functools.partial(step, model), carry, tokens, bos=BOS, eos=EOS)
+    return score_sequences(
+        functools.partial(step, model), carry, tokens, bos=BOS, eos=EOS
+    )
 
 
 @each_decoder
@@ -156,4 +158,4 @@ def test_log_probs_are_at_least_float32(dtype):
 def test_bad_arguments_are_named(tokens, options, error, text):
     run = functools.partial(step, make_model(0))
     with pytest.raises(error, match=f"^{text}"):
-        score(run, start(), tokens, **{"bos": BOS, "eos": EOS} | options)
+        score_sequences(run, start(), tokens, **{"bos": BOS, "eos": EOS} | options)

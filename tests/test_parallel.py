@@ -25,9 +25,9 @@ def free_port() -> int:
 def test_a_batch_is_split_by_rows_and_none_is_lost(devices):
     mesh = parallel.make_mesh(devices)
     rows = np.arange(B * D, dtype=np.float32).reshape(B, D)
-    placed = parallel.shard_batch({"x": rows, "n": rows[:, 0]}, mesh)
+    placed = parallel.make_global_batch({"x": rows, "n": rows[:, 0]}, mesh)
     np.testing.assert_array_equal(placed["x"], rows)
-    assert placed["x"].sharding == parallel.by_rows(mesh)
+    assert placed["x"].sharding == parallel.batch_sharding(mesh)
     shares = sorted(placed["x"].addressable_shards, key=lambda s: s.index[0].start or 0)
     got = [np.asarray(share.data) for share in shares]
     np.testing.assert_array_equal(np.concatenate(got), rows)
@@ -54,14 +54,14 @@ def test_a_mesh_has_one_automatic_axis_over_all_devices():
 
 @pytest.mark.parametrize("processes", [1, 2, 3])
 def test_local_rows_cover_the_batch_once(processes):
-    shares = [parallel.local_rows(B, index, processes) for index in range(processes)]
+    shares = [parallel.process_rows(B, index, processes) for index in range(processes)]
     rows = np.concatenate([np.arange(B)[share] for share in shares])
     np.testing.assert_array_equal(rows, np.arange(B))
 
 
 def test_a_single_process_is_the_main_one_and_reads_all():
     assert parallel.is_main_process()
-    assert parallel.local_rows(B) == slice(0, B)
+    assert parallel.process_rows(B) == slice(0, B)
 
 
 def test_not_asked_for_means_not_started():
@@ -81,11 +81,11 @@ def test_a_mesh_of_too_many_devices_says_how_to_get_them():
 
 def test_rows_that_do_not_divide_are_refused():
     with pytest.raises(ValueError, match=r"divisible by 2 devices, got shape \[3, 5\]"):
-        parallel.shard_batch(np.zeros((3, D)), parallel.make_mesh(2))
+        parallel.make_global_batch(np.zeros((3, D)), parallel.make_mesh(2))
     with pytest.raises(ValueError, match=r"divisible by 2 devices, got shape \[\]"):
-        parallel.shard_batch(np.zeros(()), parallel.make_mesh(2))
+        parallel.make_global_batch(np.zeros(()), parallel.make_mesh(2))
     with pytest.raises(ValueError, match=r"rows: .* divisible by 4 processes, got 6"):
-        parallel.local_rows(6, 0, 4)
+        parallel.process_rows(6, 0, 4)
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,19 @@ import numpy as np
 import optax
 import pytest
 
-from attnjax.parallel import make_mesh, replicate, replicated, shard_batch
-from attnjax.train import Loss, global_norm, init_state, make_train_step, sum_of_parts
+from attnjax.parallel import (
+    make_global_batch,
+    make_mesh,
+    replicate,
+    replicated_sharding,
+)
+from attnjax.train import (
+    Loss,
+    accumulate_gradients,
+    global_norm,
+    init_state,
+    make_train_step,
+)
 
 B, D, E = 12, 5, 3
 
@@ -72,34 +83,34 @@ def test_accumulating_gives_the_numbers_of_the_whole_batch(tx):
 
 def test_the_mean_is_the_running_mean_of_the_steps():
     tx, decay = OPTIMISERS["adam, clipped"](), 0.6
-    step = make_train_step(squares, tx, average_decay=decay)
-    state, mean = init_state(params(), tx, average=True), params()
+    step = make_train_step(squares, tx, ema_decay=decay)
+    state, mean = init_state(params(), tx, ema=True), params()
     for t in range(9):
         state, _ = step(state, data(t), jax.random.key(0))
         share = min(decay, (1 + t) / (10 + t))
         mean = jax.tree.map(
             lambda m, p, s=share: s * m + (1 - s) * p, mean, state.params
         )
-    chex.assert_trees_all_close(state.average, mean, rtol=1e-5, atol=1e-6)
-    assert not np.allclose(state.average["w"], state.params["w"], 1e-3)
+    chex.assert_trees_all_close(state.ema, mean, rtol=1e-5, atol=1e-6)
+    assert not np.allclose(state.ema["w"], state.params["w"], 1e-3)
 
 
 def test_a_step_that_changes_nothing_leaves_the_mean():
     tx = optax.sgd(0.1)
-    step = make_train_step(squares, tx, average_decay=0.5)
-    state = init_state(params(), tx, average=True)
+    step = make_train_step(squares, tx, ema_decay=0.5)
+    state = init_state(params(), tx, ema=True)
     state, _ = step(state, data(0), jax.random.key(0))
-    before = jax.device_get(state.average)
+    before = jax.device_get(state.ema)
     state, _ = step(state, data(1, weight=0.0), jax.random.key(0))
-    chex.assert_trees_all_equal(state.average, before)
+    chex.assert_trees_all_equal(state.ema, before)
 
 
 def test_a_mean_that_cannot_be_kept_is_refused():
     tx = optax.sgd(0.1)
     for decay in (-0.1, 1.0):
-        with pytest.raises(ValueError, match=r"average_decay: expected a share in \[0"):
-            make_train_step(squares, tx, average_decay=decay)
-    step = make_train_step(squares, tx, average_decay=0.9)
+        with pytest.raises(ValueError, match=r"ema_decay: expected a share in \[0"):
+            make_train_step(squares, tx, ema_decay=decay)
+    step = make_train_step(squares, tx, ema_decay=0.9)
     with pytest.raises(ValueError, match="state: expected one with a mean of the par"):
         step(init_state(params(), tx), data(), jax.random.key(0))
 
@@ -111,12 +122,12 @@ def test_two_devices_give_the_numbers_of_one(parts):
     one, metrics = run(tx)
     two, two_metrics = run(
         tx,
-        batches=lambda index: shard_batch(data(index), mesh),
+        batches=lambda index: make_global_batch(data(index), mesh),
         place=lambda state: replicate(state, mesh),
         accumulate=parts,
-        state_sharding=replicated(mesh),
+        state_sharding=replicated_sharding(mesh),
     )
-    assert two.params["w"].sharding == replicated(mesh)
+    assert two.params["w"].sharding == replicated_sharding(mesh)
     chex.assert_trees_all_close(
         jax.device_get(two), jax.device_get(one), rtol=1e-5, atol=1e-6
     )
@@ -164,7 +175,9 @@ def test_parameters_in_bfloat16_stay_so_and_sum_in_float32():
         wide = jax.tree.map(lambda x: x.astype(jnp.float32), params)
         return squares(wide, batch, rng)
 
-    loss, grads = sum_of_parts(loss_fn, half, data(), jax.random.key(0), accumulate=3)
+    loss, grads = accumulate_gradients(
+        loss_fn, half, data(), jax.random.key(0), accumulate=3
+    )
     assert {x.dtype for x in jax.tree.leaves((loss, grads))} == {jnp.dtype("float32")}
     tx = optax.sgd(0.1)
     state, _ = make_train_step(loss_fn, tx, accumulate=3)(
@@ -203,7 +216,9 @@ def test_parts_of_a_batch_draw_different_numbers():
         total = jax.random.uniform(rng) + 0 * params["w"].sum()
         return Loss(jnp.square(total), jnp.float32(1))
 
-    loss, _ = sum_of_parts(draw, params(), data(), jax.random.key(5), accumulate=2)
+    loss, _ = accumulate_gradients(
+        draw, params(), data(), jax.random.key(5), accumulate=2
+    )
     draws = [
         jax.random.uniform(jax.random.fold_in(jax.random.key(5), k)) for k in (0, 1)
     ]
@@ -234,10 +249,10 @@ def test_skipping_leaves_everything_when_a_gradient_is_not_finite():
 
 
 def test_gradient_sums_compose_with_pmap():
-    whole, grads = sum_of_parts(squares, params(), data(), jax.random.key(0))
+    whole, grads = accumulate_gradients(squares, params(), data(), jax.random.key(0))
 
     def mean_gradient(params, batch):
-        share, grads = sum_of_parts(squares, params, batch, jax.random.key(0))
+        share, grads = accumulate_gradients(squares, params, batch, jax.random.key(0))
         loss, grads = jax.lax.psum((share, grads), "devices")
         return loss, jax.tree.map(lambda g: g / loss.weight, grads)
 
@@ -302,7 +317,7 @@ def test_a_loss_that_is_no_sum_is_refused():
     with pytest.raises(
         TypeError, match=r"loss_fn: expected it to return a Loss\(total"
     ):
-        sum_of_parts(bad, params(), data(), jax.random.key(0))
+        accumulate_gradients(bad, params(), data(), jax.random.key(0))
 
 
 def test_a_loss_per_row_is_told_to_sum():
@@ -312,4 +327,4 @@ def test_a_loss_per_row_is_told_to_sum():
     with pytest.raises(
         ValueError, match=r"loss_fn: expected a scalar total, got shape \[12, 3\] \(sum"
     ):
-        sum_of_parts(bad, params(), data(), jax.random.key(0))
+        accumulate_gradients(bad, params(), data(), jax.random.key(0))

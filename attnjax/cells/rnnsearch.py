@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from attnjax.cells.alignments import ADDITIVE, Aligner
+from attnjax.cells.aligners import ADDITIVE, Aligner
 from attnjax.cells.gru import GRUParams, gru_recur
 from attnjax.core import context as contexts
 from attnjax.core import precision
@@ -78,6 +78,6 @@ def rnnsearch(
     )
 
 
-def start_at(hidden: Float[Array, "*B D"]) -> RNNSearchState:
+def initial_carry(hidden: Float[Array, "*B D"]) -> RNNSearchState:
     """The carry before the first target position."""
     return RNNSearchState(hidden, jnp.zeros(hidden.shape[:-1], jnp.int32))

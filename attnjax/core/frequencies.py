@@ -3,7 +3,7 @@
 Sinusoidal and rotary positions share them. They are arrays that are known before
 any program is traced, so whatever extends them to longer texts is arithmetic on
 them, and what uses them has no options for it: linear interpolation (Chen et al.
-2023, arXiv:2306.15595, eq. 4) is `rotary_frequencies(D) / factor`.
+2023, arXiv:2306.15595, eq. 4) is `rope_frequencies(D) / factor`.
 """
 
 import math
@@ -23,7 +23,7 @@ Frequencies = Float[np.ndarray, "P"]
 STRETCH = 1024
 
 
-def rotary_frequencies(width: int, *, base: float = 10_000.0) -> Frequencies:
+def rope_frequencies(width: int, *, base: float = 10_000.0) -> Frequencies:
     r"""Spaces frequencies evenly on a logarithmic scale.
 
     .. math:: \theta_i = \mathrm{base}^{-2i / D}, \qquad i = 0, \dots, D / 2 - 1
@@ -42,7 +42,7 @@ def rotary_frequencies(width: int, *, base: float = 10_000.0) -> Frequencies:
       ValueError: if the width is odd or not positive, or the base is not positive.
 
     Example:
-      >>> rotary_frequencies(4)
+      >>> rope_frequencies(4)
       array([1.  , 0.01])
     """
     if width < 1 or width % 2:
@@ -58,7 +58,7 @@ def rotary_frequencies(width: int, *, base: float = 10_000.0) -> Frequencies:
 
 
 @shaped
-def stretch_ntk(frequencies: Frequencies, *, factor: float) -> Frequencies:
+def rope_scaling_ntk(frequencies: Frequencies, *, factor: float) -> Frequencies:
     r"""Slows the slowest pair by `factor`, the fastest not at all: "NTK-aware".
 
     .. math:: \theta'_i = \theta_i\, s^{-2i / (D - 2)}
@@ -79,7 +79,7 @@ def stretch_ntk(frequencies: Frequencies, *, factor: float) -> Frequencies:
       ValueError: if the factor is not positive, or there are fewer than 2 frequencies.
 
     Example:
-      >>> stretch_ntk(rotary_frequencies(4), factor=10)
+      >>> rope_scaling_ntk(rope_frequencies(4), factor=10)
       array([1.   , 0.001])
     """
     _check_factor(factor)
@@ -93,7 +93,7 @@ def stretch_ntk(frequencies: Frequencies, *, factor: float) -> Frequencies:
 
 
 @shaped
-def stretch_by_parts(
+def rope_scaling_llama3(
     frequencies: Frequencies,
     *,
     factor: float,
@@ -128,7 +128,7 @@ def stretch_by_parts(
         above `low`.
 
     Example:
-      >>> stretch_by_parts(rotary_frequencies(4), factor=10, context=100)
+      >>> rope_scaling_llama3(rope_frequencies(4), factor=10, context=100)
       array([1.   , 0.001])
     """
     _check_factor(factor)

@@ -59,7 +59,7 @@ def causal(
 
 
 @shaped
-def window(
+def sliding_window(
     query_positions: Int[Array, "*B T"],
     key_positions: Int[Array, "*B S"],
     *,
@@ -84,7 +84,7 @@ def window(
       TypeError: if positions are not integers.
 
     Example:
-      >>> window(jnp.array([2]), jnp.arange(4), before=1)
+      >>> sliding_window(jnp.array([2]), jnp.arange(4), before=1)
       Array([[False,  True,  True, False]], dtype=bool)
     """
     for name, reach in (("before", before), ("after", after)):

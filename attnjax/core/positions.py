@@ -1,6 +1,6 @@
 """Positions: how a vector is told where its token stands.
 
-`sinusoidal` and `learned` are added to vectors, `rotary` turns them; `biases` tells
+`sinusoidal` and `learned` are added to vectors, `apply_rope` turns them; `biases` tells
 scores instead. Every function takes the positions themselves, integers from 0, and
 never the corners of an array, so one function serves training, prefill and cached
 decoding.
@@ -48,7 +48,7 @@ def sinusoidal(
       >>> sinusoidal(jnp.array(0), 4)
       Array([0., 1., 0., 1.], dtype=float32)
     """
-    speeds = turning.rotary_frequencies(width, base=base)
+    speeds = turning.rope_frequencies(width, base=base)
     angles = turning.angles(positions, speeds, dtype=dtype)
     pairs = jnp.stack([jnp.sin(angles), jnp.cos(angles)], axis=-1)
     return pairs.reshape(*positions.shape, width).astype(dtype)
@@ -88,7 +88,7 @@ def learned(
 
 
 @shaped
-def rotary(
+def apply_rope(
     x: Float[Array, "... D"],
     positions: Int[Array, "..."],
     *,
@@ -110,7 +110,7 @@ def rotary(
       x: queries or keys, shape [..., D]; of many heads, [B, T, H, D].
       positions: t, one for each index of the first axes of x, as [B, T]; where an
         axis is left out (heads) or is 1, its vectors share a position.
-      base: of `rotary_frequencies`, where `frequencies` are not given.
+      base: of `rope_frequencies`, where `frequencies` are not given.
       frequencies: theta, radians a position, shape [P]; the first 2 P components turn,
         the others stay. None: all turn.
       interleaved: pairs are components 2i and 2i + 1, as in the paper and GPT-J;
@@ -126,12 +126,12 @@ def rotary(
 
     Example:
       >>> x, turn = jnp.array([3.0, 0.0]), jnp.array([jnp.pi / 2])
-      >>> rotary(x, jnp.array(1), frequencies=turn).round()
+      >>> apply_rope(x, jnp.array(1), frequencies=turn).round()
       Array([-0.,  3.], dtype=float32)
     """
     *leading, D = x.shape
     if frequencies is None:
-        frequencies = turning.rotary_frequencies(D, base=base)
+        frequencies = turning.rope_frequencies(D, base=base)
     P = len(frequencies)
     if 2 * P > D:
         raise ValueError(
@@ -152,7 +152,7 @@ def rotary(
     angles = angles.reshape(*positions.shape, *shared, P)
     cos, sin = jnp.cos(angles), jnp.sin(angles)
     axis, pairs = (-1, (P, 2)) if interleaved else (-2, (2, P))
-    wide = precision.accumulator(x[..., : 2 * P]).reshape(*leading, *pairs)
+    wide = precision.upcast(x[..., : 2 * P]).reshape(*leading, *pairs)
     a, b = jnp.unstack(wide, axis=axis)
     turned = jnp.stack([a * cos - b * sin, b * cos + a * sin], axis=axis)
     turned = turned.reshape(*leading, 2 * P).astype(x.dtype)

@@ -1,7 +1,7 @@
 """Compute and accumulation dtypes: the one file that decides them.
 
 Every matrix product of the library goes through `matmul`; every softmax, loss
-and normalisation through `accumulator`. Inputs choose the compute dtype (their
+and normalisation through `upcast`. Inputs choose the compute dtype (their
 promoted dtype), sums are taken in at least float32, results are returned in the
 compute dtype. Nothing names float32 as a ceiling, so float64 works throughout.
 """
@@ -29,11 +29,11 @@ def accumulation_dtype(dtype: DTypeLike) -> Any:
     return jnp.float32 if jnp.finfo(dtype).bits < 32 else jnp.dtype(dtype)
 
 
-def accumulator(x: Array) -> Array:
+def upcast(x: Array) -> Array:
     """`x` in the dtype that sums are taken in.
 
     Example:
-      >>> accumulator(jnp.ones(2, jnp.bfloat16)).dtype
+      >>> upcast(jnp.ones(2, jnp.bfloat16)).dtype
       dtype('float32')
     """
     return x.astype(accumulation_dtype(x.dtype))
@@ -113,7 +113,7 @@ def _operand(x: Array) -> Array:
     XLA on a CPU does not add up every narrow product wide, nor can it run each one
     whose result shall be wide. It makes the operands of these wide anyway.
     """
-    return accumulator(x) if _on_cpu() else x
+    return upcast(x) if _on_cpu() else x
 
 
 def _on_cpu() -> bool:

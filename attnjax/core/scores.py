@@ -141,7 +141,7 @@ def _unit(x: Float[Array, "*B D"]) -> Float[Array, "*B D"]:
 
     Zero vectors stay zero. A narrow unit vector would not have length 1.
     """
-    wide = precision.accumulator(x)
+    wide = precision.upcast(x)
     # The largest component is divided out first: squares then neither overflow
     # nor vanish, and tiny vectors keep their direction.
     peak = jnp.max(jnp.abs(wide), axis=-1, keepdims=True)
@@ -222,7 +222,7 @@ def concat(
     return additive(projected, precision.matmul(keys, matrix[split:]), v)
 
 
-def soft_capped(score: Callable[..., Array], *, cap: float) -> Callable[..., Array]:
+def softcap(score: Callable[..., Array], *, cap: float) -> Callable[..., Array]:
     r"""Bounds a score smoothly.
 
     .. math:: e'_j = c \tanh(e_j / c)
@@ -242,7 +242,7 @@ def soft_capped(score: Callable[..., Array], *, cap: float) -> Callable[..., Arr
       ValueError: if the cap is not positive.
 
     Example:
-      >>> soft_capped(dot, cap=2.0)(jnp.array([100.0]), jnp.eye(1))
+      >>> softcap(dot, cap=2.0)(jnp.array([100.0]), jnp.eye(1))
       Array([2.], dtype=float32)
     """
     if cap <= 0:
@@ -252,7 +252,7 @@ def soft_capped(score: Callable[..., Array], *, cap: float) -> Callable[..., Arr
 
     def capped(*args: Any) -> Array:
         matched = score(*args)
-        wide = precision.accumulator(matched)
+        wide = precision.upcast(matched)
         return (cap * jnp.tanh(wide / cap)).astype(matched.dtype)
 
     return capped

@@ -1,6 +1,6 @@
 """Hypotheses that have ended: the list of the best, and how they are read off.
 
-Tokens, alignments and origins of a beam are written down as they come; what was
+Tokens, alignments and back_pointers of a beam are written down as they come; what was
 said is followed once at the end, backwards.
 """
 
@@ -11,8 +11,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
+from attnjax.decode.constraints import Ids, Plan
 from attnjax.decode.contract import Hypotheses
-from attnjax.decode.rules import Ids, Plan
 
 
 class Finished(NamedTuple):
@@ -21,14 +21,14 @@ class Finished(NamedTuple):
     scores: Float[Array, "B N"]
     log_probs: Float[Array, "B N"]
     lengths: Int[Array, "B N"]  # 0 in a free place
-    origins: Int[Array, "B N"]  # the place in the beam that EOS extended
+    back_pointers: Int[Array, "B N"]  # the place in the beam that EOS extended
 
 
 class History(NamedTuple):
     """What happened at every position, by place in the beam."""
 
     tokens: Int[Array, "T B K"]  # the token that now stands at the place
-    origins: Int[Array, "T B K"]  # the place it extended
+    back_pointers: Int[Array, "T B K"]  # the place it extended
     weights: Float[Array, "T B K S"]  # alignment of the place before extension
 
 
@@ -39,7 +39,7 @@ def none_finished(plan: Plan, N: int) -> Finished:
         scores=jnp.full((B, N), -jnp.inf, plan.dtype),
         log_probs=jnp.full((B, N), -jnp.inf, plan.dtype),
         lengths=jnp.zeros((B, N), jnp.int32),
-        origins=jnp.zeros((B, N), jnp.int32),
+        back_pointers=jnp.zeros((B, N), jnp.int32),
     )
 
 
@@ -48,7 +48,7 @@ def no_history(plan: Plan, K: int) -> History:
     (B, S), T = plan.weights.shape, plan.size
     return History(
         tokens=jnp.zeros((T, B, K), jnp.int32),
-        origins=jnp.zeros((T, B, K), jnp.int32),
+        back_pointers=jnp.zeros((T, B, K), jnp.int32),
         weights=jnp.zeros((T, B, K, S), plan.weights.dtype),
     )
 
@@ -72,18 +72,20 @@ def read_back(finished: Finished, history: History, ids: Ids) -> Hypotheses:
     last = finished.lengths - 1
 
     def back(place: Array, at: tuple[Array, Array, Array]) -> tuple[Array, Any]:
-        t, tokens, origins = at
+        t, tokens, back_pointers = at
         token = jnp.where(t == last, ids.eos, take(tokens, place))
-        origin = jnp.where(t == last, finished.origins, take(origins, place))
+        origin = jnp.where(
+            t == last, finished.back_pointers, take(back_pointers, place)
+        )
         return origin, (jnp.where(t <= last, token, ids.pad), origin)
 
-    _, (tokens, origins) = lax.scan(
+    _, (tokens, back_pointers) = lax.scan(
         back,
         jnp.zeros_like(last),
-        (jnp.arange(T, dtype=last.dtype), history.tokens, history.origins),
+        (jnp.arange(T, dtype=last.dtype), history.tokens, history.back_pointers),
         reverse=True,
     )
-    weights = jnp.take_along_axis(history.weights, origins[..., None], axis=2)
+    weights = jnp.take_along_axis(history.weights, back_pointers[..., None], axis=2)
     within = jnp.arange(T, dtype=last.dtype)[:, None, None, None] <= last[..., None]
     return Hypotheses(
         tokens=jnp.moveaxis(tokens, 0, 2),

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from attnjax.decode.arguments import check_number, check_shape
-from attnjax.decode.rules import Plan
+from attnjax.decode.constraints import Plan
 
 
 class Ranking(NamedTuple):

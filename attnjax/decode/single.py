@@ -9,9 +9,9 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
+from attnjax.decode.constraints import Constraints, Ids, Lengths, Plan, plan
 from attnjax.decode.contract import Hypotheses, Step, log_normaliser
-from attnjax.decode.rules import Constraints, Ids, Lengths, Plan, plan
-from attnjax.decode.truncation import check_truncation, truncate
+from attnjax.decode.logits_processors import check_truncation, truncate
 
 # position t, logits [B, V] with -inf at what is not allowed -> token [B]
 Pick = Callable[[Array, Array], Array]
@@ -28,8 +28,8 @@ def greedy(
     pad: int = 0,
     size: int | None = None,
     min_length: int = 0,
-    forbid: Sequence[int] = (),
-    no_repeat: int = 0,
+    suppress_tokens: Sequence[int] = (),
+    no_repeat_ngram_size: int = 0,
     prefix: Int[Array, "B P"] | None = None,
     prefix_lengths: Int[Array, "B"] | None = None,
 ) -> Hypotheses:
@@ -51,12 +51,12 @@ def greedy(
       size: T, the static axis of positions; default `max_length`, and needed
         where that is an array.
       min_length: fewest tokens, EOS among them; `max_length` wins over it.
-      forbid: ids never emitted, such as the unknown word. Their probability is
+      suppress_tokens: ids never emitted, such as the unknown word. Their probability is
         not shared out: log-probabilities stay the model's own.
-      no_repeat: size of the n-grams that may not stand twice in a hypothesis; 0
+      no_repeat_ngram_size: size of the n-grams that may not stand twice in a hypothesis; 0
         for none.
       prefix: ids that each row's hypotheses begin with, without BOS, shape [B, P].
-        They go before `forbid`, `no_repeat` and `min_length`, not before
+        They go before `suppress_tokens`, `no_repeat_ngram_size` and `min_length`, not before
         `max_length`: a row is empty if they leave no place for EOS. An EOS among
         them ends the hypothesis; an id outside the vocabulary leaves none.
       prefix_lengths: how many of them count, one per row; default all P.
@@ -81,7 +81,7 @@ def greedy(
         batch_size,
         Ids(bos, eos, pad),
         Lengths(max_length, size, min_length),
-        Constraints(forbid, no_repeat, prefix, prefix_lengths),
+        Constraints(suppress_tokens, no_repeat_ngram_size, prefix, prefix_lengths),
     )
     return _walk(step, carry, made, lambda t, logits: jnp.argmax(logits, axis=-1))
 
@@ -98,8 +98,8 @@ def sample(
     pad: int = 0,
     size: int | None = None,
     min_length: int = 0,
-    forbid: Sequence[int] = (),
-    no_repeat: int = 0,
+    suppress_tokens: Sequence[int] = (),
+    no_repeat_ngram_size: int = 0,
     prefix: Int[Array, "B P"] | None = None,
     prefix_lengths: Int[Array, "B"] | None = None,
     temperature: float | Float[Array, ""] = 1.0,
@@ -124,8 +124,8 @@ def sample(
       top_k: how many ids are kept (see `keep_top_k`); None for all.
       top_p: the probability that the kept ids have together (see `keep_top_p`).
       min_p: the least share of the likeliest id's probability (see `keep_min_p`).
-      step, carry, batch_size, max_length, bos, eos, pad, size, min_length, forbid,
-        no_repeat, prefix, prefix_lengths: as in `greedy`.
+      step, carry, batch_size, max_length, bos, eos, pad, size, min_length, suppress_tokens,
+        no_repeat_ngram_size, prefix, prefix_lengths: as in `greedy`.
 
     Returns:
       Hypotheses with K = 1. Log-probabilities and scores are the model's own,
@@ -153,7 +153,7 @@ def sample(
         batch_size,
         Ids(bos, eos, pad),
         Lengths(max_length, size, min_length),
-        Constraints(forbid, no_repeat, prefix, prefix_lengths),
+        Constraints(suppress_tokens, no_repeat_ngram_size, prefix, prefix_lengths),
     )
     shape = partial(
         truncate, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p
@@ -186,7 +186,7 @@ def _walk(step: Step, carry: Any, plan: Plan, pick: Pick) -> Hypotheses:
     def advance(state: _State) -> _State:
         carry, logits, weights = step(state.carry, state.token)
         logits = logits.astype(plan.dtype)
-        so_far = state.tokens.T if rules.no_repeat else None
+        so_far = state.tokens.T if rules.no_repeat_ngram_size else None
         masked = rules.masked(logits, state.t, so_far)
         token = pick(state.t, masked).astype(jnp.int32)
         gain = jnp.take_along_axis(masked, token[:, None], axis=1)[:, 0]

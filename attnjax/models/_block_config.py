@@ -13,8 +13,8 @@ from attnjax.core import frequencies
 from attnjax.transformer.block import (
     AttentionParams,
     BlockParams,
-    FeedForwardParams,
     LinearParams,
+    MLPParams,
     NormParams,
 )
 from attnjax.transformer.head_scores import HEAD_SCORES
@@ -43,15 +43,15 @@ REMAT: dict[str, Callable[..., Any] | None] = {
 class BlockConfig:
     """What every block of a stack is; the defaults are the paper's base model."""
 
-    width: int = 512
+    d_model: int = 512
     """Of a position between blocks (the paper's d_model)."""
-    heads: int = 8
+    num_heads: int = 8
     """Of queries."""
-    key_heads: int | None = None
+    num_kv_heads: int | None = None
     """Of keys and values, shared among query heads; None: as many, 1: one for all."""
-    feed_width: int = 2048
+    d_ff: int = 2048
     """Of the feed-forward network's hidden layer (d_ff)."""
-    feed_forward: Literal["relu", "gelu", "gelu-tanh", "silu", "swiglu"] = "relu"
+    activation: Literal["relu", "gelu", "gelu-tanh", "silu", "swiglu"] = "relu"
     """Its activation; swiglu is silu with a gate, and so with a third matrix."""
     norm: Literal["layer", "rms"] = "layer"
     """LayerNorm, or RMSNorm, which neither centres nor shifts."""
@@ -59,24 +59,24 @@ class BlockConfig:
     """Normalise what goes into a sublayer, not the sum that comes out."""
     norm_epsilon: float = 1e-5
     """Added to the variance before the root."""
-    biases: bool = True
+    use_bias: bool = True
     """Whether linear maps and LayerNorms have biases."""
-    positions: Literal[
-        "sinusoidal", "learned", "rotary", "alibi", "relative", "none"
+    position_embedding: Literal[
+        "sinusoidal", "learned", "rope", "alibi", "relative", "none"
     ] = "sinusoidal"
     """How a block knows where a token stands."""
-    rotary_base: float = 10_000.0
+    rope_theta: float = 10_000.0
     """Of the wavelengths of rotary positions; larger for longer texts."""
-    rotary_stretch: Literal["none", "linear", "ntk", "parts"] = "none"
+    rope_scaling: Literal["none", "linear", "ntk", "parts"] = "none"
     """How rotary positions reach texts longer than those trained on: every pair slowed,
     the slowest most, or those that hardly came round (Llama 3.1)."""
-    rotary_factor: float = 1.0
+    rope_scaling_factor: float = 1.0
     """How many times longer; of a stretch."""
-    rotary_context: int = 8192
+    rope_original_max_length: int = 8192
     """Positions of the longest text trained on; of the stretch by parts."""
-    window: int | None = None
+    sliding_window: int | None = None
     """Tokens before its own that a decoder's position sees; None: all of them."""
-    soft_cap: float | None = None
+    logit_softcap: float | None = None
     """Bounds the scores of attention to the own past: cap * tanh(score / cap)."""
     dropout: float = 0.0
     """Share dropped of embeddings and of what every sublayer adds, in training."""
@@ -89,53 +89,59 @@ class BlockConfig:
         Raises:
           ValueError: naming the first that does not.
         """
-        if self.width % self.heads:
+        if self.d_model % self.num_heads:
             raise ValueError(
-                f"heads: expected a divisor of the width {self.width}, got {self.heads}"
+                f"heads: expected a divisor of the width {self.d_model}, got {self.num_heads}"
             )
-        if self.heads % (self.key_heads or self.heads):
+        if self.num_heads % (self.num_kv_heads or self.num_heads):
             raise ValueError(
-                f"key_heads: expected a divisor of the {self.heads} heads, "
-                f"got {self.key_heads}"
+                f"key_heads: expected a divisor of the {self.num_heads} heads, "
+                f"got {self.num_kv_heads}"
             )
-        if self.positions in ("sinusoidal", "rotary") and self.head_width % 2:
+        if self.position_embedding in ("sinusoidal", "rope") and self.head_width % 2:
             raise ValueError(
-                f"heads: expected an even width of each ({self.positions} positions "
+                f"heads: expected an even width of each ({self.position_embedding} positions "
                 f"come in pairs), got {self.head_width}"
             )
-        if self.window is not None and self.window < 0:
-            raise ValueError(f"window: expected at least 0 tokens, got {self.window}")
-        if self.rotary_factor <= 0:
+        if self.sliding_window is not None and self.sliding_window < 0:
             raise ValueError(
-                f"rotary_factor: expected a number > 0, got {self.rotary_factor}"
+                f"window: expected at least 0 tokens, got {self.sliding_window}"
             )
-        if self.positions == "rotary":
-            self.rotary_frequencies()
-        elif self.rotary_stretch != "none":
+        if self.rope_scaling_factor <= 0:
             raise ValueError(
-                f"rotary_stretch: expected none with {self.positions} positions, got "
-                f"{self.rotary_stretch} (only rotary positions are stretched)"
+                f"rope_scaling_factor: expected a number > 0, got {self.rope_scaling_factor}"
+            )
+        if self.position_embedding == "rope":
+            self.rope_frequencies()
+        elif self.rope_scaling != "none":
+            raise ValueError(
+                f"rope_scaling: expected none with {self.position_embedding} positions, got "
+                f"{self.rope_scaling} (only rotary positions are stretched)"
             )
 
-    def rotary_frequencies(self) -> frequencies.Frequencies:
+    def rope_frequencies(self) -> frequencies.Frequencies:
         """Radians a position of every pair of a head's components, stretched."""
-        plain = frequencies.rotary_frequencies(self.head_width, base=self.rotary_base)
-        match self.rotary_stretch:
+        plain = frequencies.rope_frequencies(self.head_width, base=self.rope_theta)
+        match self.rope_scaling:
             case "none":
                 return plain
             case "linear":
-                return plain / self.rotary_factor
+                return plain / self.rope_scaling_factor
             case "ntk":
-                return frequencies.stretch_ntk(plain, factor=self.rotary_factor)
+                return frequencies.rope_scaling_ntk(
+                    plain, factor=self.rope_scaling_factor
+                )
             case "parts":
-                return frequencies.stretch_by_parts(
-                    plain, factor=self.rotary_factor, context=self.rotary_context
+                return frequencies.rope_scaling_llama3(
+                    plain,
+                    factor=self.rope_scaling_factor,
+                    context=self.rope_original_max_length,
                 )
 
     @property
     def head_width(self) -> int:
         """D, of queries and keys."""
-        return self.width // self.heads
+        return self.d_model // self.num_heads
 
     @property
     def rms(self) -> bool:
@@ -145,8 +151,10 @@ class BlockConfig:
 
 def init_norm(config: BlockConfig) -> NormParams:
     """A norm that scales and shifts nothing yet."""
-    bias = config.biases and not config.rms
-    return NormParams(jnp.ones(config.width), jnp.zeros(config.width) if bias else None)
+    bias = config.use_bias and not config.rms
+    return NormParams(
+        jnp.ones(config.d_model), jnp.zeros(config.d_model) if bias else None
+    )
 
 
 def init_block(
@@ -158,12 +166,12 @@ def init_block(
     draw_output: Draw,
 ) -> BlockParams:
     """Weights of one block, as `Stack` says they are drawn."""
-    M, F, D = config.width, config.feed_width, config.head_width
-    H, N = config.heads, config.key_heads or config.heads
+    M, F, D = config.d_model, config.d_ff, config.head_width
+    H, N = config.num_heads, config.num_kv_heads or config.num_heads
     rngs = iter(jax.random.split(rng, 12))
 
     def linear(shape: tuple[int, int], draw: Draw = draw) -> LinearParams:
-        bias = jnp.zeros(shape[1]) if config.biases else None
+        bias = jnp.zeros(shape[1]) if config.use_bias else None
         return LinearParams(draw(next(rngs), shape), bias)
 
     def attention(score: Tree) -> AttentionParams:
@@ -181,14 +189,14 @@ def init_block(
         init = HEAD_SCORES[reading].init
         read = attention(None if init is None else init(next(rngs), H, D))
         read_norm = init_norm(config)
-    gated = config.feed_forward == "swiglu"
+    gated = config.activation == "swiglu"
     return BlockParams(
-        attention_norm=init_norm(config),
+        self_attention_norm=init_norm(config),
         attention=own,
-        reading_norm=read_norm,
+        cross_attention_norm=read_norm,
         reading=read,
-        feed_norm=init_norm(config),
-        feed=FeedForwardParams(
+        mlp_norm=init_norm(config),
+        feed=MLPParams(
             up=linear((M, F)),
             down=linear((F, M), draw_output),
             gate=linear((M, F)) if gated else None,

@@ -23,16 +23,16 @@ from attnjax.transformer.block import (
     AttentionParams,
     BlockDesign,
     Source,
+    bidirectional_mask,
+    causal_mask,
+    encoder_memory,
+    no_rotation,
     normalise,
-    sees_all,
-    sees_past,
-    sees_recent,
-    source_keys,
-    unturned,
+    sliding_window_mask,
 )
-from attnjax.transformer.cache import Cache, empty_cache
+from attnjax.transformer.cache import KVCache, init_cache
 from attnjax.transformer.head_scores import HEAD_SCORES
-from attnjax.transformer.stack import Stacked, blocks
+from attnjax.transformer.stack import TransformerOutput, blocks
 
 
 class Stack(nnx.Module):
@@ -63,7 +63,7 @@ class Stack(nnx.Module):
         """
         config.check()
         self.config = config
-        self.layers = layers
+        self.num_layers = layers
         self.causal = causal
         self.reading = reading
         make = partial(
@@ -72,8 +72,8 @@ class Stack(nnx.Module):
         self.blocks = Params(jax.vmap(make)(jax.random.split(rngs.params(), layers)))
         if config.pre_norm:
             self.norm = Params(init_norm(config))
-        if config.positions == "relative":
-            shape = (32, config.heads)
+        if config.position_embedding == "relative":
+            shape = (32, config.num_heads)
             self.relative = nnx.Param(draw(rngs.params(), shape))
 
     def __call__(
@@ -81,11 +81,11 @@ class Stack(nnx.Module):
         x: Array,
         positions: Array,
         *,
-        cache: Cache | None = None,
+        cache: KVCache | None = None,
         source: Source | None = None,
         mask: Array | None = None,
         rng: Array | None = None,
-    ) -> Stacked:
+    ) -> TransformerOutput:
         """Sends positions [B, T, M] through the blocks; arguments as of `blocks`."""
         out = blocks(
             self.blocks(x.dtype),
@@ -108,21 +108,21 @@ class Stack(nnx.Module):
         design = self.design
 
         def project(reading: AttentionParams) -> tuple[Array, Array]:
-            return source_keys(reading, states, design=design)
+            return encoder_memory(reading, states, design=design)
 
         # One block at a time: narrow weight gradients of batched products are slow,
         # and not to be had on every backend.
         keys, values = jax.lax.map(project, self.blocks(states.dtype).reading)
         return Source(keys, values, mask)
 
-    def empty(self, batch_size: int, size: int, dtype: Any) -> Cache:
+    def empty(self, batch_size: int, size: int, dtype: Any) -> KVCache:
         """A cache of `size` slots that has seen nothing."""
         config = self.config
-        return empty_cache(
+        return init_cache(
             batch_size=batch_size,
-            layers=self.layers,
+            layers=self.num_layers,
             size=size,
-            key_heads=config.key_heads or config.heads,
+            key_heads=config.num_kv_heads or config.num_heads,
             width=config.head_width,
             dtype=dtype,
         )
@@ -131,36 +131,36 @@ class Stack(nnx.Module):
     def design(self) -> BlockDesign:
         """What a block does."""
         config = self.config
-        window = config.window if self.causal else None
+        window = config.sliding_window if self.causal else None
         score = scores.scaled_dot
-        if config.soft_cap is not None:
-            score = scores.soft_capped(score, cap=config.soft_cap)
-        past = sees_past if window is None else sees_recent(window)
+        if config.logit_softcap is not None:
+            score = scores.softcap(score, cap=config.logit_softcap)
+        past = causal_mask if window is None else sliding_window_mask(window)
         return BlockDesign(
-            heads=config.heads,
-            key_heads=config.key_heads or config.heads,
-            sees=past if self.causal else sees_all,
+            heads=config.num_heads,
+            key_heads=config.num_kv_heads or config.num_heads,
+            sees=past if self.causal else bidirectional_mask,
             window=window,
-            turn=self._turn if config.positions == "rotary" else unturned,
+            turn=self._turn if config.position_embedding == "rope" else no_rotation,
             score=score,
-            reading_score=HEAD_SCORES[self.reading or "scaled_dot"].score,
+            cross_attention_score=HEAD_SCORES[self.reading or "scaled_dot"].score,
             pre_norm=config.pre_norm,
             norm_epsilon=config.norm_epsilon,
             rms=config.rms,
-            activation=ACTIVATIONS[config.feed_forward],
+            activation=ACTIVATIONS[config.activation],
             dropout=config.dropout,
         )
 
     def _turn(self, x: Array, positions: Array) -> Array:
-        frequencies = self.config.rotary_frequencies()
-        return places.rotary(x, positions[..., None], frequencies=frequencies)
+        frequencies = self.config.rope_frequencies()
+        return places.apply_rope(x, positions[..., None], frequencies=frequencies)
 
     @property
     def _bias(self) -> Callable[[Array, Array], Array] | None:
-        if self.config.positions == "alibi":
-            slopes = biases.alibi_slopes(self.config.heads)
+        if self.config.position_embedding == "alibi":
+            slopes = biases.alibi_slopes(self.config.num_heads)
             return lambda q, k: biases.alibi(q, k, slopes)
-        if self.config.positions == "relative":
+        if self.config.position_embedding == "relative":
             return self._relative_bias
         return None
 

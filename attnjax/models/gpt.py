@@ -20,27 +20,27 @@ from attnjax.core.dropout import dropout
 from attnjax.models._block_config import BlockConfig
 from attnjax.models._parts import OutputLayer, embed, split_rng
 from attnjax.models._stacks import Stack
-from attnjax.transformer.cache import Cache
-from attnjax.transformer.stack import Stacked
+from attnjax.transformer.cache import KVCache
+from attnjax.transformer.stack import TransformerOutput
 
 GPT2_BLOCK = BlockConfig(
-    width=768,
-    heads=12,
-    feed_width=3072,
-    feed_forward="gelu-tanh",
+    d_model=768,
+    num_heads=12,
+    d_ff=3072,
+    activation="gelu-tanh",
     pre_norm=True,
-    positions="learned",
+    position_embedding="learned",
 )
-ROTARY_BLOCK = BlockConfig(
-    width=768,
-    heads=12,
-    key_heads=4,
-    feed_width=2048,
-    feed_forward="swiglu",
+LLAMA_BLOCK = BlockConfig(
+    d_model=768,
+    num_heads=12,
+    num_kv_heads=4,
+    d_ff=2048,
+    activation="swiglu",
     norm="rms",
     pre_norm=True,
-    biases=False,
-    positions="rotary",
+    use_bias=False,
+    position_embedding="rope",
 )
 
 
@@ -48,11 +48,11 @@ ROTARY_BLOCK = BlockConfig(
 class GPTConfig:
     """Sizes of a GPT; the defaults are the smallest GPT-2: 124,439,808 parameters."""
 
-    vocab: int = 50_257
+    vocab_size: int = 50_257
     """Number of ids; a run sets it to its tokeniser's."""
-    layers: int = 12
+    num_layers: int = 12
     """Blocks."""
-    context: int = 1024
+    max_length: int = 1024
     """Most tokens seen at once."""
     block: BlockConfig = GPT2_BLOCK
     """What every block is."""
@@ -71,13 +71,13 @@ class GPT(nnx.Module):
 
     def __init__(self, config: GPTConfig, *, rngs: nnx.Rngs) -> None:
         self.config = config
-        M, L = config.block.width, config.layers
+        M, L = config.block.d_model, config.num_layers
         normal = jax.nn.initializers.normal(0.02)
         # The sum of 2 L sublayers keeps its variance (the paper, section 2.3).
         output = jax.nn.initializers.normal(0.02 * (2 * L) ** -0.5)
-        self.embedding = nnx.Param(normal(rngs.params(), (config.vocab, M)))
-        if config.block.positions == "learned":
-            table = normal(rngs.params(), (config.context, M))
+        self.embedding = nnx.Param(normal(rngs.params(), (config.vocab_size, M)))
+        if config.block.position_embedding == "learned":
+            table = normal(rngs.params(), (config.max_length, M))
             self.positions = nnx.Param(table)
         self.decoder = Stack(
             config.block,
@@ -89,7 +89,7 @@ class GPT(nnx.Module):
             rngs=rngs,
         )
         if not config.tie_output:
-            self.w_output = nnx.Param(normal(rngs.params(), (config.vocab, M)))
+            self.w_output = nnx.Param(normal(rngs.params(), (config.vocab_size, M)))
 
     def __call__(
         self,
@@ -149,7 +149,7 @@ class GPT(nnx.Module):
         table = self.embedding if self.config.tie_output else self.w_output
         return OutputLayer(table[...].astype(self.config.dtype), None)
 
-    def start(self, batch_size: int, size: int | None = None) -> Cache:
+    def start(self, batch_size: int, size: int | None = None) -> KVCache:
         """A cache that has seen nothing.
 
         Args:
@@ -158,12 +158,12 @@ class GPT(nnx.Module):
             as the window and the tokens of one `extend` are enough for any text.
         """
         return self.decoder.empty(
-            batch_size, size or self.config.context, jnp.dtype(self.config.dtype)
+            batch_size, size or self.config.max_length, jnp.dtype(self.config.dtype)
         )
 
     def extend(
-        self, cache: Cache, tokens: Array, mask: Array | None = None
-    ) -> tuple[Cache, Array]:
+        self, cache: KVCache, tokens: Array, mask: Array | None = None
+    ) -> tuple[KVCache, Array]:
         """Reads more of the texts that a cache has begun.
 
         Args:
@@ -183,7 +183,7 @@ class GPT(nnx.Module):
         out = self._read(cache, tokens, jnp.where(mask, after, -1))
         return out.cache, self.output.logits(out.x)
 
-    def step(self, carry: Cache, token: Array) -> tuple[Cache, Array, Array]:
+    def step(self, carry: KVCache, token: Array) -> tuple[KVCache, Array, Array]:
         """Reads one token a row: a step for `attnjax.decode`.
 
         Args:
@@ -197,22 +197,24 @@ class GPT(nnx.Module):
         out = self._read(carry, token[:, None], carry.lengths[:, None])
         return out.cache, self.output.logits(out.x[:, 0]), out.weights[-1, :, 0]
 
-    def _read(self, cache: Cache, tokens: Array, positions: Array) -> Stacked:
+    def _read(
+        self, cache: KVCache, tokens: Array, positions: Array
+    ) -> TransformerOutput:
         x = self._embed(tokens, positions, None)
         return self.decoder(x, positions, cache=cache)
 
     def _embed(self, tokens: Array, positions: Array, rng: Array | None) -> Array:
         block, dtype = self.config.block, self.config.dtype
         x = embed(self.embedding, tokens, dtype)
-        if block.positions == "learned":
+        if block.position_embedding == "learned":
             x = x + places.learned(self.positions[...].astype(dtype), positions)
-        elif block.positions == "sinusoidal":
-            x = x + places.sinusoidal(positions, block.width, dtype=jnp.dtype(dtype))
+        elif block.position_embedding == "sinusoidal":
+            x = x + places.sinusoidal(positions, block.d_model, dtype=jnp.dtype(dtype))
         return dropout(rng, x, rate=block.dropout)
 
     def _check_length(self, tokens: Array) -> None:
-        if tokens.shape[1] > self.config.context:
+        if tokens.shape[1] > self.config.max_length:
             raise ValueError(
-                f"tokens: expected at most {self.config.context}, got "
+                f"tokens: expected at most {self.config.max_length}, got "
                 f"{tokens.shape[1]} (the context; cut the text, or raise it)"
             )

@@ -35,9 +35,9 @@ from attnjax.models._parts import (
 class RNNEncoderDecoderConfig:
     """Sizes of a fixed-vector model; the defaults match RNNSearch's paper."""
 
-    source_vocab: int = 30_000
+    source_vocab_size: int = 30_000
     """Number of source ids; a translation run sets it to its tokeniser's."""
-    target_vocab: int = 30_000
+    target_vocab_size: int = 30_000
     """Number of target ids; a translation run sets it to its tokeniser's."""
     embed_dim: int = 620
     """Width of an embedded token."""
@@ -57,14 +57,14 @@ class RNNEncoderDecoderConfig:
     """Of computation; parameters are float32."""
 
 
-class Summary(NamedTuple):
+class EncoderOutput(NamedTuple):
     """The sentence, and a mask that only says how long it was."""
 
     vector: Float[Array, "B D"]  # c
     mask: Array  # [B, S]
 
 
-class FixedState(NamedTuple):
+class DecoderState(NamedTuple):
     """What the decoder passes on."""
 
     hidden: Float[Array, "B D"]
@@ -86,7 +86,7 @@ class RNNEncoderDecoder(SequenceModel):
         M, D = config.embed_dim, config.hidden_dim
         draw = initializers(config.init)
         rng = rngs.params
-        source, target = (config.source_vocab, M), (config.target_vocab, M)
+        source, target = (config.source_vocab_size, M), (config.target_vocab_size, M)
         self.source_embedding = nnx.Param(draw.embedding(rng(), source))
         self.target_embedding = nnx.Param(draw.embedding(rng(), target))
         self.encoder = Params(init_gru(rng(), M, D, draw))
@@ -97,14 +97,16 @@ class RNNEncoderDecoder(SequenceModel):
         self.emitter = Emitter(
             (D, M, D),
             config.readout_dim,
-            config.target_vocab,
+            config.target_vocab_size,
             maxout=config.maxout,
             tied=config.tie_output,
             draw=draw,
             rngs=rngs,
         )
 
-    def encode(self, source: Array, mask: Array, rng: Array | None = None) -> Summary:
+    def encode(
+        self, source: Array, mask: Array, rng: Array | None = None
+    ) -> EncoderOutput:
         """Squeezes source sentences into vectors.
 
         Args:
@@ -125,19 +127,19 @@ class RNNEncoderDecoder(SequenceModel):
             gru_recur, params, first, gru_inputs(params, embedded), mask=mask
         )
         vector = jnp.tanh(precision.matmul(last, self.w_summary[...].astype(dtype)))
-        return Summary(dropout(rngs[1], vector, rate=rate), mask)
+        return EncoderOutput(dropout(rngs[1], vector, rate=rate), mask)
 
-    def start(self, memory: Summary, size: int | None = None) -> FixedState:
+    def start(self, memory: EncoderOutput, size: int | None = None) -> DecoderState:
         """The decoder before its first word: s_0 = tanh(V' c).
 
         The state is as large for any number of words: `size` is not used.
         """
         w_start = self.w_start[...].astype(memory.vector.dtype)
-        return FixedState(jnp.tanh(precision.matmul(memory.vector, w_start)))
+        return DecoderState(jnp.tanh(precision.matmul(memory.vector, w_start)))
 
     def step(
-        self, memory: Summary, carry: FixedState, token: Array
-    ) -> tuple[FixedState, Array, Array]:
+        self, memory: EncoderOutput, carry: DecoderState, token: Array
+    ) -> tuple[DecoderState, Array, Array]:
         """Writes one token.
 
         Args:
@@ -153,7 +155,7 @@ class RNNEncoderDecoder(SequenceModel):
         inputs = self._inputs(params, embedded, memory.vector)
         hidden, _ = jax.vmap(gru_recur, (None, 0, 0))(params, carry.hidden, inputs)
         logits = self.output.logits(self._units(hidden, embedded, memory.vector))
-        return FixedState(hidden), logits, jnp.zeros(memory.mask.shape, logits.dtype)
+        return DecoderState(hidden), logits, jnp.zeros(memory.mask.shape, logits.dtype)
 
     def features(
         self, source: Array, mask: Array, previous: Array, rng: Array | None = None

@@ -3,7 +3,7 @@
 Bahdanau, Cho & Bengio 2015 (arXiv:1409.0473), appendix A: a bidirectional GRU
 reads the source, a GRU decoder searches it for every word it writes. The
 alignment is a parameter, so the hard-wired diagonal and Luong's variants are the
-same model with another row of `attnjax.cells.alignments`.
+same model with another row of `attnjax.cells.aligners`.
 """
 
 import dataclasses
@@ -15,14 +15,14 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
-from attnjax.cells.alignments import ALIGNMENTS, Sizes
+from attnjax.cells.aligners import ALIGNERS, Sizes
 from attnjax.cells.gru import gru_inputs, gru_recur
 from attnjax.cells.rnnsearch import (
     Readout,
     RNNSearchParams,
     RNNSearchState,
+    initial_carry,
     rnnsearch,
-    start_at,
 )
 from attnjax.cells.scan import bidirectional, scan
 from attnjax.core import precision
@@ -47,9 +47,9 @@ Carry = RNNSearchState
 class RNNSearchConfig:
     """Sizes of an RNNSearch model; the defaults are the paper's."""
 
-    source_vocab: int = 30_000
+    source_vocab_size: int = 30_000
     """Number of source ids; a translation run sets it to its tokeniser's."""
-    target_vocab: int = 30_000
+    target_vocab_size: int = 30_000
     """Number of target ids; a translation run sets it to its tokeniser's."""
     embed_dim: int = 620
     """Width of an embedded token (the paper's m)."""
@@ -88,7 +88,7 @@ class RNNSearch(SequenceModel):
         M, D, A = config.embed_dim, config.hidden_dim, config.align_dim
         draw = initializers(config.init)
         rng = rngs.params
-        source, target = (config.source_vocab, M), (config.target_vocab, M)
+        source, target = (config.source_vocab_size, M), (config.target_vocab_size, M)
         self.source_embedding = nnx.Param(draw.embedding(rng(), source))
         self.target_embedding = nnx.Param(draw.embedding(rng(), target))
         self.forward = Params(init_gru(rng(), M, D, draw))
@@ -105,7 +105,7 @@ class RNNSearch(SequenceModel):
         self.emitter = Emitter(
             (D, M, 2 * D),
             config.readout_dim,
-            config.target_vocab,
+            config.target_vocab_size,
             maxout=config.maxout,
             tied=config.tie_output,
             draw=draw,
@@ -143,7 +143,7 @@ class RNNSearch(SequenceModel):
         D = self.config.hidden_dim
         first = memory.values[:, 0, D:]
         w_start = self.w_start[...].astype(first.dtype)
-        return start_at(jnp.tanh(precision.matmul(first, w_start)))
+        return initial_carry(jnp.tanh(precision.matmul(first, w_start)))
 
     def step(
         self, memory: Memory, carry: Carry, token: Array
@@ -186,7 +186,7 @@ class RNNSearch(SequenceModel):
 
     @property
     def _alignment(self) -> Any:
-        return ALIGNMENTS[self.config.alignment]
+        return ALIGNERS[self.config.alignment]
 
     @property
     def _cell(self) -> Any:

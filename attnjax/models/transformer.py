@@ -18,17 +18,17 @@ from attnjax.models._block_config import BlockConfig
 from attnjax.models._parts import OutputLayer, SequenceModel, embed, split_rng
 from attnjax.models._stacks import Stack
 from attnjax.transformer.block import Source
-from attnjax.transformer.cache import Cache
-from attnjax.transformer.stack import Stacked
+from attnjax.transformer.cache import KVCache
+from attnjax.transformer.stack import TransformerOutput
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TransformerConfig:
     """Sizes of a Transformer; the defaults are the paper's base model."""
 
-    source_vocab: int = 37_000
+    source_vocab_size: int = 37_000
     """Number of source ids; a translation run sets it to its tokeniser's."""
-    target_vocab: int = 37_000
+    target_vocab_size: int = 37_000
     """Number of target ids; a translation run sets it to its tokeniser's."""
     encoder_layers: int = 6
     """Blocks that read the source."""
@@ -43,9 +43,9 @@ class TransformerConfig:
     """One table for source, target and output; needs one joint vocabulary."""
     output_bias: bool = False
     """Add a learned number to the logit of each target id."""
-    reading_score: Literal["scaled_dot", "dot", "additive", "bilinear", "cosine"] = (
-        "scaled_dot"
-    )
+    cross_attention_score: Literal[
+        "scaled_dot", "dot", "additive", "bilinear", "cosine"
+    ] = "scaled_dot"
     """The score with which the decoder reads the source."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Of computation; parameters are float32."""
@@ -59,26 +59,29 @@ class Transformer(SequenceModel):
     """
 
     def __init__(self, config: TransformerConfig, *, rngs: nnx.Rngs) -> None:
-        if config.share_embeddings and config.source_vocab != config.target_vocab:
+        if (
+            config.share_embeddings
+            and config.source_vocab_size != config.target_vocab_size
+        ):
             raise ValueError(
-                f"target_vocab: expected {config.source_vocab}, got "
-                f"{config.target_vocab} (with share_embeddings both sides have one "
+                f"target_vocab_size: expected {config.source_vocab_size}, got "
+                f"{config.target_vocab_size} (with share_embeddings both sides have one "
                 "vocabulary)"
             )
         self.config = config
-        M = config.block.width
+        M = config.block.d_model
         rng, glorot = rngs.params, jax.nn.initializers.glorot_uniform()
 
         def table(rows: int) -> nnx.Param:
             return nnx.Param(jax.random.normal(rng(), (rows, M)) * M**-0.5)
 
-        self.target_embedding = table(config.target_vocab)
+        self.target_embedding = table(config.target_vocab_size)
         if not config.share_embeddings:
-            self.source_embedding = table(config.source_vocab)
-            self.w_output = table(config.target_vocab)
+            self.source_embedding = table(config.source_vocab_size)
+            self.w_output = table(config.target_vocab_size)
         if config.output_bias:
-            self.b_output = nnx.Param(jnp.zeros(config.target_vocab))
-        if config.block.positions == "learned":
+            self.b_output = nnx.Param(jnp.zeros(config.target_vocab_size))
+        if config.block.position_embedding == "learned":
             self.source_positions = table(config.max_length)
             self.target_positions = table(config.max_length)
         self.encoder = Stack(
@@ -94,7 +97,7 @@ class Transformer(SequenceModel):
             config.block,
             layers=config.decoder_layers,
             causal=True,
-            reading=config.reading_score,
+            reading=config.cross_attention_score,
             draw=glorot,
             draw_output=glorot,
             rngs=rngs,
@@ -122,7 +125,7 @@ class Transformer(SequenceModel):
         states = self.encoder(x, positions, rng=rngs[1]).x
         return self.decoder.source(states, mask)
 
-    def start(self, memory: Source, size: int | None = None) -> Cache:
+    def start(self, memory: Source, size: int | None = None) -> KVCache:
         """The decoder before its first word.
 
         Args:
@@ -133,8 +136,8 @@ class Transformer(SequenceModel):
         return self.decoder.empty(B, size or self.config.max_length, dtype)
 
     def step(
-        self, memory: Source, carry: Cache, token: Array
-    ) -> tuple[Cache, Array, Array]:
+        self, memory: Source, carry: KVCache, token: Array
+    ) -> tuple[KVCache, Array, Array]:
         """Writes one token.
 
         Args:
@@ -181,10 +184,10 @@ class Transformer(SequenceModel):
     ) -> Array:
         """Embedded tokens times the root of M, with their positions, [B, T, M]."""
         block, dtype = self.config.block, self.config.dtype
-        x = embed(table, ids, dtype) * jnp.asarray(block.width**0.5, dtype)
-        if block.positions == "sinusoidal":
-            x = x + places.sinusoidal(positions, block.width, dtype=jnp.dtype(dtype))
-        elif block.positions == "learned":
+        x = embed(table, ids, dtype) * jnp.asarray(block.d_model**0.5, dtype)
+        if block.position_embedding == "sinusoidal":
+            x = x + places.sinusoidal(positions, block.d_model, dtype=jnp.dtype(dtype))
+        elif block.position_embedding == "learned":
             _check_length(side, ids.shape[1], self.config.max_length)
             learned = (
                 self.source_positions if side == "source" else self.target_positions
@@ -192,7 +195,7 @@ class Transformer(SequenceModel):
             x = x + places.learned(learned[...].astype(dtype), positions)
         return dropout(rng, x, rate=block.dropout)
 
-    def _alignment(self, out: Stacked) -> Array:
+    def _alignment(self, out: TransformerOutput) -> Array:
         """Weights of the last block but one, whose heads together align best.
 
         Source: Garg et al. 2019 (arXiv:1909.02074), section 4.1.

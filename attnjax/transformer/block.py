@@ -20,7 +20,7 @@ from attnjax.core.dropout import dropout
 
 Tree = Any
 # query positions [B, T], key positions [B, S] -> mask [B, T, S]
-Sees = Callable[[Array, Array], Array]
+MaskFn = Callable[[Array, Array], Array]
 # queries or keys [B, T, H, D], positions [B, T] -> the same, turned
 Turn = Callable[[Array, Array], Array]
 
@@ -49,7 +49,7 @@ class AttentionParams(NamedTuple):
     score: Tree  # what the score learns, leaves [H, ...]; None where nothing
 
 
-class FeedForwardParams(NamedTuple):
+class MLPParams(NamedTuple):
     """Weights of the two-layer network; with a gate, of its gated form."""
 
     up: LinearParams  # [M, F]
@@ -60,12 +60,12 @@ class FeedForwardParams(NamedTuple):
 class BlockParams(NamedTuple):
     """Weights of a block; a decoder that reads a source has all six."""
 
-    attention_norm: NormParams
+    self_attention_norm: NormParams
     attention: AttentionParams
-    reading_norm: NormParams | None
+    cross_attention_norm: NormParams | None
     reading: AttentionParams | None
-    feed_norm: NormParams
-    feed: FeedForwardParams
+    mlp_norm: NormParams
+    feed: MLPParams
 
 
 class Source(NamedTuple):
@@ -79,29 +79,29 @@ class Source(NamedTuple):
     mask: Bool[Array, "B S"]
 
 
-def sees_all(query_positions: Array, key_positions: Array) -> Array:
+def bidirectional_mask(query_positions: Array, key_positions: Array) -> Array:
     """Every query sees every token: an encoder."""
     real = (key_positions >= 0)[:, None]
     return jnp.broadcast_to(real, (*query_positions.shape, key_positions.shape[1]))
 
 
-def sees_past(query_positions: Array, key_positions: Array) -> Array:
+def causal_mask(query_positions: Array, key_positions: Array) -> Array:
     """Every query sees its own token and those before: a decoder."""
     seen = masks.causal(query_positions, key_positions)
     return seen & (key_positions >= 0)[:, None]
 
 
-def sees_recent(before: int) -> Sees:
+def sliding_window_mask(before: int) -> MaskFn:
     """Every query sees its own token and `before` tokens before it."""
 
     def sees(query_positions: Array, key_positions: Array) -> Array:
-        near = masks.window(query_positions, key_positions, before=before)
+        near = masks.sliding_window(query_positions, key_positions, before=before)
         return near & (key_positions >= 0)[:, None]
 
     return sees
 
 
-def unturned(x: Array, positions: Array) -> Array:
+def no_rotation(x: Array, positions: Array) -> Array:
     """Leaves queries and keys as they are: positions are known in another way."""
     return x
 
@@ -112,11 +112,13 @@ class BlockDesign:
 
     heads: int
     key_heads: int
-    sees: Sees = sees_past
-    window: int | None = None  # `before` of `sees_recent`; None where S bounds the past
-    turn: Turn = unturned
+    sees: MaskFn = causal_mask
+    window: int | None = (
+        None  # `before` of `sliding_window_mask`; None where S bounds the past
+    )
+    turn: Turn = no_rotation
     score: Callable[..., Array] = scores.scaled_dot  # of attention to the own past
-    reading_score: Callable[..., Array] = scores.scaled_dot  # to the source
+    cross_attention_score: Callable[..., Array] = scores.scaled_dot  # to the source
     pre_norm: bool = False
     norm_epsilon: float = 1e-5
     rms: bool = False
@@ -131,7 +133,7 @@ def linear(params: LinearParams, x: Float[Array, "... M"]) -> Float[Array, "... 
 
 
 def transform(
-    params: FeedForwardParams,
+    params: MLPParams,
     x: Float[Array, "... M"],
     *,
     activation: Callable[[Array], Array],
@@ -151,7 +153,7 @@ def transform(
     return linear(params.down, activation(linear(params.gate, x)) * up)
 
 
-def source_keys(
+def encoder_memory(
     params: AttentionParams, states: Float[Array, "B S E"], *, design: BlockDesign
 ) -> tuple[Array, Array]:
     """Projects source states for a block that will read them: [B, N, S, D] twice."""
@@ -168,7 +170,7 @@ class Past(NamedTuple):
     mask: Bool[Array, "B 1 T S"]
     bias: Float[Array, "B H T S"] | None
     # the new keys and values -> those to read, and what is kept
-    look_back: Callable[[Array, Array], tuple[Array, Array, Tree]]
+    update_cache: Callable[[Array, Array], tuple[Array, Array, Tree]]
 
 
 def forget(keys: Array, values: Array) -> tuple[Array, Array, None]:
@@ -193,18 +195,18 @@ def block(
     rngs = [None] * 3 if rng is None else list(jax.random.split(rng, 3))
     residual = partial(_residual, design)
 
-    def attend_past(x: Array) -> tuple[Array, Any]:
+    def self_attention(x: Array) -> tuple[Array, Any]:
         own = params.attention
         query = design.turn(_heads(linear(own.query, x), design.heads), positions)
         keys = _heads(linear(own.keys, x), design.key_heads)
         values = _heads(linear(own.values, x), design.key_heads)
-        keys, values, kept = past.look_back(design.turn(keys, positions), values)
+        keys, values, kept = past.update_cache(design.turn(keys, positions), values)
         read = attend_heads(
             query, keys, values, past.mask, bias=past.bias, score=design.score
         )
         return _joined(own.output, read), (kept, read.weights.mean(axis=1))
 
-    def attend_source(own: AttentionParams, x: Array) -> tuple[Array, Array]:
+    def cross_attention(own: AttentionParams, x: Array) -> tuple[Array, Array]:
         if source is None:
             raise ValueError(
                 "source: expected keys and values, got None (a block with weights for "
@@ -215,7 +217,7 @@ def block(
             source.keys.swapaxes(1, 2),
             source.values.swapaxes(1, 2),
             source.mask[:, None, None],
-            score=design.reading_score,
+            score=design.cross_attention_score,
             score_params=own.score,
         )
         return _joined(own.output, read), read.weights.mean(axis=1)
@@ -223,11 +225,13 @@ def block(
     def feed(x: Array) -> tuple[Array, None]:
         return transform(params.feed, x, activation=design.activation), None
 
-    x, (kept, weights) = residual(params.attention_norm, attend_past, x, rngs[0])
-    if params.reading is not None and params.reading_norm is not None:
-        reading = partial(attend_source, params.reading)
-        x, weights = residual(params.reading_norm, reading, x, rngs[1])
-    x, _ = residual(params.feed_norm, feed, x, rngs[2])
+    x, (kept, weights) = residual(
+        params.self_attention_norm, self_attention, x, rngs[0]
+    )
+    if params.reading is not None and params.cross_attention_norm is not None:
+        reading = partial(cross_attention, params.reading)
+        x, weights = residual(params.cross_attention_norm, reading, x, rngs[1])
+    x, _ = residual(params.mlp_norm, feed, x, rngs[2])
     return x, kept, weights
 
 

@@ -6,10 +6,10 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-Kept = tuple[Array, Array]  # keys and values of all layers
+CacheArrays = tuple[Array, Array]  # keys and values of all layers
 
 
-class Cache(NamedTuple):
+class KVCache(NamedTuple):
     """What a stack of L blocks remembers of the tokens it has seen.
 
     The slot of a token is its position modulo S, so with a window of fewer than S
@@ -23,12 +23,12 @@ class Cache(NamedTuple):
     lengths: Int[Array, "B"]  # tokens seen, which is the next position
 
 
-def empty_cache(
+def init_cache(
     *, batch_size: int, layers: int, size: int, key_heads: int, width: int, dtype: Any
-) -> Cache:
+) -> KVCache:
     """A cache that has seen nothing, with `size` slots of keys of width D."""
     shape = (batch_size, layers, key_heads, size, width)
-    return Cache(
+    return KVCache(
         keys=jnp.zeros(shape, dtype),
         values=jnp.zeros(shape, dtype),
         positions=jnp.full((batch_size, size), -1, jnp.int32),
@@ -36,7 +36,7 @@ def empty_cache(
     )
 
 
-def check_room(cache: Cache, T: int, window: int | None) -> None:
+def check_capacity(cache: KVCache, T: int, window: int | None) -> None:
     """Checks that T tokens at once leave the first of them its window.
 
     Raises:
@@ -51,9 +51,9 @@ def check_room(cache: Cache, T: int, window: int | None) -> None:
         )
 
 
-def claim(
-    cache: Cache, positions: Int[Array, "B T"]
-) -> tuple[Cache, Int[Array, "B T"]]:
+def allocate_slots(
+    cache: KVCache, positions: Int[Array, "B T"]
+) -> tuple[KVCache, Int[Array, "B T"]]:
     """Gives new tokens their slots: the cache that knows of them, and the slots.
 
     A token at position -1 gets slot S, which is out of range: nothing is kept of it.
@@ -66,13 +66,13 @@ def claim(
     return cache._replace(positions=known, lengths=lengths), slots
 
 
-def remember(
-    kept: Kept,
+def write_and_read(
+    kept: CacheArrays,
     layer: Int[Array, ""],
     slots: Int[Array, "B T"],
     keys: Float[Array, "B T N D"],
     values: Float[Array, "B T N D"],
-) -> tuple[Array, Array, Kept]:
+) -> tuple[Array, Array, CacheArrays]:
     """Puts one layer's new keys and values into their slots.
 
     Returns:

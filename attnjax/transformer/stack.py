@@ -17,14 +17,14 @@ from attnjax.transformer.block import (
     block,
     forget,
 )
-from attnjax.transformer.cache import Cache, check_room, claim, remember
+from attnjax.transformer.cache import KVCache, allocate_slots, check_capacity
 
 
-class Stacked(NamedTuple):
+class TransformerOutput(NamedTuple):
     """What a stack of blocks gives."""
 
     x: Float[Array, "B T M"]
-    cache: Any  # a Cache; None where none was given
+    cache: Any  # a KVCache; None where none was given
     weights: Float[Array, "L B T S"]  # mean of the heads; of the source if one is read
 
 
@@ -34,13 +34,13 @@ def blocks(
     *,
     positions: Int[Array, "B T"],
     design: BlockDesign,
-    cache: Cache | None = None,
+    cache: KVCache | None = None,
     source: Source | None = None,
     bias: Callable[[Array, Array], Array] | None = None,
     mask: Bool[Array, "B T S"] | None = None,
     rng: Array | None = None,
     remat: Callable[..., Any] | None = None,
-) -> Stacked:
+) -> TransformerOutput:
     """Sends positions through a stack of blocks.
 
     The layers are one `lax.scan` over stacked weights, a few at a time: what is
@@ -70,8 +70,8 @@ def blocks(
         first of them still sees its whole window.
     """
     if cache is not None:
-        check_room(cache, x.shape[1], design.window)
-        cache, slots = claim(cache, positions)
+        check_capacity(cache, x.shape[1], design.window)
+        cache, slots = allocate_slots(cache, positions)
         key_positions = cache.positions
     else:
         slots, key_positions = positions, positions
@@ -82,8 +82,10 @@ def blocks(
     def body(carry: Any, layer: Any) -> Any:
         x, kept = carry
         index, own, read, layer_rng = layer
-        look_back = forget if kept is None else partial(remember, kept, index, slots)
-        past = Past(seen, biases, look_back)
+        update_cache = (
+            forget if kept is None else partial(write_and_read, kept, index, slots)
+        )
+        past = Past(seen, biases, update_cache)
         reading = None if source is None else Source(read[0], read[1], source.mask)
         x, kept, weights = block(
             own, x, positions, past, reading, layer_rng, design=design
@@ -103,7 +105,7 @@ def blocks(
     (x, kept), weights = lax.scan(body, (x, kept), layers, unroll=together)
     if cache is not None and kept is not None:
         cache = cache._replace(keys=kept[0], values=kept[1])
-    return Stacked(x, cache, weights)
+    return TransformerOutput(x, cache, weights)
 
 
 def _layers_at_once(layers: int) -> int:

@@ -11,13 +11,13 @@ from experiments.translate.system import MODELS
 
 VOCAB = 8_000  # pieces that the batch shapes were counted with
 # Norms come before sublayers: as much arithmetic as after them.
-BLOCK = BlockConfig(width=256, heads=8, feed_width=1024, pre_norm=True, dropout=0.1)
+BLOCK = BlockConfig(d_model=256, num_heads=8, d_ff=1024, pre_norm=True, dropout=0.1)
 TRANSFORMER = TransformerConfig(encoder_layers=4, decoder_layers=4, block=BLOCK)
 # Wu et al. 2021 (arXiv:2105.14462) for Multi30k; what is no product weighs more.
 SMALL = dataclasses.replace(
-    TRANSFORMER, block=dataclasses.replace(BLOCK, width=128, heads=4, feed_width=256)
+    TRANSFORMER, block=dataclasses.replace(BLOCK, d_model=128, num_heads=4, d_ff=256)
 )
-TINY_BLOCK = dataclasses.replace(BLOCK, width=12, heads=2, feed_width=14)
+TINY_BLOCK = dataclasses.replace(BLOCK, d_model=12, num_heads=2, d_ff=14)
 TINY = dataclasses.replace(
     TRANSFORMER, encoder_layers=2, decoder_layers=3, block=TINY_BLOCK
 )
@@ -35,7 +35,7 @@ def sized_transformer(
     """The config, or one in its place that is tiny, with its vocabularies' size."""
     V = 23 if tiny else VOCAB
     return dataclasses.replace(
-        TINY if tiny else config, source_vocab=V, target_vocab=V, **changes
+        TINY if tiny else config, source_vocab_size=V, target_vocab_size=V, **changes
     )
 
 

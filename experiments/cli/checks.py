@@ -11,15 +11,15 @@ _COUNTS = (
     *("max_length", "source_limit", "accumulate", "log_every", "beam_size"),
     *("keep_last", "encoder_layers", "decoder_layers"),
     *("embed_dim", "hidden_dim", "align_dim", "readout_dim"),
-    *("layers", "context", "width", "heads", "key_heads", "feed_width"),
+    *("layers", "context", "width", "heads", "key_heads", "d_ff"),
     *("batch_rows", "size", "lines"),
 )
 _AMOUNTS = (
     *("evaluate_every", "save_every", "learning_rate", "warmup", "final"),
     *("clip_norm", "weight_decay", "length_penalty", "max_ratio", "seed"),
-    *("epsilon", "coverage_penalty", "no_repeat"),
+    *("epsilon", "coverage_penalty", "no_repeat_ngram_size"),
 )
-_SHARES = ("label_smoothing", "beta2", "dropout", "average", "held_out")
+_SHARES = ("label_smoothing", "beta2", "dropout", "ema_decay", "held_out")
 
 
 def check_numbers(part: Any, name: str = "") -> None:

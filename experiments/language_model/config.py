@@ -30,4 +30,4 @@ class Config(TrainingConfig):
     model: GPTConfig = dataclasses.field(default_factory=GPTConfig)
     """The model; its vocabulary is set to the tokeniser's."""
     batch_rows: int = 12
-    """Crops in a batch, each of model.context tokens."""
+    """Crops in a batch, each of model.max_length tokens."""

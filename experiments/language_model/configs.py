@@ -37,7 +37,7 @@ smoke: four steps on the library's own source code: does it run at all? Seconds.
 
 import dataclasses
 
-from attnjax.models.gpt import GPT2_BLOCK, ROTARY_BLOCK, GPTConfig
+from attnjax.models.gpt import GPT2_BLOCK, LLAMA_BLOCK, GPTConfig
 from experiments.datasets.text.datasets import (
     SourceCode,
     TextFiles,
@@ -52,15 +52,15 @@ SHAKESPEARE_CHAR = Config(
     data=TinyShakespeare(),
     tokenizer=TextTokenizerConfig(kind="characters"),
     model=GPTConfig(
-        layers=4,
-        context=64,
+        num_layers=4,
+        max_length=64,
         block=dataclasses.replace(
             GPT2_BLOCK,
-            width=128,
-            heads=4,
-            feed_width=512,
-            feed_forward="gelu",  # the exact one, as in nanoGPT
-            biases=False,
+            d_model=128,
+            num_heads=4,
+            d_ff=512,
+            activation="gelu",  # the exact one, as in nanoGPT
+            use_bias=False,
         ),
     ),
     optimizer=OptimizerConfig(
@@ -81,13 +81,13 @@ SHAKESPEARE_CHAR = Config(
 SHAKESPEARE_CHAR_GPU = dataclasses.replace(
     SHAKESPEARE_CHAR,
     model=GPTConfig(
-        layers=6,
-        context=256,
+        num_layers=6,
+        max_length=256,
         block=dataclasses.replace(
             SHAKESPEARE_CHAR.model.block,
-            width=384,
-            heads=6,
-            feed_width=1536,
+            d_model=384,
+            num_heads=6,
+            d_ff=1536,
             dropout=0.2,
         ),
     ),
@@ -101,14 +101,14 @@ WIKITEXT2 = Config(
     # Every word of the text, which has 33,277, and the four special ids.
     tokenizer=TextTokenizerConfig(kind="words", size=33_281),
     model=GPTConfig(
-        layers=6,
-        context=128,
+        num_layers=6,
+        max_length=128,
         block=dataclasses.replace(
-            ROTARY_BLOCK,
-            width=256,
-            heads=8,
-            key_heads=4,
-            feed_width=704,  # 8/3 of the width, and a multiple of 64
+            LLAMA_BLOCK,
+            d_model=256,
+            num_heads=8,
+            num_kv_heads=4,
+            d_ff=704,  # 8/3 of the width, and a multiple of 64
             dropout=0.3,  # two million words are few
         ),
     ),
@@ -155,10 +155,10 @@ SMOKE = dataclasses.replace(
     SHAKESPEARE_CHAR,
     data=SourceCode(),
     model=GPTConfig(
-        layers=2,
-        context=32,
+        num_layers=2,
+        max_length=32,
         block=dataclasses.replace(
-            SHAKESPEARE_CHAR.model.block, width=32, heads=2, feed_width=64
+            SHAKESPEARE_CHAR.model.block, d_model=32, num_heads=2, d_ff=64
         ),
     ),
     optimizer=dataclasses.replace(SHAKESPEARE_CHAR.optimizer, warmup=2),

@@ -84,7 +84,7 @@ class Measure:
           mesh: the devices.
         """
         self._rows = -(-rows // mesh.size) * mesh.size
-        self._length = system.config.context
+        self._length = system.config.max_length
         self._mesh = mesh
         self._loss = jax.jit(system.loss)
 
@@ -170,7 +170,7 @@ def evaluate(
     record = {
         "step": loaded.step,
         "parameters": count_parameters(loaded.params),
-        "context": system.config.context,
+        "context": system.config.max_length,
         "texts": scores,
     }
     write_atomic(loaded.run.folder / RECORD, json.dumps(record, indent=2) + "\n")

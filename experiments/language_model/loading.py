@@ -7,7 +7,7 @@ from typing import NamedTuple
 import jax
 from jax.sharding import Mesh
 
-from attnjax.parallel import make_mesh, replicated
+from attnjax.parallel import make_mesh
 from attnjax.train import Params
 from experiments.datasets.text.datasets import Splits, TinyShakespeare, WikiText2
 from experiments.datasets.tokenizers.text import TextTokenizer
@@ -72,7 +72,7 @@ def load_run(
     step = run.checkpoint_step(checkpoint)
     mesh = make_mesh() if mesh is None else mesh
     system, shapes = _shapes(config, tokenizer)
-    everywhere = replicated(mesh)
+    everywhere = replicated_sharding(mesh)
     like = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere), shapes
     )

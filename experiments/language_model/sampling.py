@@ -15,10 +15,10 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from attnjax.core.precision import accumulator
-from attnjax.decode.truncation import check_truncation, truncate
+from attnjax.core.precision import upcast
+from attnjax.decode.logits_processors import check_truncation, truncate
 from attnjax.train import Params
-from attnjax.transformer.cache import Cache
+from attnjax.transformer.cache import KVCache
 from experiments.cli.exit_codes import settings_at_fault
 from experiments.errors import UserError
 from experiments.language_model.system import System
@@ -45,7 +45,7 @@ class Writer:
           UserError: if an option makes no sense.
         """
         self.system, self._params = system, params
-        self.context = system.config.context
+        self.context = system.config.max_length
         if not temperature > 0:
             raise UserError(
                 f"temperature: expected a positive number, got {temperature} (for the "
@@ -55,7 +55,7 @@ class Writer:
             truncate, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p
         )
         with settings_at_fault():
-            check_truncation(system.config.vocab, **options.keywords)
+            check_truncation(system.config.vocab_size, **options.keywords)
         self._options = options
         self._read = jax.jit(self._read_at_once)
         self._step = jax.jit(self._read_one, donate_argnums=1)
@@ -116,17 +116,17 @@ class Writer:
                 read = read[-max(1, self.context // 2) :]
                 cache, logits = self._read(self._params, jnp.array([read], jnp.int32))
 
-    def _read_at_once(self, params: Params, tokens: Array) -> tuple[Cache, Array]:
+    def _read_at_once(self, params: Params, tokens: Array) -> tuple[KVCache, Array]:
         """A cache that has seen tokens [1, T], and the logits [V] of the next."""
         model = self.system.rebuild(params)
         # Room for a window before the first of as many tokens as the context holds.
-        size = self.context + (self.system.config.block.window or 0)
+        size = self.context + (self.system.config.block.sliding_window or 0)
         cache, logits = model.extend(model.start(1, size), tokens)
         return cache, logits[0, -1]
 
     def _read_one(
-        self, params: Params, cache: Cache, token: Array
-    ) -> tuple[Cache, Array]:
+        self, params: Params, cache: KVCache, token: Array
+    ) -> tuple[KVCache, Array]:
         """The cache with a token [] added, and the logits [V] of the next."""
         cache, logits, _ = self.system.rebuild(params).step(cache, token[None])
         return cache, logits[0]
@@ -134,7 +134,7 @@ class Writer:
     def _draw_one(self, rng: Array, logits: Array) -> Array:
         """A token [], as logits [V] and the options have it."""
         unused = jnp.array(self.system.tokenizer.unused, jnp.int32)
-        logits = accumulator(logits).at[unused].set(-jnp.inf)
+        logits = upcast(logits).at[unused].set(-jnp.inf)
         return jax.random.categorical(rng, self._options(logits)).astype(jnp.int32)
 
 

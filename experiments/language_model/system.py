@@ -41,7 +41,7 @@ class System(NamedTuple):
             *model.output,
             targets,
             real.astype(jnp.float32),
-            chunk=max(512, LOGITS // self.config.vocab),
+            chunk=max(512, LOGITS // self.config.vocab_size),
         )
         return Loss(nats, real.sum())
 
@@ -52,11 +52,11 @@ def build_system(config: Config, tokenizer: TextTokenizer) -> tuple[System, Para
     Raises:
       UserError: if the model's settings do not fit together.
     """
-    sized = dataclasses.replace(config.model, vocab=tokenizer.vocab_size)
+    sized = dataclasses.replace(config.model, vocab_size=tokenizer.vocab_size)
     with settings_at_fault("model"):
         rebuild, params = split(GPT(sized, rngs=nnx.Rngs(params=config.seed)))
         system = System(rebuild, tokenizer, sized)
         # Traced now, so that no setting is found at fault when the run has begun.
-        crops = jax.ShapeDtypeStruct((1, sized.context + 1), jnp.int32)
+        crops = jax.ShapeDtypeStruct((1, sized.max_length + 1), jnp.int32)
         jax.eval_shape(system.loss, params, crops, jax.random.key(0))
     return system, params

@@ -6,7 +6,7 @@ from pathlib import Path
 import jax
 from jax.sharding import Mesh
 
-from attnjax.parallel import make_mesh, shard_batch
+from attnjax.parallel import make_global_batch, make_mesh
 from attnjax.train import Batch, Params
 from experiments.cli.checks import check_numbers
 from experiments.datasets.text.datasets import Splits
@@ -59,7 +59,7 @@ class Trainer:
             self.crops = Crops(
                 train,
                 rows=config.batch_rows,
-                length=config.model.context,
+                length=config.model.max_length,
                 seed=config.seed,
             )
         except UserError as error:
@@ -90,7 +90,7 @@ class Trainer:
             process_index=jax.process_index(),
             process_count=jax.process_count(),
         )
-        return (shard_batch(batch, self.mesh) for batch in host)
+        return (make_global_batch(batch, self.mesh) for batch in host)
 
     def validate(self, params: Params) -> dict[str, float]:
         """Loss in nats a token, and what follows from it, of the validation text."""
@@ -126,6 +126,6 @@ def train(
     say(
         f"{trainer.tokens:,} tokens of {tokenizer.vocab_size:,} kinds, "
         f"{count_parameters(trainer.params):,} parameters, "
-        f"{config.batch_rows * config.model.context:,} tokens a step"
+        f"{config.batch_rows * config.model.max_length:,} tokens a step"
     )
     trainer.fit(run)

@@ -69,10 +69,10 @@ ENTRIES = (
             encoder_layers=1,
             decoder_layers=1,
             block=BlockConfig(
-                width=96,
-                heads=4,
-                feed_width=304,  # which makes it as large as the others
-                feed_forward="gelu",
+                d_model=96,
+                num_heads=4,
+                d_ff=304,  # which makes it as large as the others
+                activation="gelu",
                 pre_norm=True,
             ),
             share_embeddings=False,  # two word lists

@@ -10,7 +10,12 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from attnjax.parallel import make_mesh, replicate, replicated, shard_batch
+from attnjax.parallel import (
+    make_global_batch,
+    make_mesh,
+    replicate,
+    replicated_sharding,
+)
 from attnjax.train import (
     Params,
     TrainState,
@@ -166,7 +171,9 @@ class Race:
         )
         system, params = build_system(system_config, self.tokenizers)
         tx = config.optimizer.build(config.steps)
-        step = make_train_step(system.loss, tx, state_sharding=replicated(self.mesh))
+        step = make_train_step(
+            system.loss, tx, state_sharding=replicated_sharding(self.mesh)
+        )
         greedy = SearchConfig(beam_size=1, length_penalty=0.0)
         # All phrases in one batch: compiling for each length would take longer than
         # to search for all of them as long as for the longest.
@@ -212,7 +219,7 @@ class Race:
             shapes=self.shapes,
             row_multiple=self.mesh.size,
         )
-        return (shard_batch(batch, self.mesh) for batch in batches.iterate(start))
+        return (make_global_batch(batch, self.mesh) for batch in batches.iterate(start))
 
     def _measure(
         self,

@@ -167,7 +167,7 @@ class Checkpoints:
             optimizer["step"],
             fill(like.params, trees["params"]),
             fill(like.opt_state, optimizer.get("opt_state", {})),
-            None if like.average is None else fill(like.average, trees["average"]),
+            None if like.ema is None else fill(like.ema, trees["ema"]),
         )
 
     def load_params(self, step: int, like: PyTree | None = None) -> PyTree:
@@ -183,7 +183,7 @@ class Checkpoints:
         """
         shapes = self.manifest(step)["shapes"]
         kept = {name.partition("/")[0] for name in shapes}
-        part = "average" if "average" in kept else "params"
+        part = "ema" if "ema" in kept else "params"
         if like is not None:
             tree = self._read(step, {part: nest(like)})
             return fill(like, tree[part])
@@ -248,8 +248,8 @@ def _to_trees(state: TrainState) -> dict[str, PyTree]:
     if not optimizer["opt_state"]:
         del optimizer["opt_state"]
     trees = {"params": nest(state.params), "optimizer": optimizer}
-    if state.average is not None:
-        trees["average"] = nest(state.average)
+    if state.ema is not None:
+        trees["ema"] = nest(state.ema)
     return trees
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
-from attnjax.parallel import is_main_process, local_rows, shard_batch
+from attnjax.parallel import is_main_process, process_rows, make_global_batch
 from experiments.errors import UserError
 
 
@@ -48,8 +48,8 @@ def largest(number: int) -> int:
 
 def place_batch(batch: Any, mesh: Mesh) -> Any:
     """Puts a whole batch, known to every process, on the devices row by row."""
-    mine = jax.tree.map(lambda x: x[local_rows(len(x))], batch)
-    return shard_batch(mine, mesh)
+    mine = jax.tree.map(lambda x: x[process_rows(len(x))], batch)
+    return make_global_batch(mine, mesh)
 
 
 def gather_rows(tree: Any) -> Any:

@@ -10,7 +10,7 @@ import optax
 from jax.sharding import Mesh
 from jaxtyping import PyTree
 
-from attnjax.parallel import replicate, replicated
+from attnjax.parallel import replicate
 from attnjax.train import Batch, LossFn, Params, init_state, make_train_step
 from experiments.training.fit import Run, fit
 
@@ -96,7 +96,7 @@ class TrainingConfig:
     """Of parameters, dropout and the order of the data."""
     steps: int = 10_000
     """Updates in all."""
-    average: float | None = None
+    ema_decay: float | None = None
     """Decay of a running mean of the parameters, which is then what is evaluated and
     used; None: keep none."""
     accumulate: int = 1
@@ -142,15 +142,13 @@ def train_on(
     tx = config.optimizer.build(config.steps)
     state = fit(
         run,
-        state=replicate(
-            init_state(params, tx, average=config.average is not None), mesh
-        ),
+        state=replicate(init_state(params, tx, ema=config.ema_decay is not None), mesh),
         train_step=make_train_step(
             loss,
             tx,
             accumulate=config.accumulate,
-            average_decay=config.average,
-            state_sharding=replicated(mesh),
+            ema_decay=config.ema_decay,
+            state_sharding=replicated_sharding(mesh),
         ),
         batches=batches,
         steps=config.steps,
@@ -163,7 +161,7 @@ def train_on(
         best=best,
         title=title,
     )
-    return state.params if state.average is None else state.average
+    return state.params if state.ema is None else state.ema
 
 
 def count_parameters(params: Params) -> int:
@@ -174,7 +172,7 @@ def count_parameters(params: Params) -> int:
 def matrices(params: Params) -> PyTree:
     """Tells matrices and tables (True) from biases and scales: what decays.
 
-    Stacked blocks have an axis of layers besides.
+    TransformerOutput blocks have an axis of layers besides.
     """
 
     def is_matrix(path: tuple[Any, ...], x: jax.Array) -> bool:

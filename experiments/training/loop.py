@@ -221,7 +221,7 @@ class Loop:
         line, self.line = self.line, None
         if line is None:
             return
-        params = state.params if state.average is None else state.average
+        params = state.params if state.ema is None else state.ema
         results = self._evaluate(params, line["step"])
         line |= {f"validation/{name}": x for name, x in results.items()}
         if self.log is not None:

@@ -61,7 +61,7 @@ class SearchOptions(SystemOptions):
     """GNMT's alpha."""
     coverage_penalty: float | None = None
     """GNMT's beta: above 0 favours hypotheses that read all of the source."""
-    no_repeat: int | None = None
+    no_repeat_ngram_size: int | None = None
     """Never write so many tokens again in the same order; 0: allow it."""
     forbid_unk: bool = False
     """Never write UNK."""
@@ -79,7 +79,7 @@ class SearchOptions(SystemOptions):
             beam_size=self.beam_size,
             length_penalty=self.length_penalty,
             coverage_penalty=self.coverage_penalty,
-            no_repeat=self.no_repeat,
+            no_repeat_ngram_size=self.no_repeat_ngram_size,
             forbid_unk=self.forbid_unk or None,
             replace_unk=self.replace_unk or None,
         )

@@ -28,7 +28,7 @@ class SearchConfig:
     """GNMT's alpha: 0 favours short hypotheses."""
     coverage_penalty: float = 0.0
     """GNMT's beta: above 0 favours hypotheses that read all of the source."""
-    no_repeat: int = 0
+    no_repeat_ngram_size: int = 0
     """Never write so many tokens again in the same order; 0: allow it."""
     max_ratio: float = 2.0
     """Longest hypothesis in tokens, as a multiple of the source's, and 10 more."""

@@ -82,7 +82,7 @@ MULTI30K_RNNSEARCH = Config(
     ),
     optimizer=OptimizerConfig(learning_rate=1e-3, warmup=500, decay="cosine"),
     steps=12_000,
-    average=0.999,
+    ema_decay=0.999,
     batch_tokens=1024,
     label_smoothing=0.1,
     evaluate_every=1_000,
@@ -108,7 +108,7 @@ MULTI30K_TRANSFORMER = dataclasses.replace(
         encoder_layers=3,
         decoder_layers=3,
         block=BlockConfig(
-            width=256, heads=4, feed_width=512, pre_norm=True, dropout=0.2
+            d_model=256, num_heads=4, d_ff=512, pre_norm=True, dropout=0.2
         ),
         max_length=256,
     ),
@@ -121,14 +121,14 @@ MULTI30K_TRANSFORMER_ROPE = dataclasses.replace(
         encoder_layers=3,
         decoder_layers=3,
         block=BlockConfig(
-            width=256,
-            heads=4,
-            feed_width=352,  # three matrices as large as the two of 512
-            feed_forward="swiglu",
+            d_model=256,
+            num_heads=4,
+            d_ff=352,  # three matrices as large as the two of 512
+            activation="swiglu",
             norm="rms",
             pre_norm=True,
-            biases=False,
-            positions="rotary",
+            use_bias=False,
+            position_embedding="rope",
             dropout=0.2,
         ),
         max_length=256,
@@ -161,7 +161,7 @@ WMT14_TRANSFORMER_BASE = Config(
 WMT14_TRANSFORMER_BIG = dataclasses.replace(
     WMT14_TRANSFORMER_BASE,
     model=TransformerConfig(
-        block=BlockConfig(width=1_024, heads=16, feed_width=4_096, dropout=0.3)
+        block=BlockConfig(d_model=1_024, num_heads=16, d_ff=4_096, dropout=0.3)
     ),
     optimizer=dataclasses.replace(
         WMT14_TRANSFORMER_BASE.optimizer, learning_rate=4.94e-4

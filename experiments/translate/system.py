@@ -12,7 +12,7 @@ from flax import nnx
 from jax import Array
 
 from attnjax.core.losses import linear_cross_entropy, token_cross_entropy
-from attnjax.decode import Hypotheses, Step, beam, ensemble
+from attnjax.decode import Hypotheses, Step, beam_search, ensemble
 from attnjax.models.rnn_encdec import RNNEncoderDecoder, RNNEncoderDecoderConfig
 from attnjax.models.rnnsearch import RNNSearch, RNNSearchConfig
 from attnjax.models.state import split
@@ -118,7 +118,7 @@ class System:
         limit = (lengths.astype(jnp.float32) * search.max_ratio).astype(jnp.int32) + 10
         size = int(source.shape[1] * search.max_ratio) + 10
         step, carry = self._begin(params, source, mask, size)
-        return beam(
+        return beam_search(
             step,
             carry,
             batch_size=source.shape[0],
@@ -128,8 +128,8 @@ class System:
             bos=BOS,
             eos=EOS,
             pad=PAD,
-            forbid=(UNK,) if search.forbid_unk else (),
-            no_repeat=search.no_repeat,
+            suppress_tokens=(UNK,) if search.forbid_unk else (),
+            no_repeat_ngram_size=search.no_repeat_ngram_size,
             length_penalty=search.length_penalty,
             coverage_penalty=search.coverage_penalty,
             source_mask=mask,
@@ -197,8 +197,8 @@ def build_model(config: ModelConfig, tokenizers: Tokenizers, seed: int) -> Model
     """
     sized = dataclasses.replace(
         config,
-        source_vocab=tokenizers.source.vocab_size,
-        target_vocab=tokenizers.target.vocab_size,
+        source_vocab_size=tokenizers.source.vocab_size,
+        target_vocab_size=tokenizers.target.vocab_size,
     )
     with settings_at_fault("model"):
         return MODELS[type(config)](sized, rngs=nnx.Rngs(params=seed))

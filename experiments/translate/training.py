@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from attnjax.parallel import make_mesh, shard_batch
+from attnjax.parallel import make_global_batch, make_mesh
 from attnjax.train import Batch, Params
 from experiments.cli.checks import check_numbers
 from experiments.datasets.pairs.batching import TokenBatches
@@ -86,7 +86,7 @@ class Trainer:
             process_index=jax.process_index(),
             process_count=jax.process_count(),
         )
-        return (shard_batch(batch, self.mesh) for batch in host)
+        return (make_global_batch(batch, self.mesh) for batch in host)
 
     def validate(self, params: Params) -> dict[str, float]:
         """Loss in nats a token and greedy BLEU on the validation pairs."""

@@ -10,7 +10,7 @@ from jax.sharding import Mesh
 
 from attnjax.align import replace_unknown
 from attnjax.decode import Hypotheses
-from attnjax.parallel import by_rows, make_mesh
+from attnjax.parallel import batch_sharding, make_mesh
 from attnjax.train import Params
 from experiments.datasets.pairs.ordered import OrderedBatch, source_batches
 from experiments.datasets.tokenizers.sentences import EOS, PAD, UNKNOWN
@@ -62,10 +62,10 @@ class Translator:
         self._find = jax.jit(
             partial(system.search, search=search),
             static_argnames="n_best",
-            out_shardings=by_rows(self.mesh),
+            out_shardings=batch_sharding(self.mesh),
         )
-        self._align = jax.jit(system.align, out_shardings=by_rows(self.mesh))
-        self._score = jax.jit(system.score, out_shardings=by_rows(self.mesh))
+        self._align = jax.jit(system.align, out_shardings=batch_sharding(self.mesh))
+        self._score = jax.jit(system.score, out_shardings=batch_sharding(self.mesh))
         self._loss = jax.jit(partial(system.loss, rng=None))
 
     def encode(self, sentences: Sequence[str]) -> list[list[int]]:

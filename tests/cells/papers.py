@@ -6,7 +6,7 @@ out in the papers' layout, beside the finite differences of the oracle.
 
 import jax.numpy as jnp
 
-from attnjax.cells.alignments import AdditiveParams, BilinearParams, LocalParams
+from attnjax.cells.aligners import AdditiveParams, BilinearParams, LocalParams
 from attnjax.cells.gru import GRUParams
 from attnjax.cells.lstm import LSTMParams
 from attnjax.cells.rnnsearch import RNNSearchParams

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from attnjax.cells.alignments import ALIGNMENTS, Sizes
+from attnjax.cells.aligners import ALIGNERS, Sizes
 from attnjax.cells.gru import gru_inputs
-from attnjax.cells.rnnsearch import RNNSearchState, rnnsearch, start_at
+from attnjax.cells.rnnsearch import RNNSearchState, initial_carry, rnnsearch
 from attnjax.core.attend import Memory
 from tests import oracles
 from tests.arg_specs import TINY_DECODER
@@ -27,17 +27,17 @@ _, S, T, D, M, E, A, *_ = TINY_DECODER
 PAPER = draw_dict(0, gru_shapes(M, D, E, "decoder.") | alignment_shapes(D, E, A))
 STATE, VALUES, XS = draw(70, D), draw(71, S, E), draw(72, T, M)
 PAD = 2  # further keys, poisoned
-each_alignment = pytest.mark.parametrize("name", ALIGNMENTS)
+each_alignment = pytest.mark.parametrize("name", ALIGNERS)
 
 
 def _ours(p, state, values, xs, name):
     """All steps of one sentence, its memory padded with 1e6."""
-    params, alignment = rnnsearch_params(p, name), ALIGNMENTS[name]
+    params, alignment = rnnsearch_params(p, name), ALIGNERS[name]
     values = jnp.concatenate([values, jnp.full((PAD, E), 1e6, values.dtype)])
     keys = alignment.keys(params.alignment, values)
     memory = Memory(keys, values, jnp.arange(S + PAD) < S)
     cell = partial(rnnsearch, params, memory=memory, alignment=alignment)
-    return jax.lax.scan(cell, start_at(state), gru_inputs(params.gru, xs))
+    return jax.lax.scan(cell, initial_carry(state), gru_inputs(params.gru, xs))
 
 
 def _paper(p, state, values, xs, name):
@@ -57,7 +57,7 @@ def _objective(state, contexts):
 
 
 def test_every_alignment_has_its_loop():
-    assert ALIGNMENTS.keys() == WEIGH.keys()
+    assert ALIGNERS.keys() == WEIGH.keys()
 
 
 @each_alignment
@@ -97,12 +97,12 @@ def test_the_gradient_is_the_papers(name):
 
 @each_alignment
 def test_a_sentence_without_words_is_read_as_nothing(name):
-    alignment = ALIGNMENTS[name]
+    alignment = ALIGNERS[name]
     params = jax.tree.map(lambda x: x.astype("float32"), rnnsearch_params(PAPER, name))
     values = jnp.asarray(VALUES, "float32")
     keys = alignment.keys(params.alignment, values)
     memory = Memory(keys, values, jnp.zeros(S, bool))
-    state = start_at(jnp.asarray(STATE, "float32"))
+    state = initial_carry(jnp.asarray(STATE, "float32"))
     with jax.debug_nans(True):
         _, read = rnnsearch(
             params, state, jnp.ones(3 * D), memory=memory, alignment=alignment
@@ -122,7 +122,7 @@ def test_initial_parameters_fit_the_cell(name):
     with jax.enable_x64(True):
         params = rnnsearch_params(PAPER, name)
     rng = jax.random.key(0)
-    drawn = ALIGNMENTS[name].init(rng, Sizes(D=D, E=E, A=A), Draw)
+    drawn = ALIGNERS[name].init(rng, Sizes(D=D, E=E, A=A), Draw)
     shapes = [x.shape for x in jax.tree.leaves(drawn)]
     assert shapes == [x.shape for x in jax.tree.leaves(params.alignment)]
 
@@ -145,9 +145,9 @@ def test_the_cursor_counts_beyond_what_bfloat16_can(dtype):
     params = jax.tree.map(
         lambda x: x.astype(dtype), rnnsearch_params(PAPER, "diagonal")
     )
-    cell = partial(rnnsearch, params, memory=memory, alignment=ALIGNMENTS["diagonal"])
+    cell = partial(rnnsearch, params, memory=memory, alignment=ALIGNERS["diagonal"])
     inputs = jnp.zeros((S - 1, 3 * D), dtype)
-    _, read = jax.lax.scan(cell, start_at(jnp.zeros(D, dtype)), inputs)
+    _, read = jax.lax.scan(cell, initial_carry(jnp.zeros(D, dtype)), inputs)
     np.testing.assert_array_equal(read.weights.argmax(-1), np.arange(S - 1))
     assert (read.weights.max(-1) == 1).all()
 
@@ -155,7 +155,7 @@ def test_the_cursor_counts_beyond_what_bfloat16_can(dtype):
 def test_a_wrong_shape_names_the_argument():
     params = jax.tree.map(lambda x: x.astype("float32"), rnnsearch_params(PAPER))
     memory = Memory(jnp.ones((S, A)), jnp.ones((S, E)), jnp.ones(S, bool))
-    state, inputs = start_at(jnp.ones(D)), jnp.ones(3 * D)
+    state, inputs = initial_carry(jnp.ones(D)), jnp.ones(3 * D)
 
     def call(params=params, state=state, inputs=inputs, memory=memory):
         return rnnsearch(params, state, inputs, memory=memory)

@@ -14,7 +14,7 @@ from jax.sharding import Mesh, PartitionSpec
 from attnjax.cells.gru import gru, gru_recur
 from attnjax.cells.lstm import LSTMState, lstm
 from attnjax.cells.luong import LuongParams, LuongState, luong
-from attnjax.cells.rnnsearch import rnnsearch, start_at
+from attnjax.cells.rnnsearch import initial_carry, rnnsearch
 from attnjax.cells.scan import bidirectional, scan
 from attnjax.core import precision
 from attnjax.core.attend import Memory
@@ -73,7 +73,7 @@ def _cases():
             "lstm": Case(lstm, lstm_params(draw_dict(3, lstm_shapes(M, D))), pair, M),
             "odd": Case(odd, squares, state, M),
             "rnnsearch": Case(
-                rnnsearch, rnnsearch_params(search), start_at(state), 3 * D, memory
+                rnnsearch, rnnsearch_params(search), initial_carry(state), 3 * D, memory
             ),
             "luong": Case(
                 luong,

@@ -70,8 +70,8 @@ SCORES = {
         lambda q, k: oracles.concat(q, k, CONCAT.T, V_SHORT),
         K,
     ),
-    "soft_capped": Score(
-        scores.soft_capped(scores.scaled_dot, cap=CAP),
+    "softcap": Score(
+        scores.softcap(scores.scaled_dot, cap=CAP),
         lambda q, k: CAP * np.tanh(oracles.scaled_dot(q, k) / CAP),
     ),
 }

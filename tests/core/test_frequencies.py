@@ -13,8 +13,8 @@ from tests import oracle_positions as oracles
 # Stretching a model: frequencies, factor -> frequencies.
 STRETCHES = {
     "linear": lambda theta, factor: theta / factor,
-    "ntk": lambda theta, factor: frequencies.stretch_ntk(theta, factor=factor),
-    "by-parts": lambda theta, factor: frequencies.stretch_by_parts(
+    "ntk": lambda theta, factor: frequencies.rope_scaling_ntk(theta, factor=factor),
+    "by-parts": lambda theta, factor: frequencies.rope_scaling_llama3(
         theta, factor=factor, context=512
     ),
 }
@@ -26,7 +26,7 @@ each_stretch = pytest.mark.parametrize("stretch", STRETCHES.values(), ids=STRETC
 
 @each_stretch
 def test_the_slowest_pair_is_slowed_by_the_factor(stretch):
-    theta = frequencies.rotary_frequencies(46)
+    theta = frequencies.rope_frequencies(46)
     got = stretch(theta, 3.0)
     assert got.shape == theta.shape
     np.testing.assert_allclose(got[-1], theta[-1] / 3, rtol=1e-12)
@@ -36,13 +36,13 @@ def test_the_slowest_pair_is_slowed_by_the_factor(stretch):
 
 @each_stretch
 def test_a_factor_of_one_changes_nothing(stretch):
-    theta = frequencies.rotary_frequencies(46)
+    theta = frequencies.rope_frequencies(46)
     np.testing.assert_allclose(stretch(theta, 1.0), theta, rtol=1e-14)
 
 
 @pytest.mark.parametrize("stretch", ["ntk", "by-parts"])
 def test_the_fastest_pair_is_left_as_it_is(stretch):
-    theta = frequencies.rotary_frequencies(46)
+    theta = frequencies.rope_frequencies(46)
     assert STRETCHES[stretch](theta, 3.0)[0] == theta[0]
 
 
@@ -52,7 +52,7 @@ def test_the_fastest_pair_is_left_as_it_is(stretch):
 @pytest.mark.parametrize("width", [2, 10, 46])
 @pytest.mark.parametrize("base", [1.0, 100.0, 10_000, 500_000.0])
 def test_frequencies_are_the_papers(width, base):
-    got = frequencies.rotary_frequencies(width, base=base)
+    got = frequencies.rope_frequencies(width, base=base)
     assert got.dtype == np.float64
     np.testing.assert_allclose(got, oracles.frequencies(width, base), rtol=1e-13)
 
@@ -60,8 +60,8 @@ def test_frequencies_are_the_papers(width, base):
 @pytest.mark.parametrize("width", [4, 10, 46])
 @pytest.mark.parametrize("factor", [2, 8.0])
 def test_ntk_changes_the_base(width, factor):
-    theta = frequencies.rotary_frequencies(width, base=5000.0)
-    got = frequencies.stretch_ntk(theta, factor=factor)
+    theta = frequencies.rope_frequencies(width, base=5000.0)
+    got = frequencies.rope_scaling_ntk(theta, factor=factor)
     want = oracles.ntk_frequencies(width, factor, base=5000.0)
     np.testing.assert_allclose(got, want, rtol=1e-12)
 
@@ -76,8 +76,8 @@ def test_ntk_changes_the_base(width, factor):
     ],
 )
 def test_parts_are_the_reference_codes_bands(base, factor, context, low, high):
-    theta = frequencies.rotary_frequencies(128, base=base)
-    got = frequencies.stretch_by_parts(
+    theta = frequencies.rope_frequencies(128, base=base)
+    got = frequencies.rope_scaling_llama3(
         theta, factor=factor, context=context, low=low, high=high
     )
     want = oracles.banded_frequencies(theta, factor, context, low, high)
@@ -102,7 +102,7 @@ POSITIONS = np.concatenate([np.arange(3000), np.arange(1023, 2**17, 1024), [2**1
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32"])
 def test_far_positions_keep_their_place_on_the_circle(dtype):
-    theta = frequencies.rotary_frequencies(128)
+    theta = frequencies.rope_frequencies(128)
     got = frequencies.angles(jnp.asarray(POSITIONS), theta, dtype=dtype)
     assert got.dtype == jnp.float32
     want = np.multiply.outer(POSITIONS, theta)
@@ -112,7 +112,7 @@ def test_far_positions_keep_their_place_on_the_circle(dtype):
 
 
 def test_wide_angles_are_the_product():
-    theta = frequencies.rotary_frequencies(128)
+    theta = frequencies.rope_frequencies(128)
     with jax.enable_x64(True):
         got = frequencies.angles(jnp.asarray(POSITIONS), theta, dtype="float64")
     assert got.dtype == "float64"
@@ -121,7 +121,7 @@ def test_wide_angles_are_the_product():
 
 
 def test_positions_before_the_first_turn_back():
-    theta, positions = frequencies.rotary_frequencies(10), jnp.arange(2100)
+    theta, positions = frequencies.rope_frequencies(10), jnp.arange(2100)
     got = frequencies.angles(-positions, theta, dtype="float32")
     want = -frequencies.angles(positions, theta, dtype="float32")
     np.testing.assert_array_equal(got, want)
@@ -132,39 +132,39 @@ def test_positions_before_the_first_turn_back():
 THETA = np.array([1.0, 0.1, 0.01])
 BAD = {
     "odd": (
-        lambda: frequencies.rotary_frequencies(7),
+        lambda: frequencies.rope_frequencies(7),
         r"^width: expected an even number >= 2, got 7 \(components turn in pairs\)",
     ),
     "none": (
-        lambda: frequencies.rotary_frequencies(0),
+        lambda: frequencies.rope_frequencies(0),
         r"^width: expected an even number >= 2, got 0 \(",
     ),
     "base": (
-        lambda: frequencies.rotary_frequencies(4, base=0.0),
+        lambda: frequencies.rope_frequencies(4, base=0.0),
         r"^base: expected a number > 0, got 0\.0 \(the papers use 10,000\)",
     ),
     "ntk-factor": (
-        lambda: frequencies.stretch_ntk(THETA, factor=0),
+        lambda: frequencies.rope_scaling_ntk(THETA, factor=0),
         r"^factor: expected a number > 0, got 0 \(how many times longer",
     ),
     "ntk-one": (
-        lambda: frequencies.stretch_ntk(THETA[:1], factor=2),
+        lambda: frequencies.rope_scaling_ntk(THETA[:1], factor=2),
         r"^frequencies: expected at least 2, got 1 \(one is the fastest and",
     ),
     "ntk-axes": (
-        lambda: frequencies.stretch_ntk(THETA[None], factor=2),
+        lambda: frequencies.rope_scaling_ntk(THETA[None], factor=2),
         r"^frequencies: expected shape \[P\], got \[1, 3\] \(",
     ),
     "parts-factor": (
-        lambda: frequencies.stretch_by_parts(THETA, factor=-1, context=7),
+        lambda: frequencies.rope_scaling_llama3(THETA, factor=-1, context=7),
         r"^factor: expected a number > 0, got -1 \(",
     ),
     "parts-context": (
-        lambda: frequencies.stretch_by_parts(THETA, factor=2, context=0),
+        lambda: frequencies.rope_scaling_llama3(THETA, factor=2, context=0),
         r"^context: expected a number of positions >= 1, got 0 \(the longest",
     ),
     "parts-high": (
-        lambda: frequencies.stretch_by_parts(THETA, factor=2, context=7, low=4.0),
+        lambda: frequencies.rope_scaling_llama3(THETA, factor=2, context=7, low=4.0),
         r"^high: expected more turns than low = 4\.0, got 4\.0 \(Llama 3\.1 uses",
     ),
 }

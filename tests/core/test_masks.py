@@ -17,14 +17,17 @@ def _loop(attends):
 RULES = {
     "causal": (masks.causal, lambda q, k: k <= q),
     "window": (
-        lambda q, k: masks.window(q, k, before=2, after=1),
+        lambda q, k: masks.sliding_window(q, k, before=2, after=1),
         lambda q, k: q - 2 <= k <= q + 1,
     ),
     "window-back": (
-        lambda q, k: masks.window(q, k, before=1),
+        lambda q, k: masks.sliding_window(q, k, before=1),
         lambda q, k: k in (q - 1, q),
     ),
-    "window-self": (lambda q, k: masks.window(q, k, before=0), lambda q, k: k == q),
+    "window-self": (
+        lambda q, k: masks.sliding_window(q, k, before=0),
+        lambda q, k: k == q,
+    ),
     "segments": (masks.segments, lambda q, k: q == k),
 }
 
@@ -58,9 +61,9 @@ def test_padding_counts_from_the_left():
 def test_a_window_of_negative_reach_is_refused():
     x = jnp.arange(3)
     with pytest.raises(ValueError, match=r"^before: expected .* >= 0, got -1 \("):
-        masks.window(x, x, before=-1)
+        masks.sliding_window(x, x, before=-1)
     with pytest.raises(ValueError, match=r"^after: expected .* >= 0, got -2 \("):
-        masks.window(x, x, before=0, after=-2)
+        masks.sliding_window(x, x, before=0, after=-2)
 
 
 @pytest.mark.parametrize("mask", [masks.causal, masks.segments])

@@ -51,7 +51,7 @@ def test_halves_turn_as_in_llama():
     )
     turn = model("llama").apply_rotary_pos_emb
     want, _ = turn(tensor(x), tensor(x), cos, sin, unsqueeze_dim=2)
-    got = positions.rotary(jnp.asarray(x), PLACES, base=500.0)
+    got = positions.apply_rope(jnp.asarray(x), PLACES, base=500.0)
     np.testing.assert_allclose(got, want, F32, 1e-6)
 
 
@@ -60,13 +60,15 @@ def test_pairs_turn_as_in_gpt_j():
     table = gptj.create_sinusoidal_positions(23, 6)[tensor(PLACES)]
     sin, cos = table.split(3, dim=-1)
     want = gptj.apply_rotary_pos_emb(tensor(x[..., :6]), sin, cos)
-    part = frequencies.rotary_frequencies(6)
-    got = positions.rotary(jnp.asarray(x), PLACES, frequencies=part, interleaved=True)
+    part = frequencies.rope_frequencies(6)
+    got = positions.apply_rope(
+        jnp.asarray(x), PLACES, frequencies=part, interleaved=True
+    )
     np.testing.assert_allclose(got[..., :6], want, F32, 1e-6)
 
 
 def test_frequencies_are_stretched_as_in_llama():
-    theta = frequencies.rotary_frequencies(D, base=500_000.0)
+    theta = frequencies.rope_frequencies(D, base=500_000.0)
     common = {"rope_theta": 500_000.0, "factor": 8.0}
     linear = llama_rope(rope_type="linear", **common).inv_freq
     np.testing.assert_allclose(theta / 8, linear, F32)
@@ -77,7 +79,7 @@ def test_frequencies_are_stretched_as_in_llama():
         original_max_position_embeddings=8192,
         **common,
     ).inv_freq
-    got = frequencies.stretch_by_parts(theta, factor=8, context=8192)
+    got = frequencies.rope_scaling_llama3(theta, factor=8, context=8192)
     np.testing.assert_allclose(got, parts, F32)
 
 
@@ -119,7 +121,7 @@ def attention(name, **settings):
 
 def test_scores_are_capped_as_in_gemma_2():
     want, ours = attention("gemma2", softcap=0.7)
-    capped = scores.soft_capped(scores.scaled_dot, cap=0.7)
+    capped = scores.softcap(scores.scaled_dot, cap=0.7)
     np.testing.assert_allclose(ours(score=capped).context, want, F32, 1e-6)
 
 

@@ -17,15 +17,15 @@ B, T, H, D, L = 2, 5, 3, 14, 23
 F32 = TOLERANCE["float32"]
 TABLE = draw(0, L, D)
 PLACES = np.array([[0, 3, 1, 22, 7], [4, 0, 19, 2, 11]])
-PARTIAL = frequencies.rotary_frequencies(6)  # of 14 components
+PARTIAL = frequencies.rope_frequencies(6)  # of 14 components
 
 # vectors [*B, D], positions [*B] -> vectors that know their positions
 PLACED = {
     "sinusoidal": lambda x, t: x + positions.sinusoidal(t, D, dtype=x.dtype),
     "learned": lambda x, t: x + positions.learned(jnp.asarray(TABLE, x.dtype), t),
-    "rotary": positions.rotary,
-    "rotary-pairs": lambda x, t: positions.rotary(x, t, interleaved=True),
-    "rotary-part": lambda x, t: positions.rotary(x, t, frequencies=PARTIAL),
+    "rope": positions.apply_rope,
+    "rope-pairs": lambda x, t: positions.apply_rope(x, t, interleaved=True),
+    "rope-part": lambda x, t: positions.apply_rope(x, t, frequencies=PARTIAL),
 }
 each = pytest.mark.parametrize("place", PLACED.values(), ids=PLACED)
 layouts = pytest.mark.parametrize("interleaved", [False, True])
@@ -155,11 +155,11 @@ def test_a_position_without_a_row_says_nothing_and_learns_nothing():
 
 
 @layouts
-@pytest.mark.parametrize("theta", [None, PARTIAL, frequencies.rotary_frequencies(2)])
+@pytest.mark.parametrize("theta", [None, PARTIAL, frequencies.rope_frequencies(2)])
 def test_rotations_are_the_papers_matrix(interleaved, theta):
     x = draw(3, B, T, D)
     got = x64(
-        lambda x, t: positions.rotary(
+        lambda x, t: positions.apply_rope(
             x, t, frequencies=theta, interleaved=interleaved, base=50.0
         ),
         x,
@@ -167,7 +167,7 @@ def test_rotations_are_the_papers_matrix(interleaved, theta):
     )
     theta = oracles.frequencies(D, 50.0) if theta is None else theta
     for place in np.ndindex(B, T):
-        want = oracles.rotary(x[place], PLACES[place], theta, interleaved)
+        want = oracles.apply_rope(x[place], PLACES[place], theta, interleaved)
         np.testing.assert_allclose(got[place], want, rtol=1e-12, atol=1e-13)
 
 
@@ -177,7 +177,7 @@ def test_inner_products_depend_on_the_distance_only(interleaved, shift):
     q, k = draw(4, T, D), draw(5, T, D)
 
     def scores(t):
-        a, b = (positions.rotary(x, t, interleaved=interleaved) for x in (q, k))
+        a, b = (positions.apply_rope(x, t, interleaved=interleaved) for x in (q, k))
         return a @ b.T
 
     with jax.enable_x64(True):
@@ -191,7 +191,7 @@ def test_the_distance_still_shows_far_out():
     q, k = jnp.asarray(draw(6, 128), "float32"), jnp.asarray(draw(7, 128), "float32")
 
     def score(t):
-        return positions.rotary(q, t + 3) @ positions.rotary(k, t)
+        return positions.apply_rope(q, t + 3) @ positions.apply_rope(k, t)
 
     # Each angle is at most 2e-4 off, in each of two vectors.
     error = 4e-4 * jnp.linalg.norm(q) * jnp.linalg.norm(k)
@@ -201,56 +201,56 @@ def test_the_distance_still_shows_far_out():
 @layouts
 def test_lengths_are_kept_and_turning_back_undoes(interleaved):
     x, t = vectors()
-    turned = positions.rotary(x, t, interleaved=interleaved)
+    turned = positions.apply_rope(x, t, interleaved=interleaved)
     norms = [np.linalg.norm(v, axis=-1) for v in (turned, x)]
     np.testing.assert_allclose(*norms, rtol=F32)
-    back = positions.rotary(turned, -t, interleaved=interleaved)
+    back = positions.apply_rope(turned, -t, interleaved=interleaved)
     np.testing.assert_allclose(back, x, F32, 1e-6)
 
 
 @layouts
 def test_position_0_is_left_as_it_is(interleaved):
     x, t = vectors()
-    got = positions.rotary(x, 0 * t, interleaved=interleaved)
+    got = positions.apply_rope(x, 0 * t, interleaved=interleaved)
     np.testing.assert_array_equal(got, x)
 
 
 def test_the_two_layouts_are_one_up_to_order():
     x, t = vectors()
     halves_first = np.concatenate([np.arange(0, D, 2), np.arange(1, D, 2)])
-    got = positions.rotary(x, t, interleaved=True)[..., halves_first]
-    want = positions.rotary(x[..., halves_first], t)
+    got = positions.apply_rope(x, t, interleaved=True)[..., halves_first]
+    want = positions.apply_rope(x[..., halves_first], t)
     np.testing.assert_array_equal(got, want)
 
 
 @layouts
 def test_components_that_do_not_turn_stay(interleaved):
     x, t = vectors()
-    got = positions.rotary(x, t, frequencies=PARTIAL, interleaved=interleaved)
+    got = positions.apply_rope(x, t, frequencies=PARTIAL, interleaved=interleaved)
     np.testing.assert_array_equal(got[..., 6:], x[..., 6:])
-    want = positions.rotary(x[..., :6], t, interleaved=interleaved)
+    want = positions.apply_rope(x[..., :6], t, interleaved=interleaved)
     np.testing.assert_array_equal(got[..., :6], want)
 
 
 @layouts
 def test_heads_share_positions(interleaved):
     x = jnp.asarray(draw(8, B, T, H, D), "float32")
-    got = positions.rotary(x, PLACES, interleaved=interleaved)
+    got = positions.apply_rope(x, PLACES, interleaved=interleaved)
     for h in range(H):
-        want = positions.rotary(x[:, :, h], PLACES, interleaved=interleaved)
+        want = positions.apply_rope(x[:, :, h], PLACES, interleaved=interleaved)
         np.testing.assert_allclose(got[:, :, h], want, F32, 1e-6)
-    explicit = positions.rotary(x, PLACES[..., None], interleaved=interleaved)
+    explicit = positions.apply_rope(x, PLACES[..., None], interleaved=interleaved)
     np.testing.assert_array_equal(explicit, got)
-    same = positions.rotary(x, PLACES[:1], interleaved=interleaved)
+    same = positions.apply_rope(x, PLACES[:1], interleaved=interleaved)
     np.testing.assert_array_equal(same[0], got[0])
 
 
 def test_positions_closer_together_are_slower_frequencies():
     """Chen 2023, eq. 4: interpolation reads position t of a longer text at t / 4."""
     x, t = vectors()
-    slower = frequencies.rotary_frequencies(D) / 4
-    got = positions.rotary(x, 4 * t, frequencies=slower)
-    np.testing.assert_allclose(got, positions.rotary(x, t), F32, 1e-5)
+    slower = frequencies.rope_frequencies(D) / 4
+    got = positions.apply_rope(x, 4 * t, frequencies=slower)
+    np.testing.assert_allclose(got, positions.apply_rope(x, t), F32, 1e-5)
 
 
 def test_cached_decoding_is_training():
@@ -260,13 +260,13 @@ def test_cached_decoding_is_training():
 
     def read(q, t_q, turned):
         mask = causal(t_q, t)[:, None]
-        return attend_heads(positions.rotary(q, t_q), turned, v, mask).context
+        return attend_heads(positions.apply_rope(q, t_q), turned, v, mask).context
 
-    whole = read(q, t, positions.rotary(k, t))
+    whole = read(q, t, positions.apply_rope(k, t))
     cache = jnp.zeros_like(k)
     for i in range(T):
         now = slice(i, i + 1)
-        cache = cache.at[:, now].set(positions.rotary(k[:, now], t[:, now]))
+        cache = cache.at[:, now].set(positions.apply_rope(k[:, now], t[:, now]))
         step = read(q[:, now], t[:, now], cache)
         np.testing.assert_allclose(step, whole[:, now], F32, 1e-6)
 
@@ -287,25 +287,25 @@ BAD = {
         lambda: positions.learned(jnp.ones(L), PLACES),
         r"^table: expected shape \[L, M\], got \[23\] \(an axis is missing\)",
     ),
-    "rotary-odd": (
-        lambda: positions.rotary(X[..., 1:], PLACES),
+    "rope-odd": (
+        lambda: positions.apply_rope(X[..., 1:], PLACES),
         r"^width: expected an even number >= 2, got 13 \(",
     ),
-    "rotary-frequencies": (
-        lambda: positions.rotary(X, PLACES, frequencies=np.ones(8)),
+    "rope-frequencies": (
+        lambda: positions.apply_rope(X, PLACES, frequencies=np.ones(8)),
         r"^frequencies: expected at most D / 2 = 7 of them, got 8 \(each turns two",
     ),
-    "rotary-positions": (
-        lambda: positions.rotary(X, PLACES[0]),
+    "rope-positions": (
+        lambda: positions.apply_rope(X, PLACES[0]),
         r"^positions: expected the first axes of x, of \[2, 5, 3\], got \[5\] \(leave "
         r"out the axis of heads; 1 where one is shared\)",
     ),
-    "rotary-rank": (
-        lambda: positions.rotary(X[0, 0, 0], PLACES[0, :1]),
+    "rope-rank": (
+        lambda: positions.apply_rope(X[0, 0, 0], PLACES[0, :1]),
         r"^positions: expected the first axes of x, of \[\], got \[1\] \(",
     ),
-    "rotary-scalar": (
-        lambda: positions.rotary(jnp.array(1.0), jnp.array(1)),
+    "rope-scalar": (
+        lambda: positions.apply_rope(jnp.array(1.0), jnp.array(1)),
         r"^x: expected shape \[D\], got \[\] \(an axis is missing\)",
     ),
 }

@@ -36,16 +36,16 @@ def test_cosine_has_no_slope_along_a_vector():
 
 def test_a_cap_bounds_and_keeps_order():
     query, keys = jnp.ones(1), jnp.linspace(-9.0, 9.0, 19)[:, None]
-    got = scores.soft_capped(scores.dot, cap=3.0)(query, keys)
+    got = scores.softcap(scores.dot, cap=3.0)(query, keys)
     assert (jnp.diff(got) > 0).all()
     assert (jnp.abs(got) < 3).all()
     np.testing.assert_allclose(got, -got[::-1], rtol=1e-6)
-    large = scores.soft_capped(scores.dot, cap=1e4)(query, keys)
+    large = scores.softcap(scores.dot, cap=1e4)(query, keys)
     np.testing.assert_allclose(large, keys[:, 0], rtol=1e-6)
 
 
 def test_a_cap_takes_a_score_of_any_arguments():
-    capped = scores.soft_capped(lambda v, q, k: scores.additive(q, k, v), cap=5.0)
+    capped = scores.softcap(lambda v, q, k: scores.additive(q, k, v), cap=5.0)
     want = 5 * jnp.tanh(scores.additive(QUERY, KEYS, V) / 5)
     np.testing.assert_allclose(capped(V, QUERY, KEYS), want, rtol=1e-6)
 
@@ -125,7 +125,7 @@ def test_a_wrong_shape_names_the_argument(call, message):
 @pytest.mark.parametrize("cap", [0, -2.0])
 def test_a_cap_that_bounds_nothing_is_refused(cap):
     with pytest.raises(ValueError, match=r"^cap: expected a bound > 0, got .* \("):
-        scores.soft_capped(scores.dot, cap=cap)
+        scores.softcap(scores.dot, cap=cap)
 
 
 def test_integers_are_no_scores():

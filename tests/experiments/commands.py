@@ -30,8 +30,8 @@ TINY = (
 )
 
 TINY_GPT = (
-    *("--model.layers", 2, "--model.context", 11, "--model.block.width", 6),
-    *("--model.block.heads", 3, "--model.block.feed-width", 7),
+    *("--model.num-layers", 2, "--model.max-length", 11, "--model.block.d-model", 6),
+    *("--model.block.num-heads", 3, "--model.block.d-ff", 7),
     *("--model.block.dropout", 0.2, "--batch-rows", 8, "--optimizer.warmup", 2),
     *("--steps", 8, "--log-every", 1, "--save-every", 2, "--evaluate-every", 4),
 )

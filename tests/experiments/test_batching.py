@@ -20,7 +20,7 @@ from experiments.datasets.pairs.ordered import (
     source_batches,
 )
 from experiments.datasets.pairs.tokenized import Encoded, encode_pairs
-from experiments.datasets.tokenizers.sentences import EOS, PAD, WordShortlist
+from experiments.datasets.tokenizers.sentences import EOS, PAD, WordVocabulary
 from experiments.errors import UserError
 
 sides = st.integers(0, 13)
@@ -285,7 +285,7 @@ def test_one_sentence_makes_a_batch_of_one():
 
 def test_encoded_pairs_are_as_the_tokenisers_say():
     pairs = [("b a", "x", ""), ("", "y x", "0-0"), ("a", "", "")]
-    source, target = WordShortlist(["a", "b"]), WordShortlist(["x", "y"])
+    source, target = WordVocabulary(["a", "b"]), WordVocabulary(["x", "y"])
     encoded = encode_pairs(pairs, source, target)
     assert [(s.tolist(), t.tolist()) for s, t in encoded] == [
         ([5, 4], [4]),

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from attnjax.decode import beam
+from attnjax.decode import beam_search
 from attnjax.models.transformer import TransformerConfig
 from experiments.bench import trials
 from experiments.bench.cases.decoding import NEVER, source_lengths
@@ -21,7 +21,7 @@ from experiments.errors import UserError
 from tests.experiments.commands import finish, launch
 
 ONCE = ["decode", "--tiny", "--repeats", "1"]
-K, LENGTH = 5, 7  # of the beam, and of hypotheses with EOS
+K, LENGTH = 5, 7  # of the beam_search, and of hypotheses with EOS
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def sources():
 def our_hypotheses(model, source):
     mask = source != PAD
     memory = model.encode(source, mask)
-    found = beam(
+    found = beam_search(
         partial(model.step, memory),
         model.start(memory, LENGTH),
         batch_size=source.shape[0],
@@ -127,9 +127,9 @@ def transformer_run(tmp_path_factory, data_dir, cache):
         *("train", "wmt14-transformer-base", "--out", made / "run"),
         *("--data.data-dir", data_dir, "--data.train", *texts),
         *("--data.validation", *texts, "--data.test", *texts),
-        *("--tokenizer.kind", "words", "--model.block.width", 12),
+        *("--tokenizer.kind", "words", "--model.block.d-model", 12),
         *("--model.encoder-layers", 2, "--model.decoder-layers", 1),
-        *("--model.block.heads", 2, "--model.block.feed-width", 14),
+        *("--model.block.num-heads", 2, "--model.block.d-ff", 14),
         *("--batch-tokens", 96, "--buckets", 1, "--max-length", 20),
         *("--steps", 2, "--evaluate-every", 2, "--save-every", 1),
         cache=cache,
@@ -172,11 +172,11 @@ def test_what_ctranslate2_has_not_is_refused():
     pytest.importorskip("ctranslate2")
     from experiments.bench.peers.ctranslate import check_convertible
 
-    block = dataclasses.replace(TINY.block, positions="rotary")
+    block = dataclasses.replace(TINY.block, position_embedding="rope")
     with pytest.raises(UserError) as told:
         check_convertible(TransformerConfig(block=block))
     assert str(told.value) == (
-        "block.positions: expected one of sinusoidal, got rotary (no other is "
+        "block.position_embedding: expected one of sinusoidal, got rotary (no other is "
         "converted for CTranslate2; --systems attnjax does without it)"
     )
 

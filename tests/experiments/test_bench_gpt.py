@@ -48,7 +48,7 @@ def made(systems, **changes):
 
 
 def crops(config, seed):
-    shape = config.batch_rows, config.model.context + 1
+    shape = config.batch_rows, config.model.max_length + 1
     return np.random.default_rng(seed).integers(0, V, shape, dtype=np.int32)
 
 
@@ -58,14 +58,14 @@ def test_pytorch_computes_and_learns_what_ours_does(gelu, accumulate):
     torch_gpt = pytest.importorskip(
         "experiments.bench.peers.torch_gpt", reason="no torch"
     )
-    block = dataclasses.replace(gpt.TINY.model.block, feed_forward=gelu)
+    block = dataclasses.replace(gpt.TINY.model.block, activation=gelu)
     model = dataclasses.replace(gpt.TINY.model, block=block)
     config, learners = made(("attnjax", "torch"), model=model, accumulate=accumulate)
     ours, theirs = learners["attnjax"], learners["torch"]
     some = crops(config, 0)
     some[-1, 7:] = NOTHING
     want, count = ours.nats(some)
-    assert count == config.batch_rows * config.model.context - 5
+    assert count == config.batch_rows * config.model.max_length - 5
     assert theirs.nats(some) == (pytest.approx(want, rel=1e-5), count)
     for seed in range(5):  # past the warm-up of two
         for learner in learners.values():

@@ -60,7 +60,7 @@ def test_both_transformers_have_one_loss_and_one_gradient(pre_norm):
     block = dataclasses.replace(config.model.block, dropout=0.0, pre_norm=pre_norm)
     model = dataclasses.replace(config.model, block=block)
     config = dataclasses.replace(config, model=model)
-    host = random_batch(TINY_BATCHES[0], model.target_vocab)
+    host = random_batch(TINY_BATCHES[0], model.target_vocab_size)
     ours = jax_steps(config, Batch(*map(jnp.asarray, host)))["backward"]()
     module = torch_model(model)
     theirs = steps_of(module, config, *host)["backward"]()

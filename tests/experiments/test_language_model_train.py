@@ -119,7 +119,12 @@ def test_a_tiny_model_learns_the_order_of_characters(tmp_path):
     command = (
         *(*train(tmp_path / "run", path), "--steps", 150, "--evaluate-every", 150),
         *("--save-every", 0, "--log-every", 50, "--model.block.dropout", 0),
-        *("--optimizer.learning-rate", 0.02, "--model.block.positions", "rotary"),
+        *(
+            "--optimizer.learning-rate",
+            0.02,
+            "--model.block.position_embedding",
+            "rope",
+        ),
     )
     assert run(*command) == 0
     # Of 2,100 tokens only the first, after a newline, and the last are not certain.
@@ -130,9 +135,9 @@ def test_an_existing_run_is_not_touched(language_run, corpus, capsys):
     before = contents(language_run)
     assert run(*train(language_run, corpus)) == 2
     assert "got one that holds a run (add --resume" in capsys.readouterr().err
-    changed = (*train(language_run, corpus), "--resume", "--model.layers", 3)
+    changed = (*train(language_run, corpus), "--resume", "--model.num-layers", 3)
     assert run(*changed) == 2
-    assert "model.layers: 2 there, 3 here" in capsys.readouterr().err
+    assert "model.num_layers: 2 there, 3 here" in capsys.readouterr().err
     assert contents(language_run) == before
 
 
@@ -200,10 +205,13 @@ BAD = {
         "batch_rows: expected a multiple of 10 (of 2 devices x 5 parts), got 12",
     ),
     "heads": (
-        (*GOOD, "--model.block.heads", 5),
+        (*GOOD, "--model.block.num-heads", 5),
         "model: heads: expected a divisor of the width 128, got 5",
     ),
-    "context": ((*GOOD, "--model.context", 0), "model.context: expected at least 1"),
+    "context": (
+        (*GOOD, "--model.max-length", 0),
+        "model.max_length: expected at least 1",
+    ),
     "steps": ((*GOOD, "--steps", 0), "steps: expected at least 1, got 0"),
     "seed": ((*GOOD, "--seed", -1), "seed: expected at least 0, got -1"),
     "dropout": (
@@ -246,7 +254,13 @@ def test_an_unknown_config_is_named_with_those_there_are(capsys):
 def test_every_config_says_its_settings_in_help(name, capsys):
     assert run("train", name, "--help") == 0
     text = capsys.readouterr().out
-    for flag in ("--out", "--resume", "--model.block.width", "--data.", "--batch-rows"):
+    for flag in (
+        "--out",
+        "--resume",
+        "--model.block.d-model",
+        "--data.",
+        "--batch-rows",
+    ):
         assert flag in text
 
 
@@ -277,7 +291,7 @@ def test_nanogpts_models_have_as_many_parameters_as_it_says(name, millions):
 def test_gpt_2s_model_and_batch_have_the_published_sizes():
     config, params = system_of("gpt2-124m", map(chr, range(50_257)))
     assert count_parameters(params) == 124_439_808
-    assert config.batch_rows * config.model.context == 491_520
+    assert config.batch_rows * config.model.max_length == 491_520
 
 
 def test_matrices_decay_and_nothing_else():
@@ -310,7 +324,7 @@ def test_a_step_takes_off_its_share_of_matrices():
 
 def test_the_loss_is_that_of_every_token_given_those_before():
     smoke = CONFIGS["smoke"][1]
-    model = dataclasses.replace(smoke.model, context=5)
+    model = dataclasses.replace(smoke.model, max_length=5)
     system, params = build_system(dataclasses.replace(smoke, model=model), Bytes())
     crops = np.random.default_rng(5).integers(0, 256, (2, 6)).astype(np.int32)
     crops[1, 4:] = NOTHING

@@ -47,7 +47,7 @@ def pieces(corpus, data_dir, tmp_path_factory):
     command = (
         *("train", "text", "--out", folder, "--data.text", corpus),
         *("--data.data-dir", data_dir, "--tokenizer.kind", "unigram"),
-        *("--tokenizer.size", 61, *TINY_GPT, "--model.context", 23),
+        *("--tokenizer.size", 61, *TINY_GPT, "--model.max-length", 23),
     )
     assert run(*command) == 0
     return load_run(folder, mesh=make_mesh(1))

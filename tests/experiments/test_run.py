@@ -224,7 +224,7 @@ def test_parameters_load_into_the_callers_tree(whole):
 def test_the_mean_of_the_parameters_is_what_is_loaded(tmp_path):
     state = toy(tmp_path / "run", "--steps", 4)
     loaded = Run.open(tmp_path / "run").load_params("last")
-    chex.assert_trees_all_equal(loaded, state.average)
+    chex.assert_trees_all_equal(loaded, state.ema)
     assert not np.array_equal(loaded["in"]["kernel"], state.params["in"]["kernel"])
 
 
@@ -389,9 +389,9 @@ def test_arrays_of_another_model_are_named(whole):
     with pytest.raises(
         UserError,
         match=r"expected the arrays of this model, got others: "
-        r"average/extra is absent there, float32\[3, 2\] here; "
-        r"average/in/kernel is float32\[5, 3\] there, float32\[5, 2\] here; "
-        r"average/out/kernel is float32\[3, 2\] there, absent here",
+        r"ema/extra is absent there, float32\[3, 2\] here; "
+        r"ema/in/kernel is float32\[5, 3\] there, float32\[5, 2\] here; "
+        r"ema/out/kernel is float32\[3, 2\] there, absent here",
     ):
         run.load_params("last", like=like)
 

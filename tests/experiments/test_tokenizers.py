@@ -13,7 +13,7 @@ from experiments.datasets.tokenizers.sentences import (
     SPECIALS,
     UNK,
     SentencePiece,
-    WordShortlist,
+    WordVocabulary,
     load_tokenizer,
 )
 from experiments.errors import UserError
@@ -28,7 +28,7 @@ TEXT = [
 TOKENIZERS = {
     "unigram": SentencePiece.train(TEXT, 24),
     "bpe": SentencePiece.train(TEXT, 24, model="bpe"),
-    "words": WordShortlist.train(TEXT, 12),
+    "words": WordVocabulary.train(TEXT, 12),
 }
 every = pytest.mark.parametrize("tokenizer", TOKENIZERS.values(), ids=TOKENIZERS)
 pieces_only = pytest.mark.parametrize("name", ["unigram", "bpe"])
@@ -104,14 +104,14 @@ def test_the_same_text_gives_the_same_pieces(name, tmp_path):
 
 def test_shortlist_keeps_the_most_frequent_words_and_breaks_ties_by_the_word():
     # Counted by hand: c 3 times; b and d twice; a and e once.
-    tokenizer = WordShortlist.train(["c b d", "d c b c", "e a"], 4 + 4)
+    tokenizer = WordVocabulary.train(["c b d", "d c b c", "e a"], 4 + 4)
     assert tokenizer.pieces(range(4, 8)) == ["c", "b", "d", "a"]
     assert tokenizer.encode("a b c d e") == [7, 5, 4, 6, UNK]
     assert tokenizer.decode([7, UNK]) == "a ⁇"
 
 
 def test_shortlist_is_shorter_where_the_text_has_fewer_words():
-    assert WordShortlist.train(["a b"], 30_000).vocab_size == 6
+    assert WordVocabulary.train(["a b"], 30_000).vocab_size == 6
 
 
 @every
@@ -178,7 +178,7 @@ def test_sizes_that_the_text_does_not_support(text, size, message, model):
 )
 def test_shortlists_without_words(text, size, message):
     with pytest.raises(UserError, match=message):
-        WordShortlist.train(text, size)
+        WordVocabulary.train(text, size)
 
 
 def test_config_trains_a_tokeniser_for_each_side_or_one_for_both():

@@ -17,7 +17,7 @@ def decoded(smoke_run, monkeypatch, capsysbinary):
     """Translations of the sources, with their log-probabilities."""
     text = "\n".join(SOURCES).encode()
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text)))
-    search = ("--n-best", 2, "--length-penalty", 0, "--forbid-unk")
+    search = ("--n-best", 2, "--length-penalty", 0, "--suppress_tokens-unk")
     assert run("decode", smoke_run, *search) == 0
     lines = capsysbinary.readouterr().out.decode().splitlines()
     fields = [line.split(" ||| ") for line in lines]

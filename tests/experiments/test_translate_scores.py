@@ -10,7 +10,7 @@ from attnjax.align import format_pharaoh
 from experiments.cli.counter import Counter
 from experiments.cli.tables import print_table
 from experiments.datasets.pairs.datasets import Pair
-from experiments.datasets.tokenizers.sentences import SentencePiece, WordShortlist
+from experiments.datasets.tokenizers.sentences import SentencePiece, WordVocabulary
 from experiments.translate.alignments import word_links, word_weights
 from experiments.translate.scores import (
     length_ranges,
@@ -54,7 +54,7 @@ def test_ranges_cover_every_length_once(lengths):
 def test_pieces_are_merged_to_words_before_they_are_linked():
     text = ["low lower lowest", "new newer newest", "wide wider widest"] * 20
     source = SentencePiece.train(text, 22)
-    target = WordShortlist.train(text)
+    target = WordVocabulary.train(text)
     given, written = "wider newest", "newer wide low"
     ids, words = source.encode(given), target.encode(written)
     assert len(ids) > 3  # there is something to merge

@@ -35,7 +35,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--width", type=int, default=3)
     parser.add_argument("--dropout", type=float, default=0.2)
-    parser.add_argument("--average", type=float, default=0.9, help="decay of a mean")
+    parser.add_argument("--ema-decay", type=float, default=0.9, help="decay of a mean")
     parser.add_argument("--keep-last", type=int, default=2, help="checkpoints")
     parser.add_argument("--kill-at", type=int, default=-1, help="SIGKILL at a batch")
     parser.add_argument("--kill-saving", type=int, default=-1, help="... in a save")
@@ -78,11 +78,11 @@ def batches(
         if step == args.signal_at and args.process in (None, 1):
             for _ in range(args.signals):
                 os.kill(os.getpid(), args.signal)
-        rows = parallel.local_rows(ROWS)
+        rows = parallel.process_rows(ROWS)
         source, target = (x[rows] for x in batch_of(step))
         if step == args.nan_at:
             source = source * np.float32("nan")
-        yield parallel.shard_batch((source, target), mesh)
+        yield parallel.make_global_batch((source, target), mesh)
 
 
 def main(args: argparse.Namespace) -> TrainState:
@@ -111,12 +111,12 @@ def main(args: argparse.Namespace) -> TrainState:
     step = make_train_step(
         partial(loss_fn, dropout=args.dropout),
         tx,
-        average_decay=args.average,
-        state_sharding=parallel.replicated(mesh),
+        ema_decay=args.ema_decay,
+        state_sharding=parallel.replicated_sharding(mesh),
     )
     state = fit(
         run,
-        state=parallel.replicate(init_state(params, tx, average=True), mesh),
+        state=parallel.replicate(init_state(params, tx, ema=True), mesh),
         train_step=step,
         batches=partial(batches, args=args, mesh=mesh),
         steps=args.steps,

@@ -11,34 +11,36 @@ from flax import nnx
 
 from attnjax.decode import greedy
 from attnjax.models._block_config import ACTIVATIONS, BlockConfig
-from attnjax.models.gpt import GPT, ROTARY_BLOCK, GPTConfig
+from attnjax.models.gpt import GPT, LLAMA_BLOCK, GPTConfig
 from attnjax.models.state import split
 from tests import oracle_models, oracle_transformer, oracles
 from tests.models.test_transformer import along, kinds, random_like
 
 V, T = 13, 11
 GPT2 = BlockConfig(
-    width=18,
-    heads=3,
-    feed_width=7,
-    feed_forward="gelu-tanh",
+    d_model=18,
+    num_heads=3,
+    d_ff=7,
+    activation="gelu-tanh",
     pre_norm=True,
-    positions="learned",
+    position_embedding="learned",
 )
 ROTARY = dataclasses.replace(
-    ROTARY_BLOCK, width=36, heads=6, key_heads=2, feed_width=7, rotary_base=100.0
+    LLAMA_BLOCK, d_model=36, num_heads=6, num_kv_heads=2, d_ff=7, rope_theta=100.0
 )
 BLOCKS = {
     "gpt-2": GPT2,
-    "rotary": ROTARY,
-    "window": dataclasses.replace(ROTARY, window=3),
-    "alibi": dataclasses.replace(GPT2, positions="alibi"),
-    "relative": dataclasses.replace(GPT2, positions="relative", window=4),
-    "none": dataclasses.replace(GPT2, positions="none"),
+    "rope": ROTARY,
+    "window": dataclasses.replace(ROTARY, sliding_window=3),
+    "alibi": dataclasses.replace(GPT2, position_embedding="alibi"),
+    "relative": dataclasses.replace(
+        GPT2, position_embedding="relative", sliding_window=4
+    ),
+    "none": dataclasses.replace(GPT2, position_embedding="none"),
 }
 STRETCHED = {
     kind: dataclasses.replace(
-        ROTARY, rotary_stretch=kind, rotary_factor=3.0, rotary_context=40
+        ROTARY, rope_scaling=kind, rope_scaling_factor=3.0, rope_original_max_length=40
     )
     for kind in ("linear", "ntk", "parts")
 }
@@ -51,7 +53,9 @@ class Model:
     """A GPT as jitted functions, random everywhere."""
 
     def __init__(self, block, **changes):
-        made = GPTConfig(vocab=V, layers=3, context=T, block=block, **changes)
+        made = GPTConfig(
+            vocab_size=V, num_layers=3, max_length=T, block=block, **changes
+        )
         self.rebuild, params = split(GPT(made, rngs=nnx.Rngs(0)))
         params = jax.tree.map(jnp.float32, random_like(params, 0))
         self.model = self.rebuild(params)
@@ -68,12 +72,14 @@ def model(name):
 close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-4)
 
 
-PAPERS = {name: BLOCKS[name] for name in ("gpt-2", "rotary", "window")} | STRETCHED
+PAPERS = {name: BLOCKS[name] for name in ("gpt-2", "rope", "window")} | STRETCHED
 
 
 @pytest.mark.parametrize("name", PAPERS)
 def test_value_and_gradient_are_the_papers(name):
-    made = GPTConfig(vocab=V, layers=2, context=T, block=PAPERS[name], dtype="float64")
+    made = GPTConfig(
+        vocab_size=V, num_layers=2, max_length=T, block=PAPERS[name], dtype="float64"
+    )
     tokens, labels = TOKENS[0, :-1], TOKENS[0, 1:]
     with jax.enable_x64(True):
         rebuild, params = split(GPT(made, rngs=nnx.Rngs(0)))
@@ -159,7 +165,7 @@ def test_a_window_needs_no_more_slots_than_it_sees(name):
     """The cache is a ring; a text may be longer than it."""
     m = model(name)
     want, _ = m.call(TOKENS)
-    before = BLOCKS[name].window
+    before = BLOCKS[name].sliding_window
     cache = m.model.start(3, size=before + 1)
     for t in range(T):
         cache, logits, _ = m.step(cache, TOKENS[:, t])
@@ -182,7 +188,7 @@ def test_a_window_hides_what_is_before_it():
     assert not np.allclose(before[:, 9], after[:, 9], 1e-6, 1e-6)
 
 
-@pytest.mark.parametrize("name", ["rotary", "alibi", "relative"])
+@pytest.mark.parametrize("name", ["rope", "alibi", "relative"])
 def test_packed_texts_do_not_see_each_other(name):
     m = model(name)
     parts = TOKENS[:1, :4], TOKENS[1:2, :7]
@@ -195,7 +201,7 @@ def test_packed_texts_do_not_see_each_other(name):
 
 
 def test_decoding_with_the_cache_is_decoding_without():
-    m = model("rotary")
+    m = model("rope")
     cache, logits = m.extend(m.model.start(3, size=T), TOKENS[:, :4])
     del logits
     found = greedy(

@@ -12,14 +12,19 @@ from attnjax.models.transformer import Transformer, TransformerConfig
 from tests.models.test_gpt import GPT2
 from tests.models.test_transformer import PAPER
 
-SIZES = {"source_vocab": 5, "target_vocab": 7, "embed_dim": 4, "hidden_dim": 6}
+SIZES = {
+    "source_vocab_size": 5,
+    "target_vocab_size": 7,
+    "embed_dim": 4,
+    "hidden_dim": 6,
+}
 RNNS = {
     RNNSearch: RNNSearchConfig(**SIZES, align_dim=3, readout_dim=4),
     RNNEncoderDecoder: RNNEncoderDecoderConfig(**SIZES, readout_dim=4),
 }
 TRANSFORMER = TransformerConfig(
-    source_vocab=5,
-    target_vocab=7,
+    source_vocab_size=5,
+    target_vocab_size=7,
     encoder_layers=1,
     decoder_layers=1,
     block=PAPER,
@@ -40,7 +45,10 @@ def test_ids_outside_either_vocabulary_are_named(kind):
 
 
 def test_a_text_of_another_tokeniser_is_named():
-    model = GPT(GPTConfig(vocab=5, layers=1, context=3, block=GPT2), rngs=nnx.Rngs(0))
+    model = GPT(
+        GPTConfig(vocab_size=5, num_layers=1, max_length=3, block=GPT2),
+        rngs=nnx.Rngs(0),
+    )
     assert model(GOOD)[0].shape == (1, 2, 5)
     with pytest.raises(ValueError, match="tokens: expected ids from 0 to 4, got 6"):
         model(GOOD + 2)
@@ -49,6 +57,9 @@ def test_a_text_of_another_tokeniser_is_named():
 
 
 def test_what_is_compiled_takes_ids_whose_values_it_does_not_know():
-    model = GPT(GPTConfig(vocab=5, layers=1, context=3, block=GPT2), rngs=nnx.Rngs(0))
+    model = GPT(
+        GPTConfig(vocab_size=5, num_layers=1, max_length=3, block=GPT2),
+        rngs=nnx.Rngs(0),
+    )
     logits = jax.jit(lambda tokens: model(tokens)[0])
     np.testing.assert_array_equal(logits(GOOD + 9), logits(np.full((1, 2), 4)))

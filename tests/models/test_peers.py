@@ -24,15 +24,15 @@ B, S, T, M, H, F, V_SOURCE, V = 3, 7, 5, 12, 3, 17, 19, 23
 ENCODER, DECODER = 2, 3
 # Largest difference of numbers near 1, after five blocks in either library.
 CLOSE = {"float32": 1e-5, "float64": 1e-12}
-SIZES = {"width": M, "heads": H, "feed_width": F}
-GELU = {"feed_forward": "gelu"}
+SIZES = {"width": M, "heads": H, "d_ff": F}
+GELU = {"mlp": "gelu"}
 # float64 shows that it is one function, float32 what its user gets.
 CASES = {
     "post-norm": (BlockConfig(**SIZES), "float64"),
     "post-norm, gelu": (BlockConfig(**SIZES, **GELU), "float32"),
     "pre-norm": (BlockConfig(**SIZES, pre_norm=True), "float32"),
     "pre-norm, gelu": (BlockConfig(**SIZES, **GELU, pre_norm=True), "float64"),
-    "no biases": (BlockConfig(**SIZES, pre_norm=True, biases=False), "float64"),
+    "no biases": (BlockConfig(**SIZES, pre_norm=True, use_bias=False), "float64"),
 }
 RNG = np.random.default_rng(0)
 LENGTHS = np.array([7, 4, 2])
@@ -43,8 +43,8 @@ PREVIOUS, TARGET = RNG.integers(0, V, (2, B, T))
 
 def config(block, dtype):
     return TransformerConfig(
-        source_vocab=V_SOURCE,
-        target_vocab=V,
+        source_vocab_size=V_SOURCE,
+        target_vocab_size=V,
         encoder_layers=ENCODER,
         decoder_layers=DECODER,
         block=block,
@@ -67,10 +67,10 @@ class Peer(torch.nn.Module):
         kinds = {
             "dim_feedforward": F,
             "dropout": 0.0,
-            "activation": block.feed_forward,
+            "activation": block.activation,
             "batch_first": True,
             "norm_first": block.pre_norm,
-            "bias": block.biases,
+            "bias": block.use_bias,
         }
         self.inside = torch.nn.Transformer(M, H, **kinds, **stacks(block, kinds))
         self.source_embedding = torch.nn.Parameter(torch.empty(V_SOURCE, M))
@@ -103,7 +103,7 @@ def stacks(block, kinds):
     """Encoder and decoder, with a norm after the last block in pre-norm only."""
 
     def last():
-        return torch.nn.LayerNorm(M, bias=block.biases) if block.pre_norm else None
+        return torch.nn.LayerNorm(M, bias=block.use_bias) if block.pre_norm else None
 
     encoder = torch.nn.TransformerEncoderLayer(M, H, **kinds)
     decoder = torch.nn.TransformerDecoderLayer(M, H, **kinds)
@@ -121,7 +121,7 @@ def named(params):
     result = {name: params[name] for name in tables}
     for side in ("encoder", "decoder"):
         blocks, prefix = params[side]["blocks"], f"inside.{side}"
-        for i in range(len(blocks["attention_norm"]["scale"])):
+        for i in range(len(blocks["self_attention_norm"]["scale"])):
             block = jax.tree.map(lambda x, i=i: np.asarray(x)[i], blocks)
             result |= named_block(block, f"{prefix}.layers.{i}")
         if "norm" in params[side]:

@@ -16,7 +16,7 @@ from tests.models import laws, papers
 from tests.models.laws import MASK, PAD, PREVIOUS, SOURCE, TARGET, B, D, L, M, V
 
 CONFIG = RNNEncoderDecoderConfig(
-    source_vocab=V, target_vocab=V, embed_dim=M, hidden_dim=D, readout_dim=L,
+    source_vocab_size=V, target_vocab_size=V, embed_dim=M, hidden_dim=D, readout_dim=L,
     init="glorot",
 )  # fmt: skip
 

@@ -10,7 +10,7 @@ import optax
 import pytest
 from flax import nnx
 
-from attnjax.cells.alignments import ALIGNMENTS
+from attnjax.cells.aligners import ALIGNERS
 from attnjax.models.rnnsearch import RNNSearch, RNNSearchConfig
 from attnjax.models.state import split
 from attnjax.train import Loss, init_state, make_train_step
@@ -34,15 +34,15 @@ from tests.models.laws import (
 )
 
 CONFIG = RNNSearchConfig(
-    source_vocab=V,
-    target_vocab=V,
+    source_vocab_size=V,
+    target_vocab_size=V,
     embed_dim=M,
     hidden_dim=D,
     align_dim=A,
     readout_dim=L,
     init="glorot",
 )
-each_alignment = pytest.mark.parametrize("alignment", ALIGNMENTS)
+each_alignment = pytest.mark.parametrize("alignment", ALIGNERS)
 
 
 def _paper(p, weigh):

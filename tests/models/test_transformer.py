@@ -19,20 +19,24 @@ from tests import oracle_models, oracle_positions, oracle_transformer, oracles
 from tests.models import laws
 from tests.models.laws import MASK, PAD, PREVIOUS, SOURCE, TARGET, B, V
 
-PAPER = BlockConfig(width=18, heads=3, feed_width=7)
+PAPER = BlockConfig(d_model=18, num_heads=3, d_ff=7)
 MODERN = BlockConfig(
-    width=18,
-    heads=3,
-    key_heads=1,
-    feed_width=7,
-    feed_forward="swiglu",
+    d_model=18,
+    num_heads=3,
+    num_kv_heads=1,
+    d_ff=7,
+    activation="swiglu",
     norm="rms",
     pre_norm=True,
-    biases=False,
-    positions="rotary",
+    use_bias=False,
+    position_embedding="rope",
 )
 LEARNED = dataclasses.replace(
-    PAPER, positions="learned", feed_forward="gelu", pre_norm=True, soft_cap=2.0
+    PAPER,
+    position_embedding="learned",
+    activation="gelu",
+    pre_norm=True,
+    logit_softcap=2.0,
 )
 BLOCKS = {"paper": PAPER, "modern": MODERN, "learned": LEARNED}
 each_block = pytest.mark.parametrize("block", BLOCKS.values(), ids=BLOCKS)
@@ -40,8 +44,8 @@ each_block = pytest.mark.parametrize("block", BLOCKS.values(), ids=BLOCKS)
 
 def config(block=PAPER, **changes):
     return TransformerConfig(
-        source_vocab=V,
-        target_vocab=V,
+        source_vocab_size=V,
+        target_vocab_size=V,
         encoder_layers=2,
         decoder_layers=3,
         block=block,
@@ -52,29 +56,29 @@ def config(block=PAPER, **changes):
 
 def turning(block, width):
     """Frequencies of a head's pairs, as the oracle counts them."""
-    plain = oracle_positions.frequencies(width, block.rotary_base)
-    factor, context = block.rotary_factor, block.rotary_context
+    plain = oracle_positions.frequencies(width, block.rope_theta)
+    factor, context = block.rope_scaling_factor, block.rope_original_max_length
     return {
         "none": plain,
         "linear": [theta / factor for theta in plain],
-        "ntk": oracle_positions.ntk_frequencies(width, factor, block.rotary_base),
+        "ntk": oracle_positions.ntk_frequencies(width, factor, block.rope_theta),
         "parts": oracle_positions.banded_frequencies(plain, factor, context, 1, 4),
-    }[block.rotary_stretch]
+    }[block.rope_scaling]
 
 
 def kinds(block):
     """A block's settings by the oracle's names."""
     return {
-        "heads": block.heads,
-        "key_heads": block.key_heads or block.heads,
+        "heads": block.num_heads,
+        "key_heads": block.num_kv_heads or block.num_heads,
         "norm": block.norm,
         "pre_norm": block.pre_norm,
         "epsilon": block.norm_epsilon,
-        "feed_forward": block.feed_forward,
-        "positions": block.positions,
+        "mlp": block.activation,
+        "positions": block.position_embedding,
         "theta": partial(turning, block),
-        "soft_cap": block.soft_cap,
-        "window": block.window,
+        "logit_softcap": block.logit_softcap,
+        "window": block.sliding_window,
     }
 
 
@@ -90,7 +94,7 @@ def along(params, direction, step):
 
 CASES = {
     **{name: config(block) for name, block in BLOCKS.items()},
-    **{score: config(reading_score=score) for score in HEAD_SCORES},
+    **{score: config(cross_attention_score=score) for score in HEAD_SCORES},
     "apart": config(share_embeddings=False),
 }
 
@@ -98,7 +102,7 @@ CASES = {
 @pytest.mark.parametrize("name", CASES)
 def test_value_and_gradient_are_the_papers(name):
     made = dataclasses.replace(CASES[name], dtype="float64")
-    c, score = kinds(made.block), made.reading_score
+    c, score = kinds(made.block), made.cross_attention_score
     with jax.enable_x64(True):
         rebuild, params = split(Transformer(made, rngs=nnx.Rngs(0)))
         params = random_like(params, 0)
@@ -196,13 +200,20 @@ def test_a_narrow_model_computes_narrowly():
         ({"key_heads": 2}, "key_heads: expected a divisor of the 3 heads, got 2"),
         ({"heads": 2}, r"heads: expected an even width of each .*, got 9"),
         ({"window": -1}, "window: expected at least 0 tokens, got -1"),
-        ({"rotary_factor": 0.0}, "rotary_factor: expected a number > 0, got 0.0"),
         (
-            {"rotary_stretch": "ntk"},
-            "rotary_stretch: expected none with sinusoidal positions, got ntk",
+            {"rope_scaling_factor": 0.0},
+            "rope_scaling_factor: expected a number > 0, got 0.0",
         ),
         (
-            {"positions": "rotary", "rotary_stretch": "parts", "rotary_context": 0},
+            {"rope_scaling": "ntk"},
+            "rope_scaling: expected none with sinusoidal positions, got ntk",
+        ),
+        (
+            {
+                "positions": "rope",
+                "rope_scaling": "parts",
+                "rope_original_max_length": 0,
+            },
             "context: expected a number of positions >= 1, got 0",
         ),
     ],
@@ -214,8 +225,10 @@ def test_sizes_that_do_not_fit_are_named(changes, message):
 
 
 def test_two_vocabularies_cannot_share_a_table():
-    made = dataclasses.replace(config(), target_vocab=V + 2)
-    with pytest.raises(ValueError, match=r"target_vocab: expected 11, got 13 \(with "):
+    made = dataclasses.replace(config(), target_vocab_size=V + 2)
+    with pytest.raises(
+        ValueError, match=r"target_vocab_size: expected 11, got 13 \(with "
+    ):
         Transformer(made, rngs=nnx.Rngs(0))
 
 

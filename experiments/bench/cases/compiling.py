@@ -58,7 +58,7 @@ def compile_call(config: Config, spec: Any) -> Callable[[], Any]:
     tx = config.optimizer.build(config.steps)
     rebuild, params = _shapes(config.model)
     state = jax.eval_shape(lambda params: init_state(params, tx), params)
-    batch = random_batch(spec, config.model.target_vocab)
+    batch = random_batch(spec, config.model.target_vocab_size)
     rng = jax.random.key(config.seed)
 
     def compiled() -> Any:

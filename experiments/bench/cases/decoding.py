@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from attnjax.decode import beam
+from attnjax.decode import beam_search
 from attnjax.models.transformer import TransformerConfig
 from experiments.bench import trials
 from experiments.bench.shapes import MULTI30K_BATCHES, TINY_BATCHES, BatchSpec
@@ -61,7 +61,7 @@ def time_decoding(options: Any) -> list[dict[str, Any]]:
       that are translated as by us.
     """
     task = random_task(options) if options.folder is None else trained_task(options)
-    SearchConfig(beam_size=options.beam_size).check(task.config.target_vocab)
+    SearchConfig(beam_size=options.beam_size).check(task.config.target_vocab_size)
     batches = batches_of(task, options.rows)
     made = decode_calls(task, batches, options.beam_size)
     found: dict[str, Ids] = {}
@@ -101,7 +101,7 @@ def jax_decoder(
         model, mask = task.rebuild(params), source != PAD
         memory = model.encode(source, mask)
         size = most_tokens(task, source.shape[1])
-        found = beam(
+        found = beam_search(
             partial(model.step, memory),
             model.start(memory, size),
             batch_size=source.shape[0],
@@ -154,7 +154,7 @@ def random_task(options: Any) -> Task:
     count = min(options.sentences, 7) if options.tiny else options.sentences
     rng = np.random.default_rng(0)
     sources = [
-        rng.integers(len(SPECIALS), config.source_vocab, length - 1).tolist()
+        rng.integers(len(SPECIALS), config.source_vocab_size, length - 1).tolist()
         for length in source_lengths(specs, count)
     ]
     return Task(options.model, config, rebuild, params, sources, ends=False)
@@ -195,8 +195,8 @@ def trained_task(options: Any) -> Task:
         )
     config = dataclasses.replace(
         config,
-        source_vocab=tokenizers.source.vocab_size,
-        target_vocab=tokenizers.target.vocab_size,
+        source_vocab_size=tokenizers.source.vocab_size,
+        target_vocab_size=tokenizers.target.vocab_size,
     )
     splits = read_splits(relocate(loaded.config.data, options.raw_dir))
     name = next((name for name in splits if name.startswith("test")), max(splits))

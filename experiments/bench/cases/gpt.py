@@ -31,10 +31,10 @@ VOCAB = 65  # characters of tiny Shakespeare
 TINY = dataclasses.replace(
     SHAKESPEARE_CHAR,
     model=GPTConfig(
-        layers=2,
-        context=11,
+        num_layers=2,
+        max_length=11,
         block=dataclasses.replace(
-            SHAKESPEARE_CHAR.model.block, width=12, heads=3, feed_width=17
+            SHAKESPEARE_CHAR.model.block, d_model=12, num_heads=3, d_ff=17
         ),
     ),
     optimizer=dataclasses.replace(SHAKESPEARE_CHAR.optimizer, warmup=2),
@@ -97,7 +97,7 @@ def time_gpt(options: Any) -> list[dict[str, Any]]:
     records: list[dict[str, Any]] = []
     for dtype in options.dtypes:
         config = sized(options, dtype)
-        B, T = config.batch_rows, config.model.context
+        B, T = config.batch_rows, config.model.max_length
         what = {
             "config": name(options),
             "shape": {"B": B, "T": T, "V": V},
@@ -112,7 +112,7 @@ def time_gpt(options: Any) -> list[dict[str, Any]]:
 
 def step_calls(config: Config, V: int, systems: tuple[str, ...]) -> Calls:
     """A training step of each system asked for, on random ids below V."""
-    shape = config.batch_rows, config.model.context + 1
+    shape = config.batch_rows, config.model.max_length + 1
     ids = np.random.default_rng(0).integers(0, V, shape, dtype=np.int32)
     chosen = makers(config, *without_text(config, V), systems)
     return {name: partial(_whole, make(), ids) for name, make in chosen.items()}
@@ -173,7 +173,7 @@ class Reading(NamedTuple):
         crops = Crops(
             np.array(tokenizer.encode(train), np.int32),
             rows=config.batch_rows,
-            length=config.model.context,
+            length=config.model.max_length,
             seed=config.seed,
         )
         return cls(tokenizer, crops, np.array(tokenizer.encode(validation), np.int32))

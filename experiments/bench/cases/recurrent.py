@@ -16,10 +16,10 @@ from flax import nnx
 from jax import Array, lax
 
 from attnjax.cells import scan as cells
-from attnjax.cells.alignments import ADDITIVE, AdditiveParams
+from attnjax.cells.aligners import ADDITIVE, AdditiveParams
 from attnjax.cells.gru import GRUParams, gru_inputs, gru_recur
 from attnjax.cells.lstm import LSTMParams, LSTMState, lstm_inputs, lstm_recur
-from attnjax.cells.rnnsearch import RNNSearchParams, rnnsearch, start_at
+from attnjax.cells.rnnsearch import RNNSearchParams, initial_carry, rnnsearch
 from attnjax.core.attend import Memory
 from experiments.bench.peers.flax_cells import SearchCell
 from experiments.bench.shapes import DecoderSpec, RecurrentSpec
@@ -97,7 +97,9 @@ def decoder_passes(spec: DecoderSpec) -> dict[str, Pass]:
         values = inputs["values"]
         memory = Memory(ADDITIVE.keys(params.alignment, values), values, mask)
         xs = gru_inputs(params.gru, inputs["embedded"])
-        _, read = scan(rnnsearch, params, start_at(inputs["start"]), xs, memory=memory)
+        _, read = scan(
+            rnnsearch, params, initial_carry(inputs["start"]), xs, memory=memory
+        )
         return jnp.concatenate([read.hidden, read.context], axis=-1)
 
     passes = {n: Pass(partial(run, s), weights, inputs) for n, s in SCANS.items()}

@@ -84,7 +84,11 @@ def sized(config: Config, dtype: Any, *, tiny: bool) -> Config:
         model: Any = sized_transformer(config.model, tiny=tiny, dtype=dtype)
         return dataclasses.replace(config, model=model)
     V = 23 if tiny else VOCAB
-    sizes: dict[str, Any] = {"source_vocab": V, "target_vocab": V, "dtype": dtype}
+    sizes: dict[str, Any] = {
+        "source_vocab_size": V,
+        "target_vocab_size": V,
+        "dtype": dtype,
+    }
     if tiny:
         sizes |= {"embed_dim": 13, "hidden_dim": 11, "readout_dim": 13}
     return dataclasses.replace(config, model=dataclasses.replace(config.model, **sizes))
@@ -92,7 +96,7 @@ def sized(config: Config, dtype: Any, *, tiny: bool) -> Config:
 
 def training_calls(config: Config, spec: BatchSpec, *, compiled: bool) -> Calls:
     """What is timed, named "system part"; of what is compiled only where asked."""
-    host = random_batch(spec, config.model.target_vocab)
+    host = random_batch(spec, config.model.target_vocab_size)
     batch = Batch(*map(jnp.asarray, host))  # type: ignore[arg-type]
     systems = {trials.OURS: jax_steps(config, batch)}
     if trials.installed("torch") and has_peer(config):

@@ -99,7 +99,7 @@ def matmul_rate(dtype: Any, options: Any) -> float:
 def gpt_work(options: Any, dtype: Any) -> Work:
     """A step of GPT-2 of 124M parameters, of 491,520 tokens."""
     config = _gpt_config(options, dtype)
-    V, T, B = config.model.vocab, config.model.context, config.batch_rows
+    V, T, B = config.model.vocab_size, config.model.max_length, config.batch_rows
     calls = gpt.step_calls(config, V, options.systems)
     system, params = gpt.without_text(config, V)
     crops = jax.ShapeDtypeStruct((B, T + 1), jnp.int32)
@@ -111,7 +111,7 @@ def _gpt_config(options: Any, dtype: Any) -> LanguageConfig:
     config = GPT2_124M
     model = dataclasses.replace(config.model, dtype=dtype)
     if options.tiny:
-        model = dataclasses.replace(gpt.TINY.model, dtype=dtype, vocab=23)
+        model = dataclasses.replace(gpt.TINY.model, dtype=dtype, vocab_size=23)
         config = dataclasses.replace(config, batch_rows=6, accumulate=3)
     if options.rows is not None:
         config = dataclasses.replace(config, batch_rows=options.rows, accumulate=1)
@@ -124,7 +124,7 @@ def transformer_work(options: Any, dtype: Any) -> Work:
     T = 7 if options.tiny else BIG_LENGTH
     B = options.rows or (5 if options.tiny else config.batch_tokens // T)
     spec = BatchSpec(B, T, T, batches=1, source_tokens=B * T, target_tokens=B * T)
-    V = config.model.target_vocab
+    V = config.model.target_vocab_size
     compiled = not options.systems or trials.COMPILED in options.systems
     every = training_calls(config, spec, compiled=compiled)
     calls = choose_parts(every, options.systems)

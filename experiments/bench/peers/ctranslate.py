@@ -38,14 +38,14 @@ def check_convertible(config: TransformerConfig) -> None:
     """
     block = config.block
     for name, got, wanted in (
-        ("reading_score", config.reading_score, ("scaled_dot",)),
-        ("block.positions", block.positions, ("sinusoidal",)),
-        ("block.feed_forward", block.feed_forward, tuple(ACTIVATIONS)),
+        ("cross_attention_score", config.cross_attention_score, ("scaled_dot",)),
+        ("block.position_embedding", block.position_embedding, ("sinusoidal",)),
+        ("block.activation", block.activation, tuple(ACTIVATIONS)),
         ("block.norm", block.norm, ("layer",)),
-        ("block.biases", block.biases, (True,)),
-        ("block.key_heads", block.key_heads, (None, block.heads)),
-        ("block.window", block.window, (None,)),
-        ("block.soft_cap", block.soft_cap, (None,)),
+        ("block.use_bias", block.use_bias, (True,)),
+        ("block.num_kv_heads", block.num_kv_heads, (None, block.num_heads)),
+        ("block.sliding_window", block.sliding_window, (None,)),
+        ("block.logit_softcap", block.logit_softcap, (None,)),
     ):
         if got not in wanted:
             raise UserError(
@@ -142,9 +142,9 @@ def _spec(config: TransformerConfig, params: Tree) -> transformer_spec.Transform
     block = config.block
     spec = transformer_spec.TransformerSpec.from_config(
         (config.encoder_layers, config.decoder_layers),
-        block.heads,
+        block.num_heads,
         pre_norm=block.pre_norm,
-        activation=ACTIVATIONS[block.feed_forward],
+        activation=ACTIVATIONS[block.activation],
     )
     target = np.asarray(params["target_embedding"])
     shared = config.share_embeddings
@@ -157,14 +157,14 @@ def _spec(config: TransformerConfig, params: Tree) -> transformer_spec.Transform
     )
     if config.output_bias:
         spec.decoder.projection.bias = np.asarray(params["b_output"])
-    places = np.asarray(sinusoidal(jnp.arange(LONGEST), block.width))
+    places = np.asarray(sinusoidal(jnp.arange(LONGEST), block.d_model))
     for side in ("encoder", "decoder"):
         _fill_stack(getattr(spec, side), params[side], places, block.pre_norm)
     spec.config.layer_norm_epsilon = block.norm_epsilon
     spec.config.bos_token, spec.config.eos_token = token(BOS), token(EOS)
     spec.config.unk_token, spec.config.decoder_start_token = token(UNK), token(BOS)
-    spec.register_source_vocabulary(tokens(range(config.source_vocab)))
-    spec.register_target_vocabulary(tokens(range(config.target_vocab)))
+    spec.register_source_vocabulary(tokens(range(config.source_vocab_size)))
+    spec.register_target_vocabulary(tokens(range(config.target_vocab_size)))
     spec.validate()
     spec.optimize()
     return spec
@@ -180,16 +180,16 @@ def _fill_stack(spec: Any, params: Tree, places: np.ndarray, pre_norm: bool) -> 
         parts = [attention[name] for name in ("query", "keys", "values")]
         _fill_linear(layer.self_attention.linear[0], *parts)
         _fill_linear(layer.self_attention.linear[1], attention["output"])
-        _fill_norm(layer.self_attention.layer_norm, own["attention_norm"])
+        _fill_norm(layer.self_attention.layer_norm, own["self_attention_norm"])
         if "reading" in own:
             read = own["reading"]
             _fill_linear(layer.attention.linear[0], read["query"])
             _fill_linear(layer.attention.linear[1], read["keys"], read["values"])
             _fill_linear(layer.attention.linear[2], read["output"])
-            _fill_norm(layer.attention.layer_norm, own["reading_norm"])
+            _fill_norm(layer.attention.layer_norm, own["cross_attention_norm"])
         _fill_linear(layer.ffn.linear_0, feed["up"])
         _fill_linear(layer.ffn.linear_1, feed["down"])
-        _fill_norm(layer.ffn.layer_norm, own["feed_norm"])
+        _fill_norm(layer.ffn.layer_norm, own["mlp_norm"])
 
 
 def _layer(tree: Tree, i: int) -> Tree:

@@ -28,19 +28,19 @@ class Block(nn.Module):
 
     def __init__(self, config: BlockConfig) -> None:
         super().__init__()
-        M, width, bias = config.width, config.feed_width, config.biases
-        self.heads = config.heads
-        self.attention_norm = nn.LayerNorm(M, config.norm_epsilon, bias=bias)
+        M, width, bias = config.d_model, config.d_ff, config.use_bias
+        self.heads = config.num_heads
+        self.self_attention_norm = nn.LayerNorm(M, config.norm_epsilon, bias=bias)
         self.qkv = nn.Linear(M, 3 * M, bias=bias)
         self.output = nn.Linear(M, M, bias=bias)
-        self.feed_norm = nn.LayerNorm(M, config.norm_epsilon, bias=bias)
+        self.mlp_norm = nn.LayerNorm(M, config.norm_epsilon, bias=bias)
         self.up = nn.Linear(M, width, bias=bias)
         self.down = nn.Linear(width, M, bias=bias)
-        self.gelu = nn.GELU("tanh" if config.feed_forward == "gelu-tanh" else "none")
+        self.gelu = nn.GELU("tanh" if config.activation == "gelu-tanh" else "none")
 
     def forward(self, x: Tensor) -> Tensor:
         """Positions [B, T, M] transformed."""
-        joined = self.qkv(self.attention_norm(x))
+        joined = self.qkv(self.self_attention_norm(x))
         # [B, T, 3M] -> 3 of [B, H, T, D]
         query, keys, values = joined.unflatten(-1, (3, self.heads, -1)).unbind(2)
         read = F.scaled_dot_product_attention(
@@ -50,7 +50,7 @@ class Block(nn.Module):
             is_causal=True,
         )
         x = x + self.output(read.transpose(1, 2).flatten(2))
-        return x + self.down(self.gelu(self.up(self.feed_norm(x))))
+        return x + self.down(self.gelu(self.up(self.mlp_norm(x))))
 
 
 class GPT(nn.Module):
@@ -59,10 +59,10 @@ class GPT(nn.Module):
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
         block = config.block
-        self.embedding = nn.Embedding(config.vocab, block.width)
-        self.positions = nn.Parameter(torch.empty(config.context, block.width))
-        self.blocks = nn.Sequential(*(Block(block) for _ in range(config.layers)))
-        self.norm = nn.LayerNorm(block.width, block.norm_epsilon, bias=block.biases)
+        self.embedding = nn.Embedding(config.vocab_size, block.d_model)
+        self.positions = nn.Parameter(torch.empty(config.max_length, block.d_model))
+        self.blocks = nn.Sequential(*(Block(block) for _ in range(config.num_layers)))
+        self.norm = nn.LayerNorm(block.d_model, block.norm_epsilon, bias=block.use_bias)
 
     def forward(self, ids: Tensor, targets: Tensor) -> Tensor:
         """Nats a target of ids [B, T], those that are `NOTHING` left out."""
@@ -138,7 +138,7 @@ def named(params: Tree) -> dict[str, Any]:
         **_norm(params["decoder"]["norm"], "norm"),
     }
     blocks = params["decoder"]["blocks"]
-    for i in range(len(blocks["feed_norm"]["scale"])):
+    for i in range(len(blocks["mlp_norm"]["scale"])):
         result |= {f"blocks.{i}.{k}": x[i] for k, x in _block(blocks).items()}
     return result
 
@@ -152,8 +152,8 @@ def _block(blocks: Tree) -> dict[str, np.ndarray]:
         **_linear(attention["output"], "output"),
         **_linear(feed["up"], "up"),
         **_linear(feed["down"], "down"),
-        **_norm(blocks["attention_norm"], "attention_norm"),
-        **_norm(blocks["feed_norm"], "feed_norm"),
+        **_norm(blocks["self_attention_norm"], "self_attention_norm"),
+        **_norm(blocks["mlp_norm"], "mlp_norm"),
     }
 
 

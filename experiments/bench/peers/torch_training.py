@@ -31,13 +31,13 @@ class RNNSearch(nn.Module):
         super().__init__()
         M, D, L = config.embed_dim, config.hidden_dim, config.readout_dim
         spec = DecoderSpec(0, 0, 0, D, M, 2 * D, config.align_dim, L, 0)
-        self.source = nn.Embedding(config.source_vocab, M)
-        self.target = nn.Embedding(config.target_vocab, M)
+        self.source = nn.Embedding(config.source_vocab_size, M)
+        self.target = nn.Embedding(config.target_vocab_size, M)
         self.encoder = nn.GRU(M, D, batch_first=True, bidirectional=True)
         self.start = nn.Linear(D, D, bias=False)
         self.decoder = Decoder(spec)
         self.readout = nn.Linear(D + M + 2 * D, L * (2 if config.maxout else 1))
-        self.bias = nn.Parameter(torch.zeros(config.target_vocab))
+        self.bias = nn.Parameter(torch.zeros(config.target_vocab_size))
         self.maxout, self.drop = config.maxout, nn.Dropout(config.dropout)
 
     def forward(self, source: Tensor, previous: Tensor) -> Tensor:

@@ -28,9 +28,9 @@ class Transformer(nn.Module):
     def __init__(self, config: TransformerConfig, params: Tree) -> None:
         super().__init__()
         block = config.block
-        self.width = block.width
+        self.width = block.d_model
         self.table = nn.Parameter(tensor(params["target_embedding"]))
-        places = sinusoidal(jnp.arange(LONGEST), block.width)
+        places = sinusoidal(jnp.arange(LONGEST), block.d_model)
         self.register_buffer("places", tensor(places))
         self.drop = nn.Dropout(block.dropout)
         self.encoder = Stack(params["encoder"], config.encoder_layers, block)
@@ -72,20 +72,20 @@ class Block(nn.Module):
 
     def __init__(self, params: Tree, block: Any) -> None:
         super().__init__()
-        self.heads, self.drop = block.heads, nn.Dropout(block.dropout)
+        self.heads, self.drop = block.num_heads, nn.Dropout(block.dropout)
         self.pre_norm = block.pre_norm
         own, feed = params["attention"], params["feed"]
-        self.own_norm = _norm(params["attention_norm"])
+        self.own_norm = _norm(params["self_attention_norm"])
         self.own = _linear(own["query"], own["keys"], own["values"])
         self.own_output = _linear(own["output"])
         self.reads = "reading" in params
         if self.reads:
             read = params["reading"]
-            self.read_norm = _norm(params["reading_norm"])
+            self.read_norm = _norm(params["cross_attention_norm"])
             self.query = _linear(read["query"])
             self.source = _linear(read["keys"], read["values"])
             self.read_output = _linear(read["output"])
-        self.feed_norm = _norm(params["feed_norm"])
+        self.mlp_norm = _norm(params["mlp_norm"])
         self.up, self.down = _linear(feed["up"]), _linear(feed["down"])
 
     def forward(self, x: Tensor, mask: Tensor, states: Tensor | None) -> Tensor:
@@ -96,7 +96,7 @@ class Block(nn.Module):
             seen = None if self.reads else mask
             return self.own_output(self.attend(query, keys, values, seen))
 
-        def attend_source(x: Tensor) -> Tensor:
+        def cross_attention(x: Tensor) -> Tensor:
             keys, values = self.source(states).chunk(2, dim=-1)
             return self.read_output(self.attend(self.query(x), keys, values, mask))
 
@@ -105,8 +105,8 @@ class Block(nn.Module):
 
         x = self.residual(self.own_norm, attend_own, x)
         if states is not None:
-            x = self.residual(self.read_norm, attend_source, x)
-        return self.residual(self.feed_norm, feed, x)
+            x = self.residual(self.read_norm, cross_attention, x)
+        return self.residual(self.mlp_norm, feed, x)
 
     def residual(
         self, norm: nn.Module, sublayer: Callable[[Tensor], Tensor], x: Tensor

@@ -9,7 +9,7 @@ import numpy as np
 from experiments.datasets.tokenizers.sentences import (
     SentencePiece,
     Tokenizer,
-    WordShortlist,
+    WordVocabulary,
 )
 from experiments.errors import UserError
 
@@ -48,7 +48,7 @@ class TokenizerConfig:
     def _train(self, side: str, sentences: list[str], vocab_size: int) -> Tokenizer:
         try:
             if self.kind == "words":
-                return WordShortlist.train(sentences, vocab_size)
+                return WordVocabulary.train(sentences, vocab_size)
             return SentencePiece.train(sentences, vocab_size, model=self.kind)
         except UserError as error:
             raise UserError(f"{side} vocabulary: {error}") from error

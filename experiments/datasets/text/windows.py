@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from attnjax.parallel import local_rows
+from attnjax.parallel import process_rows
 from experiments.errors import UserError
 
 NOTHING = -1  # in place of an id that is not to be predicted
@@ -60,7 +60,7 @@ class Crops:
         Raises:
           ValueError: if the rows cannot be shared out equally.
         """
-        mine = self.starts(step)[local_rows(self.rows, process_index, process_count)]
+        mine = self.starts(step)[process_rows(self.rows, process_index, process_count)]
         places = mine[:, None] + np.arange(self.length + 1)
         return self._tokens[places].astype(np.int32)
 

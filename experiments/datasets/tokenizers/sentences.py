@@ -159,7 +159,7 @@ class SentencePiece:
         _write(folder, name, ".model", self._proto)
 
 
-class WordShortlist:
+class WordVocabulary:
     """The most frequent words of a text; every other word is unknown.
 
     Words are what stands between blanks: the text should be tokenised already.
@@ -234,7 +234,7 @@ def load_tokenizer(folder: Path, name: str) -> Tokenizer:
         if pieces.is_file():
             return SentencePiece(pieces.read_bytes())
         if words.is_file():
-            return WordShortlist(json.loads(words.read_bytes())["words"])
+            return WordVocabulary(json.loads(words.read_bytes())["words"])
     except (UserError, ValueError, KeyError, TypeError) as error:
         file = pieces if pieces.is_file() else words
         raise UserError(f"{file}: expected a tokeniser, got {error}") from error

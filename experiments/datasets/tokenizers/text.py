@@ -20,7 +20,7 @@ from experiments.datasets.tokenizers.sentences import (
     UNK,
     SentencePiece,
     Tokenizer,
-    WordShortlist,
+    WordVocabulary,
     load_tokenizer,
 )
 from experiments.errors import UserError
@@ -204,7 +204,7 @@ class TextTokenizerConfig:
         text = next(iter(splits.values()))
         try:
             if self.kind == "words":
-                return Lines(WordShortlist.train(text, self.size))
+                return Lines(WordVocabulary.train(text, self.size))
             every = -(-sum(1 for _ in text) // self.lines)
             some = itertools.islice(text, 0, None, max(1, every))
             return Lines(SentencePiece.train(some, self.size, model=self.kind))

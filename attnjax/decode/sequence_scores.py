@@ -11,7 +11,7 @@ from attnjax.decode.arguments import ints, whole
 from attnjax.decode.contract import Step, log_normaliser, signature
 
 
-class Scored(NamedTuple):
+class SequenceScores(NamedTuple):
     """Given sequences under a model, one for each row."""
 
     log_probs: Float[Array, "B"]  # of the whole sequence, nats
@@ -20,9 +20,9 @@ class Scored(NamedTuple):
     weights: Float[Array, "B T S"]  # alignment; zero after EOS
 
 
-def score(
+def score_sequences(
     step: Step, carry: Any, tokens: Int[Array, "B T"], *, bos: int, eos: int
-) -> Scored:
+) -> SequenceScores:
     """Scores given sequences, token by token.
 
     .. math:: \\log p(y) = \\sum_t \\log p(y_t \\mid y_1 \\ldots y_{t-1})
@@ -30,7 +30,7 @@ def score(
     A sequence ends in the first EOS of its row, and what stands after it is padding.
     A row without EOS is none: its length is 0 and its log-probability -inf, as in a
     free slot of `Hypotheses`. The hypotheses of a beam are scored by
-    `jax.vmap(lambda y: score(step, carry, y, bos=bos, eos=eos), 1, 1)(tokens)`.
+    `jax.vmap(lambda y: score_sequences(step, carry, y, bos=bos, eos=eos), 1, 1)(tokens)`.
 
     Args:
       step: `(carry, token[B]) -> carry, logits[B, V], weights[B, S]`.
@@ -41,7 +41,7 @@ def score(
       eos: id that ends a sequence.
 
     Returns:
-      Scored, in at least float32.
+      SequenceScores, in at least float32.
 
     Raises:
       ValueError: if a shape, an id or what `step` returns does not fit.
@@ -51,7 +51,7 @@ def score(
       >>> table = jnp.log(jnp.array([[0, 0, 1, 9], [0, 0, 2, 8], [0, 0, 1, 0],
       ...                            [0, 0, 7, 3]]) / 10)
       >>> step = lambda carry, token: (carry, table[token], jnp.zeros((1, 1)))
-      >>> scored = score(step, (), jnp.array([[3, 2, 0]]), bos=1, eos=2)
+      >>> scored = score_sequences(step, (), jnp.array([[3, 2, 0]]), bos=1, eos=2)
       >>> jnp.exp(scored.token_log_probs)
       Array([[0.8, 0.7, 1. ]], dtype=float32)
     """
@@ -78,7 +78,7 @@ def score(
     # Within are the tokens of such a row that have no EOS before them.
     within = some[:, None] & (jnp.cumsum(ends, axis=1) == ends)
     gains = jnp.where(within, gains.T, 0)
-    return Scored(
+    return SequenceScores(
         log_probs=jnp.where(some, gains.sum(axis=1), -jnp.inf),
         token_log_probs=gains,
         lengths=jnp.sum(within, axis=1, dtype=jnp.int32),

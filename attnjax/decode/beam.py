@@ -15,6 +15,14 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from attnjax.decode.arguments import whole
+from attnjax.decode.constraints import (
+    Constraints,
+    Ids,
+    Lengths,
+    LogitsProcessor,
+    Plan,
+    plan,
+)
 from attnjax.decode.contract import Hypotheses, Step, log_normaliser
 from attnjax.decode.finished import (
     Finished,
@@ -26,11 +34,10 @@ from attnjax.decode.finished import (
     take,
 )
 from attnjax.decode.ranking import Ranking, ranking
-from attnjax.decode.rules import Constraints, Ids, Lengths, Plan, Rules, plan
 from attnjax.decode.selection import top_k
 
 
-def beam(
+def beam_search(
     step: Step,
     carry: Any,
     *,
@@ -42,8 +49,8 @@ def beam(
     pad: int = 0,
     size: int | None = None,
     min_length: int = 0,
-    forbid: Sequence[int] = (),
-    no_repeat: int = 0,
+    suppress_tokens: Sequence[int] = (),
+    no_repeat_ngram_size: int = 0,
     prefix: Int[Array, "B P"] | None = None,
     prefix_lengths: Int[Array, "B"] | None = None,
     length_penalty: float | Float[Array, ""] = 0.0,
@@ -65,7 +72,7 @@ def beam(
     Source: Wu et al. 2016 (arXiv:1609.08144), eq. 14.
 
     Args:
-      step, carry, batch_size, bos, eos, pad, size, min_length, forbid, no_repeat,
+      step, carry, batch_size, bos, eos, pad, size, min_length, suppress_tokens, no_repeat_ngram_size,
         prefix, prefix_lengths: as in `greedy`.
       beam_size: K, prefixes kept for each row; 1 is greedy search.
       max_length: as in `greedy`; with a length penalty, the closer it is the sooner
@@ -92,7 +99,7 @@ def beam(
       >>> table = jnp.log(jnp.array([[0, 0, 1, 9], [0, 0, 2, 8], [0, 0, 1, 0],
       ...                            [0, 0, 7, 3]]) / 10)
       >>> step = lambda carry, token: (carry, table[token], jnp.zeros((1, 1)))
-      >>> found = beam(step, (), batch_size=1, beam_size=2, max_length=4, bos=1, eos=2)
+      >>> found = beam_search(step, (), batch_size=1, beam_size=2, max_length=4, bos=1, eos=2)
       >>> found.tokens[0]
       Array([[3, 2, 0, 0],
              [2, 0, 0, 0]], dtype=int32)
@@ -103,7 +110,7 @@ def beam(
         batch_size,
         Ids(bos, eos, pad),
         Lengths(max_length, size, min_length),
-        Constraints(forbid, no_repeat, prefix, prefix_lengths),
+        Constraints(suppress_tokens, no_repeat_ngram_size, prefix, prefix_lengths),
     )
     K = whole("beam_size", beam_size, 1, made.vocab_size, "the vocabulary")
     N = K if n_best is None else whole("n_best", n_best, 1, K, "beam_size")
@@ -137,7 +144,7 @@ def _start(carry: Any, plan: Plan, ranking: Ranking, K: int, N: int) -> _State:
         carry=jax.tree.map(copies, carry),
         tokens=jnp.full((B, K), rules.ids.bos, jnp.int32),
         log_probs=jnp.where(rules.limit[:, None] > 0, first, -jnp.inf),
-        so_far=jnp.zeros((B, K, T), jnp.int32) if rules.no_repeat else None,
+        so_far=jnp.zeros((B, K, T), jnp.int32) if rules.no_repeat_ngram_size else None,
         covered=covered,
         finished=none_finished(plan, N),
         history=no_history(plan, K),
@@ -155,20 +162,22 @@ def _search(step: Step, start: _State, plan: Plan, ranking: Ranking) -> _State:
     def advance(state: _State) -> _State:
         carry, logits, weights = steps(state.carry, state.tokens.T)
         weights = weights.swapaxes(0, 1).astype(plan.weights.dtype)
-        tokens, origins, log_probs = _extend(logits.astype(plan.dtype), state, rules)
+        tokens, back_pointers, log_probs = _extend(
+            logits.astype(plan.dtype), state, rules
+        )
         # Where an option is off there is no array, and nothing is done.
         so_far, covered = jax.tree.map(
-            lambda x: take(x, origins),
+            lambda x: take(x, back_pointers),
             (state.so_far, jax.tree.map(lambda x: x + weights, state.covered)),
         )
         ended, n = tokens == rules.ids.eos, state.t + 1
         finished = merge(
-            state.finished, _ended(ended, log_probs, origins, n, covered, ranking)
+            state.finished, _ended(ended, log_probs, back_pointers, n, covered, ranking)
         )
         can_enter = log_probs / best_penalty > finished.scores[:, -1:]
         return _State(
             t=n,
-            carry=jax.tree.map(lambda x: take(x, origins.T, axis=0), carry),
+            carry=jax.tree.map(lambda x: take(x, back_pointers.T, axis=0), carry),
             tokens=tokens,
             log_probs=jnp.where(can_enter & ~ended, log_probs, -jnp.inf),
             so_far=jax.tree.map(lambda x: x.at[:, :, n - 1].set(tokens), so_far),
@@ -177,7 +186,7 @@ def _search(step: Step, start: _State, plan: Plan, ranking: Ranking) -> _State:
             history=jax.tree.map(
                 lambda x, new: x.at[n - 1].set(new),
                 state.history,
-                History(tokens, origins, weights),
+                History(tokens, back_pointers, weights),
             ),
         )
 
@@ -187,9 +196,9 @@ def _search(step: Step, start: _State, plan: Plan, ranking: Ranking) -> _State:
 
 
 def _extend(
-    logits: Float[Array, "K B V"], state: _State, rules: Rules
+    logits: Float[Array, "K B V"], state: _State, rules: LogitsProcessor
 ) -> tuple[Array, Array, Array]:
-    """Returns tokens, origins and log-probabilities of the K best extensions."""
+    """Returns tokens, back_pointers and log-probabilities of the K best extensions."""
     K, B, _ = logits.shape
     masked = jax.vmap(rules.masked, in_axes=(0, None, 1))(logits, state.t, state.so_far)
     # The K best of all are among the K best of each, which saves a sort of K V.
@@ -203,7 +212,7 @@ def _extend(
 def _ended(
     ended: Bool[Array, "B K"],
     log_probs: Float[Array, "B K"],
-    origins: Int[Array, "B K"],
+    back_pointers: Int[Array, "B K"],
     length: Int[Array, ""],
     covered: Float[Array, "B K S"] | None,
     ranking: Ranking,
@@ -214,5 +223,5 @@ def _ended(
         scores=ranking.scores(log_probs, length, covered),
         log_probs=log_probs,
         lengths=jnp.where(log_probs > -jnp.inf, length, 0),
-        origins=origins,
+        back_pointers=back_pointers,
     )

@@ -34,7 +34,7 @@ def elementwise(activation: Callable[[Array], Array]) -> Weighting:
     """
 
     def weigh(scores: Array, mask: Array | None = None) -> Array:
-        wide = precision.accumulator(scores)
+        wide = precision.upcast(scores)
         if mask is None:
             return activation(wide).astype(scores.dtype)
         # Masked twice: what is masked must not make a gradient either.
@@ -45,7 +45,7 @@ def elementwise(activation: Callable[[Array], Array]) -> Weighting:
 
 
 @shaped
-def feed_forward(
+def mlp(
     x: Float[Array, "M"],
     keys: Float[Array, "F M"],
     values: Float[Array, "F E"],
@@ -81,7 +81,7 @@ def feed_forward(
       TypeError: if an argument is not a floating-point array.
 
     Example:
-      >>> feed_forward(jnp.array([2.0]), jnp.array([[1.0], [-1.0]]), 3 * jnp.eye(2))
+      >>> mlp(jnp.array([2.0]), jnp.array([[1.0], [-1.0]]), 3 * jnp.eye(2))
       Array([6., 0.], dtype=float32)
     """
     read = attend(
@@ -99,7 +99,7 @@ def feed_forward(
 
 
 @shaped
-def gated_feed_forward(
+def gated_mlp(
     x: Float[Array, "M"],
     gate_keys: Float[Array, "F M"],
     keys: Float[Array, "F M"],
@@ -130,7 +130,7 @@ def gated_feed_forward(
 
     Example:
       >>> x, one = jnp.array([2.0]), jnp.ones((1, 1))
-      >>> gated_feed_forward(x, one, one, one, activation=jax.nn.relu)
+      >>> gated_mlp(x, one, one, one, activation=jax.nn.relu)
       Array([4.], dtype=float32)
     """
     gates = elementwise(activation)(scores.dot(x, gate_keys), None)

@@ -2,7 +2,7 @@
 
 An aligner is three small functions that the RNNSearch cell is a parameter of:
 swap the aligner and the same model is additive, dot, bilinear or local
-attention, or two cursors that move in step. `ALIGNMENTS` is the table; add a row.
+attention, or two cursors that move in step. `ALIGNERS` is the table; add a row.
 """
 
 from collections.abc import Callable
@@ -182,7 +182,7 @@ ADDITIVE = Aligner(_additive_init, _additive_keys, _additive_weigh)
 BILINEAR = Aligner(_bilinear_init, lambda params, values: values, _bilinear_weigh)
 DOT = Aligner(_no_params, _dot_keys, _dot_weigh)
 
-ALIGNMENTS: dict[str, Aligner] = {
+ALIGNERS: dict[str, Aligner] = {
     "additive": ADDITIVE,
     "dot": DOT,
     "bilinear": BILINEAR,

@@ -33,8 +33,8 @@ class Lengths(NamedTuple):
 class Constraints(NamedTuple):
     """The arguments that bound what a hypothesis says."""
 
-    forbid: Sequence[int]
-    no_repeat: int
+    suppress_tokens: Sequence[int]
+    no_repeat_ngram_size: int
     prefix: Int[Array, "B P"] | None
     prefix_lengths: Int[Array, "B"] | None
 
@@ -46,14 +46,14 @@ class Prefix(NamedTuple):
     lengths: Int[Array, "B"]
 
 
-class Rules(NamedTuple):
+class LogitsProcessor(NamedTuple):
     """Which ids may stand where."""
 
     ids: Ids
     banned: np.ndarray  # [V] ids that may stand nowhere
     limit: Int[Array, "B"]  # most tokens of each row, EOS among them
     min_length: int
-    no_repeat: int  # 0, or the size of n-grams that stand once at most
+    no_repeat_ngram_size: int  # 0, or the size of n-grams that stand once at most
     prefix: Prefix | None
 
     def masked(
@@ -64,13 +64,13 @@ class Rules(NamedTuple):
     ) -> Float[Array, "B ... V"]:
         """Returns the logits with -inf at what may not stand at position `t` (from 0).
 
-        `so_far` holds the tokens before t; it is read only where no_repeat is not 0.
+        `so_far` holds the tokens before t; it is read only where no_repeat_ngram_size is not 0.
         """
         beam = tuple(range(1, logits.ndim - 1))
         masked = jnp.where(jnp.expand_dims(self._allowed(t), beam), logits, -jnp.inf)
         if so_far is None:
             return masked
-        new = without_repeats(masked, so_far, t, self.no_repeat)
+        new = without_repeats(masked, so_far, t, self.no_repeat_ngram_size)
         if self.prefix is None:
             return new
         forced = jnp.expand_dims(t < self.prefix.lengths, (*beam, logits.ndim - 1))
@@ -93,7 +93,7 @@ class Rules(NamedTuple):
 class Plan(NamedTuple):
     """The static sizes of one decoding, and its rules."""
 
-    rules: Rules
+    rules: LogitsProcessor
     size: int  # T, the axis of positions
     vocab_size: int
     dtype: Any  # of log-probabilities: at least float32
@@ -116,13 +116,15 @@ def plan(
     least = whole("min_length", lengths.min_length, 0, T, "the longest hypothesis")
     named = ids._asdict().items()
     ids = Ids(*(whole(name, i, 0, V - 1, "the last id") for name, i in named))
-    n = whole("no_repeat", constraints.no_repeat, 0)
-    rules = Rules(
+    n = whole("no_repeat_ngram_size", constraints.no_repeat_ngram_size, 0)
+    rules = LogitsProcessor(
         ids=ids,
-        banned=_banned(constraints.forbid, ids, V),
+        banned=_banned(constraints.suppress_tokens, ids, V),
         limit=limit,
         min_length=least,
-        no_repeat=n if n < T else 0,  # what is as long as all cannot stand twice
+        no_repeat_ngram_size=n
+        if n < T
+        else 0,  # what is as long as all cannot stand twice
         prefix=_prefix(constraints.prefix, constraints.prefix_lengths, B, V),
     )
     return Plan(rules, T, V, logits.dtype, weights)
@@ -180,14 +182,14 @@ def _limit(
     return jnp.clip(ints("max_length", max_length, (B,), hint), 0, T), T
 
 
-def _banned(forbid: Sequence[int], ids: Ids, V: int) -> np.ndarray:
+def _banned(suppress_tokens: Sequence[int], ids: Ids, V: int) -> np.ndarray:
     """Returns which ids may stand nowhere, [V]."""
     banned = np.zeros(V, bool)
-    for i in forbid:
-        banned[whole("forbid", i, 0, V - 1, "the last id")] = True
+    for i in suppress_tokens:
+        banned[whole("suppress_tokens", i, 0, V - 1, "the last id")] = True
     if banned[ids.eos]:
         raise ValueError(
-            f"forbid: expected ids other than eos, got {ids.eos} "
+            f"suppress_tokens: expected ids other than eos, got {ids.eos} "
             "(a hypothesis could not end; raise min_length to delay its end)"
         )
     banned[[ids.bos, ids.pad]] = True

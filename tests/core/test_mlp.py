@@ -10,7 +10,7 @@ import pytest
 
 from attnjax.core import weights
 from attnjax.core.attend import attend
-from attnjax.core.feed_forward import elementwise, feed_forward, gated_feed_forward
+from attnjax.core.mlp import elementwise, gated_mlp, mlp
 from attnjax.core.scores import dot
 from tests.conftest import TOLERANCE
 from tests.core.cases import draw
@@ -46,7 +46,7 @@ def plain(arrays, *, activation):
     """The network of a dict of arrays."""
     a = {name: jnp.asarray(array) for name, array in arrays.items()}
     x, keys, values = (a.pop(name) for name in SHAPES)
-    return feed_forward(x, keys, values, **a, activation=activation)
+    return mlp(x, keys, values, **a, activation=activation)
 
 
 def matches_with_gradients(ours, oracle, arrays):
@@ -88,7 +88,7 @@ def test_the_gate_is_the_papers(activation, oracle):
 
     def ours(a):
         in_order = (jnp.asarray(a[n]) for n in ("x", "gate_keys", "keys", "values"))
-        return gated_feed_forward(*in_order, activation=activation)
+        return gated_mlp(*in_order, activation=activation)
 
     matches_with_gradients(ours, network, inputs(SHAPES | {"gate_keys": (F, M)}))
 
@@ -111,12 +111,12 @@ def test_slots_are_weighed_by_themselves(activation, oracle):
     """Their order does not count, and parts of the network add up to the whole."""
     del oracle
     x, keys, values = map(jnp.asarray, inputs(SHAPES, "float32").values())
-    whole = feed_forward(x, keys, values, activation=activation)
+    whole = mlp(x, keys, values, activation=activation)
     order = np.array([3, 0, 6, 4, 1, 5, 2])
-    moved = feed_forward(x, keys[order], values[order], activation=activation)
+    moved = mlp(x, keys[order], values[order], activation=activation)
     np.testing.assert_allclose(moved, whole, F32, 1e-6)
     parts = [
-        feed_forward(x, keys[part], values[part], activation=activation)
+        mlp(x, keys[part], values[part], activation=activation)
         for part in (slice(0, 3), slice(3, F))
     ]
     np.testing.assert_allclose(sum(parts), whole, F32, 1e-6)
@@ -160,14 +160,14 @@ def test_the_sigmoid_weighting_is_one_of_them():
 
 def gated(x, keys, values, *, key_bias, value_bias):
     """With the signature of the other, to stand in its place."""
-    return gated_feed_forward(x, keys, keys + 1, values) + value_bias
+    return gated_mlp(x, keys, keys + 1, values) + value_bias
 
 
-NETWORKS = {"plain": feed_forward, "gated": gated}
+NETWORKS = {"plain": mlp, "gated": gated}
 each_network = pytest.mark.parametrize("name", NETWORKS)
 
 
-def by_rows(network):
+def batch_sharding(network):
     def one(x, shared):
         keys, values, key_bias, value_bias = shared
         return network(x, keys, values, key_bias=key_bias, value_bias=value_bias)
@@ -192,7 +192,9 @@ def test_vmap_is_a_loop(name):
         NETWORKS[name](row, keys, values, key_bias=key_bias, value_bias=value_bias)
         for row in x
     ]
-    np.testing.assert_allclose(by_rows(NETWORKS[name])(x, shared), want, F32, 1e-5)
+    np.testing.assert_allclose(
+        batch_sharding(NETWORKS[name])(x, shared), want, F32, 1e-5
+    )
 
 
 @each_network
@@ -200,19 +202,19 @@ def test_vmap_is_a_loop(name):
 def test_the_dtype_of_the_inputs_is_kept(name, dtype):
     with jax.enable_x64(True):
         x, shared = rows_and_shared(dtype)
-        got = by_rows(NETWORKS[name])(x, shared)
-        slopes = jax.grad(lambda x: by_rows(NETWORKS[name])(x, shared).sum())(x)
+        got = batch_sharding(NETWORKS[name])(x, shared)
+        slopes = jax.grad(lambda x: batch_sharding(NETWORKS[name])(x, shared).sum())(x)
     assert got.dtype == slopes.dtype == dtype
 
 
 def test_mixed_inputs_give_the_promoted_dtype():
     x, keys, values = map(jnp.asarray, inputs(SHAPES, "float32").values())
     narrow = keys.astype("bfloat16")
-    assert feed_forward(x, narrow, values).dtype == jnp.float32
+    assert mlp(x, narrow, values).dtype == jnp.float32
     bias = jnp.ones(E)
     low = [a.astype("bfloat16") for a in (x, keys, values)]
-    assert feed_forward(*low, value_bias=bias).dtype == jnp.float32
-    assert gated_feed_forward(low[0], keys, narrow, values).dtype == jnp.float32
+    assert mlp(*low, value_bias=bias).dtype == jnp.float32
+    assert gated_mlp(low[0], keys, narrow, values).dtype == jnp.float32
 
 
 def products(jaxpr):
@@ -236,7 +238,7 @@ def products(jaxpr):
 def test_rows_make_plain_matrix_products(name, dtype, slopes):
     """As many as by hand, of two matrices each, with no axis for the batch."""
     x, shared = rows_and_shared(dtype)
-    layer = by_rows(NETWORKS[name])
+    layer = batch_sharding(NETWORKS[name])
 
     def loss(x, shared):
         return (layer(x, shared) ** 2).sum()
@@ -256,27 +258,27 @@ def test_rows_make_plain_matrix_products(name, dtype, slopes):
 X, KEYS, VALUES = (jnp.ones(s) for s in SHAPES.values())
 BAD = {
     "batch": (
-        lambda: feed_forward(jnp.ones((ROWS, M)), KEYS, VALUES),
+        lambda: mlp(jnp.ones((ROWS, M)), KEYS, VALUES),
         r"^x: expected shape \[M\], got \[11, 5\] \(a batch\? wrap .* jax\.vmap\)",
     ),
     "keys": (
-        lambda: feed_forward(X, KEYS.T, VALUES),
+        lambda: mlp(X, KEYS.T, VALUES),
         r"^keys: expected shape \[F, M=5\], got \[5, 7\] \(",
     ),
     "values": (
-        lambda: feed_forward(X, KEYS, VALUES.T),
+        lambda: mlp(X, KEYS, VALUES.T),
         r"^values: expected shape \[F=7, E\], got \[3, 7\] \(",
     ),
     "key_bias": (
-        lambda: feed_forward(X, KEYS, VALUES, key_bias=jnp.ones(E)),
+        lambda: mlp(X, KEYS, VALUES, key_bias=jnp.ones(E)),
         r"^key_bias: expected shape \[F=7\], got \[3\] \(",
     ),
     "value_bias": (
-        lambda: feed_forward(X, KEYS, VALUES, value_bias=jnp.ones(F)),
+        lambda: mlp(X, KEYS, VALUES, value_bias=jnp.ones(F)),
         r"^value_bias: expected shape \[E=3\], got \[7\] \(",
     ),
     "gate": (
-        lambda: gated_feed_forward(X, KEYS[1:], KEYS, VALUES),
+        lambda: gated_mlp(X, KEYS[1:], KEYS, VALUES),
         r"^keys: expected shape \[F=6, M=5\], got \[7, 5\] \(",
     ),
 }
@@ -290,4 +292,4 @@ def test_a_wrong_shape_names_the_argument(call, message):
 
 def test_integers_are_no_input():
     with pytest.raises(TypeError, match=r"^x: expected float values, got int32"):
-        feed_forward(jnp.arange(M), KEYS, VALUES)
+        mlp(jnp.arange(M), KEYS, VALUES)
