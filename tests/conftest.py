@@ -12,6 +12,8 @@ import hypothesis
 import jax
 import pytest
 
+pytest_plugins = ["tests.budget"]
+
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_num_cpu_devices", 2)
 
