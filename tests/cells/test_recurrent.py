@@ -199,6 +199,4 @@ def test_dropout_is_between_layers_only():
     rngs = [jax.random.key(3)]
     for f in (run, run_both):
         np.testing.assert_array_equal(f(1, rngs), f(1, []))
-        np.testing.assert_array_equal(f(2, []), f(2, [None]))
-        np.testing.assert_array_equal(f(2, rngs), f(2, rngs))
         assert not np.allclose(f(2, rngs), f(2, []), 1e-3)
