@@ -31,6 +31,8 @@ from attnjax.core.weights import sparsemax as sparsemax
 from attnjax.core.weights import hardmax as hardmax
 from attnjax.core.weights import sigmoid as sigmoid
 from attnjax.core.weights import softmax_with_sink as softmax_with_sink
+from attnjax.core.location import location_aware as location_aware
+from attnjax.core.location import location_features as location_features
 from attnjax.core.windows import diagonal as diagonal
 from attnjax.core.windows import local_p as local_p
 from attnjax.core.context import read as read
@@ -58,15 +60,21 @@ from attnjax.cells.lstm import lstm_inputs as lstm_inputs
 from attnjax.cells.lstm import lstm_recur as lstm_recur
 from attnjax.cells.lstm import LSTMParams as LSTMParams
 from attnjax.cells.lstm import LSTMState as LSTMState
+from attnjax.cells.recurrent import RecurrentCell as RecurrentCell
+from attnjax.cells.recurrent import RECURRENT_CELLS as RECURRENT_CELLS
+from attnjax.cells.recurrent import step_layers as step_layers
+from attnjax.cells.recurrent import scan_layers as scan_layers
+from attnjax.cells.recurrent import bidirectional_layers as bidirectional_layers
+from attnjax.cells.aligners import Aligner as Aligner
 from attnjax.cells.aligners import ALIGNERS as ALIGNERS
 from attnjax.cells.rnnsearch import rnnsearch as rnnsearch
 from attnjax.cells.rnnsearch import initial_carry as initial_carry
-from attnjax.cells.rnnsearch import Readout as Readout
+from attnjax.cells.rnnsearch import RNNSearchOutput as RNNSearchOutput
 from attnjax.cells.rnnsearch import RNNSearchParams as RNNSearchParams
 from attnjax.cells.rnnsearch import RNNSearchState as RNNSearchState
 from attnjax.cells.luong import luong as luong
 from attnjax.cells.luong import LuongParams as LuongParams
-from attnjax.cells.luong import LuongReadout as LuongReadout
+from attnjax.cells.luong import LuongOutput as LuongOutput
 from attnjax.cells.luong import LuongState as LuongState
 from attnjax.cells.scan import scan as scan
 from attnjax.cells.scan import bidirectional as bidirectional
@@ -84,6 +92,7 @@ from attnjax.transformer.stack import TransformerOutput as TransformerOutput
 from attnjax.transformer.head_scores import HEAD_SCORES as HEAD_SCORES
 
 # models: own parameters, call cells and core
+from attnjax.models._parts import SequenceModel as SequenceModel
 from attnjax.models.rnn_encdec import RNNEncoderDecoder as RNNEncoderDecoder
 from attnjax.models.rnn_encdec import RNNEncoderDecoderConfig as RNNEncoderDecoderConfig
 from attnjax.models.rnnsearch import RNNSearch as RNNSearch

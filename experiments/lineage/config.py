@@ -49,7 +49,7 @@ ENTRIES = (
             embed_dim=64,
             hidden_dim=96,
             readout_dim=64,
-            alignment="diagonal",
+            aligner="diagonal",
             init="glorot",
         ),
     ),

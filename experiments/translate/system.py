@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
+from attnjax import SequenceModel
 from attnjax.core.losses import linear_cross_entropy, token_cross_entropy
 from attnjax.decode import Hypotheses, Step, beam_search, ensemble
 from attnjax.models.rnn_encdec import RNNEncoderDecoder, RNNEncoderDecoderConfig
@@ -30,7 +31,7 @@ from experiments.datasets.tokenizers.sentences import (
 )
 from experiments.translate.config import Config, ModelConfig, SearchConfig
 
-Model = Any  # any `SequenceModel`
+Model = SequenceModel
 
 MODELS: dict[type, Callable[..., Model]] = {
     RNNSearchConfig: RNNSearch,

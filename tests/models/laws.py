@@ -10,6 +10,7 @@ from flax import nnx
 
 from attnjax.core.losses import token_cross_entropy
 from attnjax.models.state import split
+from tests import oracles
 from tests.arg_specs import TINY_DECODER
 
 B, S, T, D, M, _, A, L, V = TINY_DECODER
@@ -130,6 +131,24 @@ def dropout_draws_by_its_key(m):
     np.testing.assert_array_equal(first, again)
     assert not np.allclose(first, plain, 1e-4)
     assert not np.allclose(first, other, 1e-4)
+
+
+def gradients_match_along_random_directions(gradients, loss, p):
+    """Finite differences in all parameters at once: an error in any one shows.
+
+    `gradients` and the oracle's parameters `p` are dicts of arrays; `loss(p)` is the
+    oracle's loss.
+    """
+    rng = np.random.default_rng(0)
+    for _ in range(5):
+        along = {k: rng.standard_normal(x.shape) for k, x in p.items()}
+
+        def moved(step, along=along):
+            return loss({k: x + step * along[k] for k, x in p.items()})
+
+        got = sum((np.asarray(gradients[k]) * along[k]).sum() for k in p)
+        want = oracles.numerical_gradient(moved, np.zeros(()), step=1e-6)
+        np.testing.assert_allclose(got, want, rtol=1e-6)
 
 
 LAWS = [

@@ -95,11 +95,10 @@ def decoder_passes(spec: DecoderSpec) -> dict[str, Pass]:
 
     def run(scan: Scan, params: RNNSearchParams, inputs: dict[str, Array]) -> Array:
         values = inputs["values"]
-        memory = Memory(ADDITIVE.keys(params.alignment, values), values, mask)
-        xs = gru_inputs(params.gru, inputs["embedded"])
-        _, read = scan(
-            rnnsearch, params, initial_carry(inputs["start"]), xs, memory=memory
-        )
+        memory = Memory(ADDITIVE.project_keys(params.aligner, values), values, mask)
+        xs = gru_inputs(params.layers[0], inputs["embedded"])
+        first = jax.vmap(partial(initial_carry, params))([inputs["start"]], memory)
+        _, read = scan(rnnsearch, params, first, xs, memory=memory)
         return jnp.concatenate([read.hidden, read.context], axis=-1)
 
     passes = {n: Pass(partial(run, s), weights, inputs) for n, s in SCANS.items()}
@@ -118,10 +117,12 @@ def decoder_arrays(spec: DecoderSpec) -> tuple[RNNSearchParams, dict[str, Array]
     """Weights and inputs of a decoder, the same for every system."""
     B, S, T, D, M, E, A, *_ = spec
     weights = RNNSearchParams(
-        alignment=AdditiveParams(draw(0, D, A), draw(1, E, A), draw(2, A)),
+        aligner=AdditiveParams(draw(0, D, A), draw(1, E, A), draw(2, A)),
         w_context=draw(3, E, 3 * D),
-        gru=GRUParams(
-            draw(4, M, 3 * D), draw(5, D, 2 * D), draw(6, D, D), draw(7, 3 * D)
+        layers=(
+            GRUParams(
+                draw(4, M, 3 * D), draw(5, D, 2 * D), draw(6, D, D), draw(7, 3 * D)
+            ),
         ),
     )
     inputs = {

@@ -38,7 +38,7 @@ class Decoder(nn.Module):
     def __init__(self, spec: DecoderSpec) -> None:
         super().__init__()
         weights, _ = decoder_arrays(spec)
-        given = weights.alignment._asdict() | weights.gru._asdict()
+        given = weights.aligner._asdict() | weights.layers[0]._asdict()
         given["w_context"] = weights.w_context
         for name, array in given.items():
             setattr(self, name, nn.Parameter(tensor(array)))
