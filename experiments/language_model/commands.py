@@ -9,8 +9,8 @@ from experiments.cli.commands import (
     RunOptions,
     TrainOptions,
     command,
+    print_status,
     run_command,
-    say,
     train_command,
 )
 from experiments.language_model.config import Config
@@ -48,7 +48,7 @@ class Evaluate(RunOptions):
         from experiments.language_model.loading import load_run
 
         loaded = load_run(self.run_folder, self.checkpoint)
-        record = evaluate(loaded, texts=self.text, raw_dir=self.raw_dir, say=say)
+        record = evaluate(loaded, texts=self.text, raw_dir=self.raw_dir, say=print_status)
         print_report(record)
 
 
@@ -102,7 +102,7 @@ class Sample(RunOptions):
             samples=self.samples,
             seed=self.seed,
             readable=sys.stdout.isatty(),
-            say=say,
+            say=print_status,
         )
 
 

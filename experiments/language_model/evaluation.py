@@ -14,7 +14,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from attnjax.train import Params
-from experiments.cli.counter import Counter
+from experiments.cli.progress_bar import ProgressBar
 from experiments.cli.tables import print_table
 from experiments.datasets.text.datasets import Text
 from experiments.datasets.text.token_files import read_tokens
@@ -164,8 +164,8 @@ def evaluate(
     scores = {}
     for name, text in encoded.items():
         say(f"measuring {name}: {len(text.tokens):,} tokens")
-        with Counter(f"measuring {name}", len(text.tokens)) as counter:
-            score = measure(loaded.params, text, counter.add)
+        with ProgressBar(f"measuring {name}", len(text.tokens)) as counter:
+            score = measure(loaded.params, text, counter.advance)
         scores[name] = score._asdict() | score.figures
     record = {
         "step": loaded.step,

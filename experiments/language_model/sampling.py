@@ -19,7 +19,7 @@ from attnjax.core.precision import upcast
 from attnjax.decode.logits_processors import check_truncation, truncate
 from attnjax.train import Params
 from attnjax.transformer.cache import KVCache
-from experiments.cli.exit_codes import settings_at_fault
+from experiments.cli.exit_codes import invalid_settings
 from experiments.errors import UserError
 from experiments.language_model.system import System
 
@@ -54,7 +54,7 @@ class Writer:
         options = partial(
             truncate, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p
         )
-        with settings_at_fault():
+        with invalid_settings():
             check_truncation(system.config.vocab_size, **options.keywords)
         self._options = options
         self._read = jax.jit(self._read_at_once)

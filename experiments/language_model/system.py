@@ -13,7 +13,7 @@ from attnjax.core.losses import linear_cross_entropy
 from attnjax.models.gpt import GPT, GPTConfig
 from attnjax.models.state import split
 from attnjax.train import Loss, Params
-from experiments.cli.exit_codes import settings_at_fault
+from experiments.cli.exit_codes import invalid_settings
 from experiments.datasets.tokenizers.text import TextTokenizer
 from experiments.language_model.config import Config
 
@@ -53,7 +53,7 @@ def build_system(config: Config, tokenizer: TextTokenizer) -> tuple[System, Para
       UserError: if the model's settings do not fit together.
     """
     sized = dataclasses.replace(config.model, vocab_size=tokenizer.vocab_size)
-    with settings_at_fault("model"):
+    with invalid_settings("model"):
         rebuild, params = split(GPT(sized, rngs=nnx.Rngs(params=config.seed)))
         system = System(rebuild, tokenizer, sized)
         # Traced now, so that no setting is found at fault when the run has begun.

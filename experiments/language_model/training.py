@@ -21,7 +21,7 @@ from experiments.runs.processes import on_main
 from experiments.training.config import count_parameters, train_on
 from experiments.training.fit import Run
 
-MAY_CHANGE = ("log_every", "data.raw_dir", "data.data_dir")  # when resumed
+MUTABLE_FIELDS = ("log_every", "data.raw_dir", "data.data_dir")  # when resumed
 
 
 class Trainer:
@@ -113,7 +113,7 @@ def train(
       UserError: if a setting or the text is at fault, or the folder cannot be used.
     """
     check_numbers(config)
-    Run.check(folder, config, resume=resume, may_change=MAY_CHANGE)
+    Run.check(folder, config, resume=resume, mutable_fields=MUTABLE_FIELDS)
     say("reading text")
     splits = config.data.splits()
     tokenizer = config.tokenizer.load(folder) if resume else None
@@ -121,7 +121,7 @@ def train(
         say("making the vocabulary")
         tokenizer = config.tokenizer.train(splits)
     trainer = Trainer(config, splits, tokenizer)
-    run = Run.create(folder, config, resume=resume, may_change=MAY_CHANGE)
+    run = Run.create(folder, config, resume=resume, mutable_fields=MUTABLE_FIELDS)
     on_main(lambda: tokenizer.save(run.folder))
     say(
         f"{trainer.tokens:,} tokens of {tokenizer.vocab_size:,} kinds, "

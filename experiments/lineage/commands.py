@@ -41,7 +41,7 @@ def run(config: LineageConfig, console: Console, progress: Console) -> list[Outc
     with open_session(progress) as session:
         for outcome in race.run(folder, session):
             outcomes.append(outcome)
-            session.screen.say(
+            session.screen.print(
                 f"[{len(outcomes)} of {total}] {outcome.entry.title}, {outcome.pair}: "
                 f"{outcome.corpus.exact_match:.1%} of held-out phrases right "
                 f"({duration(time.perf_counter() - start)} since the start)",

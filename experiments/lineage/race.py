@@ -155,7 +155,7 @@ class Race:
                 done, pending = wait(pending, 0.5, return_when=FIRST_COMPLETED)
                 yield from (outcome.result() for outcome in done)
         except BaseException:
-            session.stop.ask()  # so that the other is saved, not lost
+            session.stop.request()  # so that the other is saved, not lost
             raise
         finally:
             pool.shutdown(cancel_futures=True)
@@ -207,7 +207,7 @@ class Race:
             title=title,
             session=session,
         ).params
-        session.screen.say(f"{title}: translating {config.test} held-out phrases")
+        session.screen.print(f"{title}: translating {config.test} held-out phrases")
         seconds = run.metrics()[-1]["time"]
         return self._measure(entry, pair, contender.translator, trained, seconds)
 

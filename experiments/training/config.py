@@ -10,7 +10,7 @@ import optax
 from jax.sharding import Mesh
 from jaxtyping import PyTree
 
-from attnjax.parallel import replicate
+from attnjax.parallel import replicate, replicated_sharding
 from attnjax.train import Batch, LossFn, Params, init_state, make_train_step
 from experiments.training.fit import Run, fit
 

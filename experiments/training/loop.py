@@ -16,7 +16,7 @@ from experiments.runs.folder import Run
 from experiments.runs.metrics_log import MetricsLog, best_step
 from experiments.runs.processes import from_main, largest, on_main
 from experiments.training.interrupts import Interrupted
-from experiments.training.metrics import Meter
+from experiments.training.metrics import MetricsAccumulator
 from experiments.training.session import Session
 
 
@@ -79,7 +79,7 @@ class Loop:
         self.evaluate = evaluate
         self.title = title or run.folder.name
         self.screen, self.stop = session
-        self.meter = Meter()
+        self.meter = MetricsAccumulator()
         self.line: dict[str, Any] | None = None  # waits for its validation
         self.pending: tuple[int, Mapping[str, jax.Array]] | None = None
         self.shapes_seen: set[Any] = set()
@@ -88,7 +88,7 @@ class Loop:
         """Restores, then runs the steps; see `run.fit`."""
         with contextlib.ExitStack() as stack:
             on_main(lambda: stack.enter_context(self.run.lock()))
-            self.run.checkpoints.sweep()
+            self.run.checkpoints.delete_incomplete()
             state, notices = self._restore(state)
             start = int(state.step)
             self.log = None
@@ -98,7 +98,7 @@ class Loop:
                 self.title, step=start, steps=self.schedule.steps
             )
             for notice in notices:
-                self.reporter.say(notice)
+                self.reporter.print(notice)
             self._make_up(state)
             state = self._steps(state, start)
             self._say_done(start)
@@ -110,7 +110,7 @@ class Loop:
 
         def find() -> None:
             nonlocal found
-            found = self.run.newest_sound_step()
+            found = self.run.newest_intact_step()
 
         on_main(find)
         step, notices = from_main(found[0]), found[1]
@@ -119,7 +119,7 @@ class Loop:
         self.run.check_config(step)
         state = self.run.checkpoints.restore(step, state)
         manifest = self.run.checkpoints.manifest(step)
-        self.meter = Meter(**manifest["meter"])
+        self.meter = MetricsAccumulator(**manifest["metrics"])
         self.line = manifest["line"]
         return state, [*notices, f"resuming at step {step} of {self.schedule.steps}"]
 
@@ -185,10 +185,10 @@ class Loop:
         self.pending = None
         self.meter.add({name: float(x) for name, x in metrics.items()})
         self._check_finite(step)
-        loss, rate, seconds = self.meter.figures()
+        loss, rate, seconds = self.meter.progress()
         self.reporter.update(step, loss, rate, seconds * (self.schedule.steps - step))
         if self.schedule.logs(step) or self.schedule.evaluates(step):
-            line = self.meter.line(step)
+            line = self.meter.summarize(step)
             if self.schedule.evaluates(step) and self.evaluate is not None:
                 self.line = line
             elif self.log is not None:
@@ -208,8 +208,8 @@ class Loop:
     def _save(self, state: TrainState) -> None:
         self.reporter.phase("saving")
         notes = {
-            "config": self.run.fingerprint(),
-            "meter": self.meter.notes(),
+            "config": self.run.immutable_fields(),
+            "metrics": self.meter.state(),
             "line": self.line,
             "best": self.schedule.best,
         }
@@ -228,7 +228,7 @@ class Loop:
             self.log.write(line)
             marked = " (best so far)" if self._best() == line["step"] else ""
             figures = "  ".join(f"{name} {x:.4g}" for name, x in results.items())
-            self.reporter.say(f"step {line['step']}  {figures}{marked}")
+            self.reporter.print(f"step {line['step']}  {figures}{marked}")
 
     def _evaluate(self, params: Params, step: int) -> dict[str, float]:
         if self.evaluate is None:
@@ -256,7 +256,7 @@ class Loop:
     def _prune(self) -> None:
         best = self._best()
         last = self.run.checkpoints.steps()[-self.schedule.keep_last :]
-        self.run.checkpoints.keep({*last, *([] if best is None else [best])})
+        self.run.checkpoints.delete_except({*last, *([] if best is None else [best])})
 
     def _stop_number(self, step: int) -> int:
         """Tells which signal all processes shall obey now, 0 for none."""
@@ -265,7 +265,7 @@ class Loop:
         return largest(self.stop.number)
 
     def _exit(self, step: int, number: int) -> NoReturn:
-        self.reporter.say(
+        self.reporter.print(
             f"stopped at step {step} of {self.schedule.steps}, saved in "
             f"{self.run.folder}: run the same command with --resume to continue"
         )
@@ -274,6 +274,6 @@ class Loop:
     def _say_done(self, start: int) -> None:
         done = f"{self.title}: {self.schedule.steps} steps"
         if start >= self.schedule.steps:
-            self.reporter.say(f"{done} were done already")
+            self.reporter.print(f"{done} were done already")
         else:
-            self.reporter.say(f"{done} in {duration(self.meter.time())}")
+            self.reporter.print(f"{done} in {duration(self.meter.time())}")

@@ -12,8 +12,8 @@ from experiments.cli.commands import (
     RunOptions,
     TrainOptions,
     command,
+    print_status,
     run_command,
-    say,
     train_command,
 )
 from experiments.translate.config import Config
@@ -112,7 +112,7 @@ class Evaluate(SearchOptions):
             splits=self.splits,
             raw_dir=self.raw_dir,
             tokenizer=self.bleu_tokenizer,
-            say=say,
+            say=print_status,
         )
         print_report(record)
 
@@ -142,7 +142,7 @@ class Decode(SearchOptions):
         loaded = self.load()
         translator = self.translator(loaded)
         if sys.stdin.isatty():
-            say("reading sentences from the keyboard, to the end of input (Ctrl-D)")
+            print_status("reading sentences from the keyboard, to the end of input (Ctrl-D)")
         decode_stream(
             translator,
             loaded.params,

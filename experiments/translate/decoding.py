@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 from attnjax.align import Alignment, alignment, write_pharaoh
 from attnjax.train import Params
-from experiments.cli.counter import Counter
+from experiments.cli.progress_bar import ProgressBar
 from experiments.datasets.text_files import decode_lines
 from experiments.errors import UserError
 from experiments.translate.alignments import END, word_links, word_weights
@@ -82,11 +82,11 @@ def decode_stream(
     translator.encode(lines)
     links: list[Alignment] = []
     pictures = None if plot is None else Pictures(plot, len(lines))
-    with Counter("translating", len(lines)) as counter:
+    with ProgressBar("translating", len(lines)) as counter:
         for start in range(0, len(lines), CHUNK):
             some = lines[start : start + CHUNK]
             found = translator.translate(
-                params, some, n_best=n_best, progress=counter.add
+                params, some, n_best=n_best, progress=counter.advance
             )
             for number, hypotheses in enumerate(found, start):
                 for line in _format(number, hypotheses, n_best):

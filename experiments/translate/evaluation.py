@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.cli.counter import Counter
+from experiments.cli.progress_bar import ProgressBar
 from experiments.datasets.pairs.ordered import ordered_batches
 from experiments.datasets.pairs.tokenized import encode_pairs
 from experiments.errors import UserError
@@ -65,9 +65,9 @@ class Evaluation:
     def score(self, split: str) -> dict[str, Any]:
         """Translates a split and scores it."""
         pairs, params = self.splits[split], self.loaded.params
-        with Counter(f"translating {split}", len(pairs)) as counter:
+        with ProgressBar(f"translating {split}", len(pairs)) as counter:
             found = self.translator.translate(
-                params, [pair.source for pair in pairs], progress=counter.add
+                params, [pair.source for pair in pairs], progress=counter.advance
             )
         texts = [best[0].text if best else "" for best in found]
         corpus = score_corpus(

@@ -19,7 +19,7 @@ from attnjax.models.rnnsearch import RNNSearch, RNNSearchConfig
 from attnjax.models.state import split
 from attnjax.models.transformer import Transformer, TransformerConfig
 from attnjax.train import Loss, Params
-from experiments.cli.exit_codes import settings_at_fault
+from experiments.cli.exit_codes import invalid_settings
 from experiments.datasets.pairs.batching import Batch
 from experiments.datasets.tokenizers.sentences import (
     BOS,
@@ -201,7 +201,7 @@ def build_model(config: ModelConfig, tokenizers: Tokenizers, seed: int) -> Model
         source_vocab_size=tokenizers.source.vocab_size,
         target_vocab_size=tokenizers.target.vocab_size,
     )
-    with settings_at_fault("model"):
+    with invalid_settings("model"):
         return MODELS[type(config)](sized, rngs=nnx.Rngs(params=seed))
 
 

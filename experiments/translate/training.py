@@ -27,7 +27,7 @@ from experiments.translate.scores import score_corpus
 from experiments.translate.system import Tokenizers, build_system
 from experiments.translate.translator import Translator
 
-MAY_CHANGE = ("log_every", "data.raw_dir", "data.data_dir")  # when resumed
+MUTABLE_FIELDS = ("log_every", "data.raw_dir", "data.data_dir")  # when resumed
 
 
 class Trainer:
@@ -164,7 +164,7 @@ def train(
       UserError: if a setting or the data are at fault, or the folder cannot be used.
     """
     check_numbers(config)
-    Run.check(folder, config, resume=resume, may_change=MAY_CHANGE)
+    Run.check(folder, config, resume=resume, mutable_fields=MUTABLE_FIELDS)
     say("reading data")
     corpora = load_corpora(config.data)
     tokenizers = Tokenizers.saved(folder) if resume else None
@@ -172,7 +172,7 @@ def train(
         say("making vocabularies")
         tokenizers = Tokenizers(*config.tokenizer.train(corpora.train))
     trainer = Trainer(config, corpora, tokenizers)
-    run = Run.create(folder, config, resume=resume, may_change=MAY_CHANGE)
+    run = Run.create(folder, config, resume=resume, mutable_fields=MUTABLE_FIELDS)
     on_main(lambda: tokenizers.save(run.folder))
     batches = trainer.batches
     say(

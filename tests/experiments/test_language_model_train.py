@@ -177,7 +177,7 @@ BAD = {
     ),
     "held out": (
         (*GOOD, "--data.held-out", 1),
-        "data.held_out: expected a share from 0 to 1, got 1.0",
+        "data.held_out: expected 0 or more and less than 1, got 1.0",
     ),
     "short": (
         (*TEXT, "short"),
@@ -216,7 +216,7 @@ BAD = {
     "seed": ((*GOOD, "--seed", -1), "seed: expected at least 0, got -1"),
     "dropout": (
         (*GOOD, "--model.block.dropout", 1),
-        "model.block.dropout: expected a share from 0 to 1, got 1.0",
+        "model.block.dropout: expected 0 or more and less than 1, got 1.0",
     ),
     "decay": (
         (*GOOD, "--optimizer.weight-decay", "nan"),

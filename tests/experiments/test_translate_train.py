@@ -140,7 +140,7 @@ BAD = {
     "steps": (("cldr-smoke", "--steps", 0), "steps: expected at least 1, got 0"),
     "dropout": (
         ("cldr-smoke", "--model.dropout", 1),
-        "model.dropout: expected a share from 0 to 1, got 1.0",
+        "model.dropout: expected 0 or more and less than 1, got 1.0",
     ),
     "rate": (
         ("cldr-smoke", "--optimizer.learning-rate", -1),

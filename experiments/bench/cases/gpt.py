@@ -18,7 +18,7 @@ from attnjax.models.gpt import GPTConfig
 from attnjax.train import Params, init_state, make_train_step
 from experiments.bench import trials
 from experiments.bench.trials import COMPILED, Calls, choose, timed
-from experiments.cli.counter import Counter
+from experiments.cli.progress_bar import ProgressBar
 from experiments.datasets.text.datasets import TextFiles
 from experiments.datasets.text.windows import Crops, consecutive_crops
 from experiments.datasets.tokenizers.text import Characters
@@ -194,12 +194,12 @@ def trained(
     """The record of one training."""
     start, cpu = time.perf_counter(), time.process_time()
     learner = make()
-    with Counter(f"training {system}, {config.model.dtype}", config.steps) as counter:
+    with ProgressBar(f"training {system}, {config.model.dtype}", config.steps) as counter:
         _whole(learner, text.crops.batch(0))
         first = time.perf_counter() - start
         for step in range(1, config.steps):
             learner.step(text.crops.batch(step))
-            counter.add(1)
+            counter.advance(1)
         learner.wait()
     seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
     sums = np.array([learner.nats(crops) for crops in text.whole_validation()])
