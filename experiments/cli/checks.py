@@ -7,16 +7,16 @@ from experiments.errors import UserError
 
 # Settings that mean nothing below 1, below 0, and outside of [0, 1).
 _COUNTS = (
-    *("steps", "batch_tokens", "batch_sentences", "row_multiple", "buckets"),
-    *("max_length", "source_limit", "accumulate", "log_every", "beam_size"),
+    *("steps", "batch_tokens", "batch_size", "batch_size_multiple", "num_buckets"),
+    *("max_length", "max_source_length", "accumulation_steps", "log_every", "beam_size"),
     *("keep_last", "encoder_layers", "decoder_layers"),
     *("embed_dim", "hidden_dim", "align_dim", "readout_dim"),
     *("layers", "context", "width", "heads", "key_heads", "d_ff"),
-    *("batch_rows", "size", "lines"),
+    *("size", "lines"),
 )
 _AMOUNTS = (
-    *("evaluate_every", "save_every", "learning_rate", "warmup", "final"),
-    *("clip_norm", "weight_decay", "length_penalty", "max_ratio", "seed"),
+    *("eval_every", "save_every", "learning_rate", "warmup_steps", "end_lr_ratio"),
+    *("max_grad_norm", "weight_decay", "length_penalty", "max_length_ratio", "seed"),
     *("epsilon", "coverage_penalty", "no_repeat_ngram_size"),
 )
 _SHARES = ("label_smoothing", "beta2", "dropout", "ema_decay", "held_out")
