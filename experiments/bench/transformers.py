@@ -7,7 +7,7 @@ from attnjax import BlockConfig
 from attnjax.models.transformer import TransformerConfig
 from experiments.translate.config import Config
 from experiments.translate.configs import MULTI30K_RNNSEARCH
-from experiments.translate.system import MODELS
+from experiments.translate.model import MODELS
 
 VOCAB = 8_000  # pieces that the batch shapes were counted with
 # Norms come before sublayers: as much arithmetic as after them.

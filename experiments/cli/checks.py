@@ -8,8 +8,15 @@ from experiments.errors import UserError
 # Every number in a config is in one of these tables; a test compares them with the
 # fields of the experiments' configs, so that a renamed field does not lose its check.
 COUNTS = (  # at least 1
-    *("steps", "batch_tokens", "batch_sentences", "batch_rows", "row_multiple"),
-    *("buckets", "max_length", "source_limit", "accumulate", "log_every", "keep_last"),
+    *("steps", "batch_tokens", "batch_size", "batch_size_multiple"),
+    *(
+        "num_buckets",
+        "max_length",
+        "max_source_length",
+        "accumulation_steps",
+        "log_every",
+        "keep_last",
+    ),
     *("beam_size", "source_size", "target_size", "size", "lines"),
     *("vocab_size", "source_vocab_size", "target_vocab_size"),
     *("embed_dim", "hidden_dim", "align_dim", "readout_dim"),
@@ -17,9 +24,16 @@ COUNTS = (  # at least 1
     *("num_heads", "num_kv_heads", "rope_original_max_length"),
 )
 AMOUNTS = (  # at least 0
-    *("evaluate_every", "save_every", "learning_rate", "warmup", "final"),
-    *("clip_norm", "weight_decay", "epsilon", "seed", "norm_epsilon", "sliding_window"),
-    *("length_penalty", "max_ratio", "coverage_penalty", "no_repeat_ngram_size"),
+    *("eval_every", "save_every", "learning_rate", "warmup_steps", "end_lr_ratio"),
+    *(
+        "max_grad_norm",
+        "weight_decay",
+        "epsilon",
+        "seed",
+        "norm_epsilon",
+        "sliding_window",
+    ),
+    *("length_penalty", "max_length_ratio", "coverage_penalty", "no_repeat_ngram_size"),
     *("train", "validation", "test", "held_out_validation", "held_out_test"),
 )
 POSITIVE = ("rope_theta", "rope_scaling_factor", "logit_softcap")

@@ -25,15 +25,15 @@ TINY = (
     *("--model.embed-dim", 6, "--model.hidden-dim", 7, "--model.align-dim", 5),
     *("--model.readout-dim", 3, "--model.dropout", 0.2),
     *("--data.train", 120, "--data.validation", 7, "--data.test", 11),
-    *("--batch-tokens", 512, "--max-length", 40, "--buckets", 1),
-    *("--steps", 8, "--log-every", 1, "--save-every", 2, "--evaluate-every", 4),
+    *("--batch-tokens", 512, "--max-length", 40, "--num-buckets", 1),
+    *("--steps", 8, "--log-every", 1, "--save-every", 2, "--eval-every", 4),
 )
 
 TINY_GPT = (
     *("--model.num-layers", 2, "--model.max-length", 11, "--model.block.d-model", 6),
     *("--model.block.num-heads", 3, "--model.block.d-ff", 7),
-    *("--model.block.dropout", 0.2, "--batch-rows", 8, "--optimizer.warmup", 2),
-    *("--steps", 8, "--log-every", 1, "--save-every", 2, "--evaluate-every", 4),
+    *("--model.block.dropout", 0.2, "--batch-size", 8, "--optimizer.warmup-steps", 2),
+    *("--steps", 8, "--log-every", 1, "--save-every", 2, "--eval-every", 4),
 )
 
 # Kills the process when it asks for the batch of a step.
@@ -42,16 +42,16 @@ import importlib, os, signal, sys
 
 program, at = sys.argv.pop(1), int(sys.argv.pop(1))
 commands = importlib.import_module(f"{program}.commands")
-training = importlib.import_module(f"{program}.training")
-iterate = training.Trainer.iterate
+trainer = importlib.import_module("experiments.training.trainer")
+global_batches = trainer.global_batches
 
-def deadly(self, start):
-    for step, batch in enumerate(iterate(self, start), start):
+def deadly(task, mesh, start):
+    for step, batch in enumerate(global_batches(task, mesh, start), start):
         if step == at:
             os.kill(os.getpid(), signal.SIGKILL)
         yield batch
 
-training.Trainer.iterate = deadly
+trainer.global_batches = deadly
 commands.main()
 """
 

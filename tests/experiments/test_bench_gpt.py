@@ -15,7 +15,7 @@ from experiments.bench.commands import main
 from experiments.datasets.text.windows import NOTHING
 from experiments.datasets.tokenizers.text import Characters
 from experiments.language_model.configs import SHAKESPEARE_CHAR
-from experiments.language_model.system import build_system
+from experiments.language_model.model import build_model
 
 V = 23
 TEXT = "to be, or not to be: that is the question.\n" * 31
@@ -38,7 +38,7 @@ def made(systems, **changes):
     """The tiny config, and the learners of these systems."""
     options = types.SimpleNamespace(tiny=True, steps=11)
     config = dataclasses.replace(gpt.sized(options, "float32"), **changes)
-    system, params = build_system(config, Characters(map(chr, range(V))))
+    system, params = build_model(config, Characters(map(chr, range(V))))
     # Numbers everywhere, so that no scale passes by being 1.
     rng = np.random.default_rng(0)
     noise = lambda x: rng.normal(0, 0.1, x.shape).astype("float32")  # noqa: E731
@@ -48,11 +48,11 @@ def made(systems, **changes):
 
 
 def crops(config, seed):
-    shape = config.batch_rows, config.model.max_length + 1
+    shape = config.batch_size, config.model.max_length + 1
     return np.random.default_rng(seed).integers(0, V, shape, dtype=np.int32)
 
 
-@pytest.mark.parametrize("accumulate", [1, gpt.TINY.batch_rows])
+@pytest.mark.parametrize("accumulate", [1, gpt.TINY.batch_size])
 @pytest.mark.parametrize("gelu", ["gelu", "gelu-tanh"])
 def test_pytorch_computes_and_learns_what_ours_does(gelu, accumulate):
     torch_gpt = pytest.importorskip(
@@ -60,12 +60,14 @@ def test_pytorch_computes_and_learns_what_ours_does(gelu, accumulate):
     )
     block = dataclasses.replace(gpt.TINY.model.block, activation=gelu)
     model = dataclasses.replace(gpt.TINY.model, block=block)
-    config, learners = made(("attnjax", "torch"), model=model, accumulate=accumulate)
+    config, learners = made(
+        ("attnjax", "torch"), model=model, accumulation_steps=accumulate
+    )
     ours, theirs = learners["attnjax"], learners["torch"]
     some = crops(config, 0)
     some[-1, 7:] = NOTHING
     want, count = ours.nats(some)
-    assert count == config.batch_rows * config.model.max_length - 5
+    assert count == config.batch_size * config.model.max_length - 5
     assert theirs.nats(some) == (pytest.approx(want, rel=1e-5), count)
     for seed in range(5):  # past the warm-up of two
         for learner in learners.values():
@@ -84,7 +86,7 @@ def test_pytorchs_learning_rate_is_the_configs(warmup):
     torch_gpt = pytest.importorskip(
         "experiments.bench.peers.torch_gpt", reason="no torch"
     )
-    settings = dataclasses.replace(SHAKESPEARE_CHAR.optimizer, warmup=warmup)
+    settings = dataclasses.replace(SHAKESPEARE_CHAR.optimizer, warmup_steps=warmup)
     schedule = settings.schedule(2_000)
     for step in (0, 1, 99, 100, 101, 1_000, 1_999):
         got = torch_gpt.rate(settings, step, 2_000)

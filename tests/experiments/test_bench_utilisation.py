@@ -95,12 +95,12 @@ def test_the_transformers_arithmetic_is_what_its_shapes_imply(without_torch):
 def test_published_sizes_are_published():
     options = types.SimpleNamespace(tiny=False, rows=None)
     gpt = utilisation._gpt_config(options, "bfloat16")
-    assert gpt.batch_rows * gpt.model.max_length == 491_520
+    assert gpt.batch_size * gpt.model.max_length == 491_520
     big = utilisation._transformer_config(options, "bfloat16")
     assert (big.batch_tokens, big.model.block.d_model) == (25_000, 1_024)
     fewer = types.SimpleNamespace(tiny=False, rows=7)
     gpt = utilisation._gpt_config(fewer, "bfloat16")
-    assert (gpt.batch_rows, gpt.accumulate) == (7, 1)
+    assert (gpt.batch_size, gpt.accumulation_steps) == (7, 1)
 
 
 def test_a_share_of_the_products_rate_is_written(tmp_path, capsys, without_torch):

@@ -53,8 +53,8 @@ def test_nothing_in_gives_nothing_out(decode):
 def log_prob(folder: Path, source: str, target: str) -> float:
     """Nats of a translation, by stepping the model."""
     loaded = load_run(folder)
-    model = loaded.system.rebuild(loaded.params)
-    tokenizers = loaded.system.tokenizers
+    model = loaded.model.rebuild(loaded.params)
+    tokenizers = loaded.model.tokenizers
     ids = jnp.array([[*tokenizers.source.encode(source), EOS]])
     memory = model.encode(ids, ids > 0)
     carry, previous, total = model.start(memory), BOS, 0.0
@@ -126,7 +126,7 @@ BAD = {
     ),
     "long": (
         b"3 May\n\n1 2 3 4 5\n",
-        ("--source-limit", 4),
+        ("--max-source-length", 4),
         "line 3: expected at most 4 tokens, got 5 (split the sentence, or raise",
     ),
     "n-best": (b"3 May", ("--n-best", 0), "n_best: expected at least 1, got 0"),
@@ -137,13 +137,17 @@ BAD = {
         ("--length-penalty", -0.5),
         "length_penalty: expected at least 0, got -0.5",
     ),
-    "limit": (b"3 May", ("--source-limit", 0), "source_limit: expected at least 1"),
+    "limit": (
+        b"3 May",
+        ("--max-source-length", 0),
+        "max_source_length: expected at least 1",
+    ),
     "full folder": (b"3 May", ("--plot", "full"), "plot: expected a new or empty"),
     "plot file": (b"3 May", ("--plot", "old"), "plot: expected a folder, got the file"),
     "no folder": (
         b"3 May",
         ("--alignments", "absent/links"),
-        "alignments: expected a file in a folder that is there, got absent/links",
+        "alignments: expected a file in an existing folder, got absent/links",
     ),
     "a folder": (
         b"3 May",

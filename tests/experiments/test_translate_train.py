@@ -9,7 +9,7 @@ import chex
 import numpy as np
 import pytest
 
-from experiments.training.fit import Run
+from experiments.runs.folder import Run
 from experiments.translate.configs import CONFIGS
 from tests.experiments.commands import (
     TINY,
@@ -155,15 +155,15 @@ BAD = {
         "batch_tokens: expected at least",
     ),
     "sentences": (
-        ("cldr-smoke", "--batch-sentences", 81),
-        "batch_sentences: expected a multiple of 8",
+        ("cldr-smoke", "--batch-size", 81),
+        "batch_size: expected a multiple of 8",
     ),
     "too short": (
         (*TEXT, "good", *HELD_OUT, "--max-length", 2),
         "expected examples that are short enough to train on, got none among 35 (max",
     ),
     "source limit": (
-        ("cldr-smoke", "--source-limit", 5),
+        ("cldr-smoke", "--max-source-length", 5),
         "expected at most 5 tokens, got",
     ),
     "process": (
@@ -204,7 +204,7 @@ def test_a_folder_with_other_things_is_not_touched(texts, capsys):
 
 def test_the_papers_run_has_80_sentences_in_every_batch():
     from experiments.datasets.pairs.tokenized import Encoded
-    from experiments.translate.training import plan_batches
+    from experiments.translate.batch_shapes import plan_batches
 
     draw = np.random.default_rng(3)
     lengths = draw.integers(1, 70, (3000, 2))

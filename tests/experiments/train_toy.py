@@ -130,7 +130,7 @@ def main(args: argparse.Namespace) -> TrainState:
         rng=jax.random.key(2),
         evaluate=evaluate,
         log_every=2,
-        evaluate_every=10,
+        eval_every=10,
         save_every=5,
         keep_last=args.keep_last,
         best=("error", "min"),

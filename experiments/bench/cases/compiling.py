@@ -17,7 +17,7 @@ from experiments.bench.cases.training import random_batch
 from experiments.bench.shapes import MULTI30K_BATCHES, TINY_BATCHES
 from experiments.bench.transformers import TRAINING, build, sized_transformer
 from experiments.translate.config import Config
-from experiments.translate.system import System
+from experiments.translate.model import TranslationModel
 
 
 def time_compiling(options: Any) -> list[dict[str, Any]]:
@@ -64,8 +64,8 @@ def compile_call(config: Config, spec: Any) -> Callable[[], Any]:
     def compiled() -> Any:
         jax.clear_caches()
         loss: Any = partial(
-            System(rebuild, None).loss,  # type: ignore[arg-type]
-            smoothing=config.label_smoothing,
+            TranslationModel(rebuild, None).loss,  # type: ignore[arg-type]
+            label_smoothing=config.label_smoothing,
         )
         return make_train_step(loss, tx).lower(state, batch, rng).compile()  # type: ignore[attr-defined]
 

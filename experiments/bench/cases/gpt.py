@@ -24,8 +24,8 @@ from experiments.datasets.text.windows import Crops, consecutive_crops
 from experiments.datasets.tokenizers.text import Characters
 from experiments.language_model.config import Config
 from experiments.language_model.configs import SHAKESPEARE_CHAR
-from experiments.language_model.system import System, build_system
-from experiments.training.config import count_parameters
+from experiments.language_model.model import LanguageModel, build_model
+from experiments.training.parameters import count_parameters
 
 VOCAB = 65  # characters of tiny Shakespeare
 TINY = dataclasses.replace(
@@ -37,8 +37,8 @@ TINY = dataclasses.replace(
             SHAKESPEARE_CHAR.model.block, d_model=12, num_heads=3, d_ff=17
         ),
     ),
-    optimizer=dataclasses.replace(SHAKESPEARE_CHAR.optimizer, warmup=2),
-    batch_rows=5,
+    optimizer=dataclasses.replace(SHAKESPEARE_CHAR.optimizer, warmup_steps=2),
+    batch_size=5,
 )
 
 
@@ -58,10 +58,12 @@ class Learner(Protocol):
 class JaxLearner:
     """Ours, as `experiments.language_model` trains it."""
 
-    def __init__(self, config: Config, system: System, params: Params) -> None:
+    def __init__(self, config: Config, system: LanguageModel, params: Params) -> None:
         """Nothing is compiled yet."""
         tx = config.optimizer.build(config.steps)
-        self._train = make_train_step(system.loss, tx, accumulate=config.accumulate)
+        self._train = make_train_step(
+            system.loss, tx, accumulate=config.accumulation_steps
+        )
         self._loss = jax.jit(system.loss)
         self._rng = jax.random.key(config.seed)
         self.state = init_state(params, tx)
@@ -97,7 +99,7 @@ def time_gpt(options: Any) -> list[dict[str, Any]]:
     records: list[dict[str, Any]] = []
     for dtype in options.dtypes:
         config = sized(options, dtype)
-        B, T = config.batch_rows, config.model.max_length
+        B, T = config.batch_size, config.model.max_length
         what = {
             "config": name(options),
             "shape": {"B": B, "T": T, "V": V},
@@ -112,7 +114,7 @@ def time_gpt(options: Any) -> list[dict[str, Any]]:
 
 def step_calls(config: Config, V: int, systems: tuple[str, ...]) -> Calls:
     """A training step of each system asked for, on random ids below V."""
-    shape = config.batch_rows, config.model.max_length + 1
+    shape = config.batch_size, config.model.max_length + 1
     ids = np.random.default_rng(0).integers(0, V, shape, dtype=np.int32)
     chosen = makers(config, *without_text(config, V), systems)
     return {name: partial(_whole, make(), ids) for name, make in chosen.items()}
@@ -140,7 +142,7 @@ def train_gpt(options: Any) -> list[dict[str, Any]]:
     for dtype in options.dtypes:
         config = sized(options, dtype)
         text = Reading.of(options.text, config)
-        system, params = build_system(config, text.tokenizer)
+        system, params = build_model(config, text.tokenizer)
         what = {
             "config": name(options),
             "dtype": dtype,
@@ -152,9 +154,9 @@ def train_gpt(options: Any) -> list[dict[str, Any]]:
     return records
 
 
-def without_text(config: Config, V: int) -> tuple[System, Params]:
+def without_text(config: Config, V: int) -> tuple[LanguageModel, Params]:
     """A system whose vocabulary is V characters, and its first parameters."""
-    return build_system(config, Characters(map(chr, range(V))))  # a newline is there
+    return build_model(config, Characters(map(chr, range(V))))  # a newline is there
 
 
 class Reading(NamedTuple):
@@ -172,7 +174,7 @@ class Reading(NamedTuple):
         tokenizer = Characters(train + validation)
         crops = Crops(
             np.array(tokenizer.encode(train), np.int32),
-            rows=config.batch_rows,
+            rows=config.batch_size,
             length=config.model.max_length,
             seed=config.seed,
         )
@@ -194,7 +196,9 @@ def trained(
     """The record of one training."""
     start, cpu = time.perf_counter(), time.process_time()
     learner = make()
-    with ProgressBar(f"training {system}, {config.model.dtype}", config.steps) as counter:
+    with ProgressBar(
+        f"training {system}, {config.model.dtype}", config.steps
+    ) as counter:
         _whole(learner, text.crops.batch(0))
         first = time.perf_counter() - start
         for step in range(1, config.steps):
@@ -226,7 +230,7 @@ def sized(options: Any, dtype: Any) -> Config:
 
 
 def makers(
-    config: Config, system: System, params: Params, wanted: tuple[str, ...]
+    config: Config, system: LanguageModel, params: Params, wanted: tuple[str, ...]
 ) -> Makers:
     """What makes a learner of each system asked for that is installed and works.
 

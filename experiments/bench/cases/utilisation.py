@@ -28,7 +28,7 @@ from experiments.language_model.config import Config as LanguageConfig
 from experiments.language_model.configs import GPT2_124M
 from experiments.translate.config import Config
 from experiments.translate.configs import WMT14_TRANSFORMER_BIG
-from experiments.translate.system import System
+from experiments.translate.model import TranslationModel
 
 BIG_LENGTH = 32  # a side; a sentence of WMT'14 has some 28 pieces, and the end
 CHAIN = 8  # products, one after the other
@@ -99,7 +99,7 @@ def matmul_rate(dtype: Any, options: Any) -> float:
 def gpt_work(options: Any, dtype: Any) -> Work:
     """A step of GPT-2 of 124M parameters, of 491,520 tokens."""
     config = _gpt_config(options, dtype)
-    V, T, B = config.model.vocab_size, config.model.max_length, config.batch_rows
+    V, T, B = config.model.vocab_size, config.model.max_length, config.batch_size
     calls = gpt.step_calls(config, V, options.systems)
     system, params = gpt.without_text(config, V)
     crops = jax.ShapeDtypeStruct((B, T + 1), jnp.int32)
@@ -112,9 +112,11 @@ def _gpt_config(options: Any, dtype: Any) -> LanguageConfig:
     model = dataclasses.replace(config.model, dtype=dtype)
     if options.tiny:
         model = dataclasses.replace(gpt.TINY.model, dtype=dtype, vocab_size=23)
-        config = dataclasses.replace(config, batch_rows=6, accumulate=3)
+        config = dataclasses.replace(config, batch_size=6, accumulation_steps=3)
     if options.rows is not None:
-        config = dataclasses.replace(config, batch_rows=options.rows, accumulate=1)
+        config = dataclasses.replace(
+            config, batch_size=options.rows, accumulation_steps=1
+        )
     return dataclasses.replace(config, model=model)
 
 
@@ -129,7 +131,7 @@ def transformer_work(options: Any, dtype: Any) -> Work:
     every = training_calls(config, spec, compiled=compiled)
     calls = choose_parts(every, options.systems)
     rebuild, params = build(config.model)
-    loss = partial(System(rebuild, None).loss, rng=None)  # type: ignore[arg-type]
+    loss = partial(TranslationModel(rebuild, None).loss, rng=None)  # type: ignore[arg-type]
     flops = PASSES * product_flops(loss, params, random_batch(spec, V))
     steps = {
         n.removesuffix(" step"): c for n, c in calls.items() if n.endswith(" step")

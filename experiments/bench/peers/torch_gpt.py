@@ -18,7 +18,7 @@ from attnjax.models.gpt import GPTConfig
 from experiments.bench.peers.torch_device import DEVICE, autocast, finish
 from experiments.datasets.text.windows import NOTHING
 from experiments.language_model.config import Config
-from experiments.training.config import OptimizerConfig
+from experiments.training.optimizer import OptimizerConfig
 
 Tree = Any  # nested dicts of arrays
 
@@ -92,7 +92,7 @@ class TorchLearner:
         self.model.load_state_dict(tensors)
         self.model.to(DEVICE)
         self._call = torch.compile(self.model) if compiled else self.model
-        self._dtype, self._parts = model.dtype, config.accumulate
+        self._dtype, self._parts = model.dtype, config.accumulation_steps
         self._settings, self._steps = config.optimizer, config.steps
         self._optimizer = torch.optim.AdamW(
             decaying(self.model, config.optimizer.weight_decay),
@@ -110,7 +110,7 @@ class TorchLearner:
         self._optimizer.zero_grad(set_to_none=True)
         for part in np.split(crops, self._parts):  # of equally many tokens
             (self._loss(part) / self._parts).backward()
-        nn.utils.clip_grad_norm_(self.model.parameters(), self._settings.clip_norm)
+        nn.utils.clip_grad_norm_(self.model.parameters(), self._settings.max_grad_norm)
         self._optimizer.step()
         self._done += 1
 
@@ -178,9 +178,9 @@ def decaying(model: nn.Module, decay: float) -> list[dict[str, Any]]:
 
 def rate(settings: OptimizerConfig, step: int, steps: int) -> float:
     """The learning rate of a step: a linear rise, then half a cosine."""
-    peak, warmup = settings.learning_rate, settings.warmup
+    peak, warmup = settings.learning_rate, settings.warmup_steps
     if step < warmup:
         return peak * step / warmup
     share = min(1.0, (step - warmup) / max(1, steps - warmup))
     fall = 0.5 * (1 + math.cos(math.pi * share))
-    return peak * (settings.final + (1 - settings.final) * fall)
+    return peak * (settings.end_lr_ratio + (1 - settings.end_lr_ratio) * fall)

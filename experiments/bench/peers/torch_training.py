@@ -120,8 +120,8 @@ def steps_of(
 
     def step() -> Tensor:
         loss = backward()
-        if config.optimizer.clip_norm is not None:
-            nn.utils.clip_grad_norm_(model.parameters(), config.optimizer.clip_norm)
+        if config.optimizer.max_grad_norm is not None:
+            nn.utils.clip_grad_norm_(model.parameters(), config.optimizer.max_grad_norm)
         optimizer.step()
         return loss
 
