@@ -200,7 +200,7 @@ def test_what_a_task_refuses_leaves_no_run(tmp_path):
         train(Parity, ParityConfig(bits=7), tmp_path / "run")
     assert list(tmp_path.iterdir()) == []
     train(Parity, ParityConfig(steps=1), tmp_path / "run")
-    with pytest.raises(UserError, match="seed: 0 there, 1 here"):
+    with pytest.raises(UserError, match="seed: 0 saved, 1 now"):
         train(Parity, ParityConfig(steps=1, seed=1), tmp_path / "run", resume=True)
 
 

@@ -202,7 +202,7 @@ def test_a_checkpoint_of_another_config_is_named(decode, copy):
     config.write_text(config.read_text().replace('"hidden_dim": 7', '"hidden_dim": 8'))
     code, out, err = decode(b"3 May", folder=copy)
     assert (code, out) == (2, "")
-    assert "belongs to another config: model.hidden_dim: 7 there, 8 here" in err
+    assert "belongs to another config: model.hidden_dim: 7 saved, 8 now" in err
 
 
 def test_a_run_without_its_parts_is_named(decode, copy):
