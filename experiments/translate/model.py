@@ -166,7 +166,7 @@ class TranslationModel:
             batch_size=source.shape[0],
             beam_size=max(search.beam_size, n_best),
             max_length=jnp.where(lengths > 0, limit, 0),
-            size=size,
+            max_decode_length=size,
             bos=BOS,
             eos=EOS,
             pad=PAD,
