@@ -31,7 +31,7 @@ class Model:
         self.encode = jax.jit(lambda p, *x: self.rebuild(p).encode(*x))
         self.start = jax.jit(lambda p, memory: self.rebuild(p).start(memory))
         self.step = jax.jit(lambda p, *x: self.rebuild(p).step(*x))
-        self.slope = jax.jit(jax.value_and_grad(self.loss))
+        self.value_and_grad = jax.jit(jax.value_and_grad(self.loss))
 
     def loss(self, params, source, mask, previous, target):
         """Nats of all real target tokens."""
@@ -62,7 +62,7 @@ def stepping_is_teacher_forcing(m):
 
 
 def stepping_maps_over_a_beam(m):
-    """`decode` maps the step over hypotheses, with one memory for all."""
+    """Beam search maps the step over hypotheses that share one memory."""
     memory = m.encode(m.params, SOURCE, MASK)
     carry = m.start(m.params, memory)
     tokens = np.array([[3, 4, 5], [6, 7, 8]], np.int32)  # [B, K]
@@ -97,13 +97,13 @@ def more_padding_changes_nothing(m):
 def more_padding_keeps_loss_and_gradient(m):
     """The same, for training."""
     longer, previous, target = _padded()
-    got = m.slope(m.params, longer, longer != PAD, previous, target)
-    want = m.slope(m.params, SOURCE, MASK, PREVIOUS, TARGET)
+    got = m.value_and_grad(m.params, longer, longer != PAD, previous, target)
+    want = m.value_and_grad(m.params, SOURCE, MASK, PREVIOUS, TARGET)
     chex.assert_trees_all_close(got, want, rtol=1e-4, atol=1e-5)
 
 
-def rows_do_not_see_each_other(m):
-    """A batch is its sentences."""
+def rows_are_independent(m):
+    """A batch gives the numbers of its rows alone."""
     logits, weights = m.call(m.params, SOURCE, MASK, PREVIOUS)
     for b in range(B):
         row = slice(b, b + 1)
@@ -112,8 +112,8 @@ def rows_do_not_see_each_other(m):
         np.testing.assert_allclose(one[1][0], weights[b], rtol=1e-5, atol=1e-6)
 
 
-def later_words_do_not_show(m):
-    """The logits of a position depend on the words before it only."""
+def later_tokens_change_nothing(m):
+    """The logits of a position depend only on the tokens before it."""
     changed = PREVIOUS.copy()
     changed[:, 2:] = 9
     before, after = (m.call(m.params, SOURCE, MASK, p)[0] for p in (PREVIOUS, changed))
@@ -122,7 +122,7 @@ def later_words_do_not_show(m):
 
 
 def dropout_draws_by_its_key(m):
-    """None draws nothing; one key draws one way, another another."""
+    """None means no dropout; equal keys draw equally, other keys differently."""
     arguments = m.params, SOURCE, MASK, PREVIOUS
     plain, _ = m.call(*arguments)
     first, _ = m.call(*arguments, rng=jax.random.key(1))
@@ -155,6 +155,6 @@ LAWS = [
     stepping_is_teacher_forcing,
     stepping_maps_over_a_beam,
     more_padding_changes_nothing,
-    rows_do_not_see_each_other,
-    later_words_do_not_show,
+    rows_are_independent,
+    later_tokens_change_nothing,
 ]

@@ -177,7 +177,7 @@ def test_bfloat16_computes_in_low_precision_with_float32_gradients():
     want, _ = full.call(full.params, SOURCE, MASK, PREVIOUS)
     # Some ten roundings of 2^-9 between a token and its logit.
     np.testing.assert_allclose(logits.astype("float32"), want, rtol=0.05, atol=0.05)
-    _, gradients = low.slope(full.params, SOURCE, MASK, PREVIOUS, TARGET)
+    _, gradients = low.value_and_grad(full.params, SOURCE, MASK, PREVIOUS, TARGET)
     chex.assert_trees_all_equal_dtypes(gradients, full.params)
 
 

@@ -37,6 +37,7 @@ class BilinearParams(NamedTuple):
 def additive_init(
     rng: Array, sizes: Sizes, initializers: Initializers
 ) -> AdditiveParams:
+    """Draws W_a, U_a and v_a."""
     r_query, r_keys, r_v = jax.random.split(rng, 3)
     return AdditiveParams(
         w_query=initializers.aligner(r_query, (sizes.D, sizes.A)),
@@ -46,12 +47,14 @@ def additive_init(
 
 
 def additive_keys(params: AdditiveParams, values: Array) -> Array:
+    """Projects source states [..., S, E] to keys U_a h [..., S, A]."""
     return precision.matmul(values, params.w_keys)
 
 
 def additive_weigh(
     params: AdditiveParams, carry: Tree, query: Array, position: Array, memory: Memory
 ) -> Weighed:
+    """Softmax of the additive score (arXiv:1409.0473, appendix A.1.2); no carry."""
     projected = precision.matmul(query, params.w_query)
     matched = scores.additive(projected, memory.keys, params.v)
     return carry, weights.masked_softmax(matched, memory.mask)
@@ -66,6 +69,7 @@ def _bilinear_init(
 def _bilinear_weigh(
     params: BilinearParams, carry: Tree, query: Array, position: Array, memory: Memory
 ) -> Weighed:
+    """Softmax of the "general" score (arXiv:1508.04025, eq. 8); no carry."""
     matched = scores.bilinear(query, memory.keys, params.matrix)
     return carry, weights.masked_softmax(matched, memory.mask)
 
@@ -79,6 +83,7 @@ def _dot_keys(params: NoParams, values: Array) -> Array:
 def _dot_weigh(
     params: NoParams, carry: Tree, query: Array, position: Array, memory: Memory
 ) -> Weighed:
+    """Softmax of the "dot" score (arXiv:1508.04025, eq. 8); no carry."""
     return carry, weights.masked_softmax(scores.dot(query, memory.keys), memory.mask)
 
 
