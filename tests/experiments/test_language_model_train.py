@@ -137,7 +137,7 @@ def test_an_existing_run_is_not_touched(language_run, corpus, capsys):
     assert "got one that holds a run (add --resume" in capsys.readouterr().err
     changed = (*train(language_run, corpus), "--resume", "--model.num-layers", 3)
     assert run(*changed) == 2
-    assert "model.num_layers: 2 there, 3 here" in capsys.readouterr().err
+    assert "model.num_layers: 2 saved, 3 now" in capsys.readouterr().err
     assert contents(language_run) == before
 
 

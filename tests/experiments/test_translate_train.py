@@ -88,7 +88,7 @@ def test_an_existing_run_is_not_touched(smoke_run, data_dir, capsys):
     assert "got one that holds a run (add --resume" in capsys.readouterr().err
     changed = (*train(smoke_run, data_dir), "--resume", "--model.hidden-dim", 11)
     assert run(*changed) == 2
-    assert "model.hidden_dim: 7 there, 11 here" in capsys.readouterr().err
+    assert "model.hidden_dim: 7 saved, 11 now" in capsys.readouterr().err
     assert contents(smoke_run) == before
 
 
