@@ -364,7 +364,7 @@ def test_bad_texts_are_named_and_change_nothing(
 def test_what_is_no_run_is_named(sample, tmp_path, language_run):
     code, out, err = sample(folder=tmp_path / "nothing")
     assert (code, out) == (2, "")
-    assert "nothing: expected the folder of a run, got none there" in err
+    assert "nothing: expected the folder of a run, got no folder" in err
     copy = Path(shutil.copytree(language_run, tmp_path / "run"))
     (copy / "tokenizer.json").unlink()
     code, out, err = sample(folder=copy)

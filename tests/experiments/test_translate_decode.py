@@ -53,8 +53,8 @@ def test_nothing_in_gives_nothing_out(decode):
 def log_prob(folder: Path, source: str, target: str) -> float:
     """Nats of a translation, by stepping the model."""
     loaded = load_run(folder)
-    model = loaded.model.rebuild(loaded.params)
-    tokenizers = loaded.model.tokenizers
+    model = loaded.system.rebuild(loaded.params)
+    tokenizers = loaded.system.tokenizers
     ids = jnp.array([[*tokenizers.source.encode(source), EOS]])
     memory = model.encode(ids, ids > 0)
     carry, previous, total = model.start(memory), BOS, 0.0
@@ -126,7 +126,7 @@ BAD = {
     ),
     "long": (
         b"3 May\n\n1 2 3 4 5\n",
-        ("--max-source-length", 4),
+        ("--source-limit", 4),
         "line 3: expected at most 4 tokens, got 5 (split the sentence, or raise",
     ),
     "n-best": (b"3 May", ("--n-best", 0), "n_best: expected at least 1, got 0"),
@@ -137,17 +137,13 @@ BAD = {
         ("--length-penalty", -0.5),
         "length_penalty: expected at least 0, got -0.5",
     ),
-    "limit": (
-        b"3 May",
-        ("--max-source-length", 0),
-        "max_source_length: expected at least 1",
-    ),
+    "limit": (b"3 May", ("--source-limit", 0), "source_limit: expected at least 1"),
     "full folder": (b"3 May", ("--plot", "full"), "plot: expected a new or empty"),
     "plot file": (b"3 May", ("--plot", "old"), "plot: expected a folder, got the file"),
     "no folder": (
         b"3 May",
         ("--alignments", "absent/links"),
-        "alignments: expected a file in an existing folder, got absent/links",
+        "alignments: expected a file in a folder that is there, got absent/links",
     ),
     "a folder": (
         b"3 May",
@@ -174,7 +170,7 @@ def test_bad_input_is_named_and_nothing_is_written(
 def test_what_is_no_run_is_named(decode, places):
     code, out, err = decode(b"3 May", folder=places / "nothing")
     assert (code, out) == (2, "")
-    assert "nothing: expected the folder of a run, got none there" in err
+    assert "nothing: expected the folder of a run, got no folder" in err
     code, out, err = decode(b"3 May", folder=places / "full")
     assert (code, out) == (2, "")
     assert "full: expected the folder of a run, got one without config.json" in err
@@ -202,7 +198,7 @@ def test_a_checkpoint_of_another_config_is_named(decode, copy):
     config.write_text(config.read_text().replace('"hidden_dim": 7', '"hidden_dim": 8'))
     code, out, err = decode(b"3 May", folder=copy)
     assert (code, out) == (2, "")
-    assert "belongs to another config: model.hidden_dim: 7 saved, 8 now" in err
+    assert "got another: model.hidden_dim: 7 saved, 8 now" in err
 
 
 def test_a_run_without_its_parts_is_named(decode, copy):
