@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.experiments.commands import TINY, TINY_GPT, finish, launch
+from tests.experiments.commands import TINY, TINY_GPT, finish, launch, run
 
 
 @pytest.fixture(scope="session")
@@ -59,4 +59,19 @@ def language_run(
     )
     ((code, err),) = finish(training)
     assert code == 0, err
+    return folder
+
+
+@pytest.fixture(scope="session")
+def pieces_run(
+    tmp_path_factory: pytest.TempPathFactory, corpus: Path, data_dir: Path
+) -> Path:
+    """The folder of a language model of subword pieces. Not to be changed."""
+    folder = tmp_path_factory.mktemp("pieces") / "run"
+    command = (
+        *("train", "text", "--out", folder, "--data.text", corpus),
+        *("--data.data-dir", data_dir, "--tokenizer.kind", "unigram"),
+        *("--tokenizer.size", 61, *TINY_GPT, "--model.max-length", 23),
+    )
+    assert run(*command, program="language_model") == 0
     return folder
