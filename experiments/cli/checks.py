@@ -8,8 +8,8 @@ from experiments.errors import UserError
 # Settings that mean nothing below 1, below 0, and outside of [0, 1).
 _COUNTS = (
     *("steps", "batch_tokens", "batch_size", "batch_size_multiple", "num_buckets"),
-    *("max_length", "max_source_length", "accumulation_steps", "log_every", "beam_size"),
-    *("keep_last", "encoder_layers", "decoder_layers"),
+    *("max_length", "max_source_length", "accumulation_steps", "log_every"),
+    *("beam_size", "keep_last", "encoder_layers", "decoder_layers"),
     *("embed_dim", "hidden_dim", "align_dim", "readout_dim"),
     *("layers", "context", "width", "heads", "key_heads", "d_ff"),
     *("size", "lines"),

@@ -9,7 +9,6 @@ from jax.sharding import Mesh
 from attnjax.parallel import make_mesh
 from attnjax.train import Params
 from experiments.datasets.text.datasets import Splits, TinyShakespeare, WikiText2
-from experiments.datasets.tokenizers.text import TextTokenizer
 from experiments.errors import UserError
 from experiments.language_model.config import Config
 from experiments.language_model.model import LanguageModel, build_model

@@ -60,7 +60,9 @@ def test_pytorch_computes_and_learns_what_ours_does(gelu, accumulate):
     )
     block = dataclasses.replace(gpt.TINY.model.block, activation=gelu)
     model = dataclasses.replace(gpt.TINY.model, block=block)
-    config, learners = made(("attnjax", "torch"), model=model, accumulation_steps=accumulate)
+    config, learners = made(
+        ("attnjax", "torch"), model=model, accumulation_steps=accumulate
+    )
     ours, theirs = learners["attnjax"], learners["torch"]
     some = crops(config, 0)
     some[-1, 7:] = NOTHING
