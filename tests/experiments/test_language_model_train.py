@@ -119,14 +119,10 @@ def test_a_tiny_model_learns_the_order_of_bytes(tmp_path, capsysbinary):
     path = tmp_path / "text"
     path.write_text("abcdefg" * 3_000, encoding="utf-8")
     command = (
-        *(*train(tmp_path / "run", path, "bytes"), "--steps", 150, "--eval-every", 150),
+        *(*train(tmp_path / "run", path, "bytes"), "--steps", 400, "--eval-every", 400),
         *("--save-every", 0, "--log-every", 50, "--model.block.dropout", 0),
-        *(
-            "--optimizer.learning-rate",
-            0.02,
-            "--model.block.position_embedding",
-            "rope",
-        ),
+        *("--model.block.position-embedding", "rope"),
+        *("--optimizer.learning-rate", 0.02),
     )
     assert run(*command) == 0
     # Of 2,100 tokens only the first, after a newline, and the last are not certain.
