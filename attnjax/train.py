@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, Key, PyTree, Shaped
 
-from attnjax.core.precision import accumulator
+from attnjax.core.precision import upcast
 
 Params: TypeAlias = PyTree  # of arrays
 Batch: TypeAlias = PyTree  # of arrays of shape [B, ...]
@@ -245,7 +245,7 @@ def global_norm(tree: PyTree) -> Float[Array, ""]:
 def _widen(x: Array) -> Array:
     """Takes `x` to the dtype of sums; counts become floats."""
     floating = jnp.issubdtype(x.dtype, jnp.floating)
-    return accumulator(x) if floating else x.astype(jnp.float32)
+    return upcast(x) if floating else x.astype(jnp.float32)
 
 
 def _moved(state: TrainState, params: Params, decay: float | None) -> Params | None:

@@ -15,14 +15,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
-from jax.ad_checkpoint import checkpoint_name
+from jax.custom_derivatives import SymbolicZero
+from jax.dtypes import float0
 
+from attnjax.cells._products import SAVED, Cell, Offsets, Product, Program, Tree, trace
 from attnjax.core import precision
 
-Tree = Any
-Cell = Callable[..., tuple[Tree, Tree]]
-_ONLY_PRODUCTS = jax.checkpoint_policies.save_only_these_names("product")
-Offsets = dict[int, list[Array]]  # by index of a leaf of params, one a product
+_ONLY_PRODUCTS = jax.checkpoint_policies.save_only_these_names(SAVED)
 
 
 def scan(
@@ -62,9 +61,8 @@ def scan(
     """
     _check_steps(xs, mask)
     swap = partial(jax.tree.map, lambda x: jnp.swapaxes(x, 0, 1))
-    run = _differentiable(cell, reverse)
     arguments = precision.same_devices((params, carry, swap((xs, mask)), memory))
-    carry, ys = run(*arguments)
+    carry, ys = _run(cell, reverse, *arguments)
     return carry, swap(ys)
 
 
@@ -120,135 +118,92 @@ def _check_steps(xs: Tree, mask: Array | None) -> None:
         )
 
 
-def _differentiable(cell: Cell, reverse: bool) -> Callable[..., tuple[Tree, Tree]]:
-    """The scan as a function whose pullback takes weight gradients at the end."""
+def _run(
+    cell: Cell, reverse: bool, params: Tree, carry: Tree, steps: Tree, memory: Tree
+) -> tuple[Tree, Tree]:
+    """The scan, time first; `steps` are xs and mask."""
+    first = partial(jax.tree.map, lambda x: x[0])
+    row = params, first(carry), first(first(steps[0])), first(memory)
+    program = trace(cell, *row)
+    weights, others = program.invariants(params)
+    run = _differentiable(program, reverse)
+    return run(weights, (others, carry, steps, memory))
 
-    @jax.custom_vjp
-    def run(params: Tree, carry: Tree, steps: Tree, memory: Tree) -> Any:
-        final, (ys, _) = _steps(cell, reverse, params, carry, steps, memory, {})
-        return final, ys
 
-    def forward(params: Tree, carry: Tree, steps: Tree, memory: Tree) -> Any:
-        xs, mask = steps
-        offsets = _zero_offsets(cell, params, carry, xs, memory)
-        offsets, _ = precision.same_devices((offsets, carry))
+def _differentiable(
+    program: Program, reverse: bool
+) -> Callable[..., tuple[Tree, Tree]]:
+    """The loop as a function of its weights and of all else that it reads."""
 
-        def watched(
-            params: Tree, carry: Tree, xs: Tree, memory: Tree, offsets: Offsets
-        ) -> Any:
-            leaves, structure = jax.tree.flatten(params)
-            for index in offsets:
-                leaves[index] = lax.stop_gradient(leaves[index])
-            params = jax.tree.unflatten(structure, leaves)
-            final, (ys, seen) = _steps(
-                cell, reverse, params, carry, (xs, mask), memory, offsets
-            )
-            return (final, ys), seen
+    @jax.custom_jvp
+    def run(weights: list[Array], rest: Tree) -> tuple[Tree, Tree]:
+        return _loop(program, reverse, weights, rest, {})[0]
 
-        result, pullback, seen = jax.vjp(
-            watched, params, carry, xs, memory, offsets, has_aux=True
-        )
-        return result, (pullback, seen)
+    @partial(run.defjvp, symbolic_zeros=True)
+    def rule(primals: Tree, tangents: Tree) -> tuple[Tree, Tree]:
+        (weights, rest), (d_weights, d_rest) = primals, tangents
+        leaves, structure = jax.tree.flatten(rest)
+        d_leaves = jax.tree.leaves(d_rest)
+        moved = {i: d for i, d in enumerate(d_leaves) if _is_tangent(d)}
+        watched = {
+            i: product
+            for i, product in program.products.items()
+            if _is_tangent(d_weights[product.weight])
+        }
 
-    def backward(kept: Any, cotangent: Any) -> Any:
-        pullback, seen = kept
-        d_params, d_carry, d_xs, d_memory, d_offsets = pullback(cotangent)
-        leaves, structure = jax.tree.flatten(d_params)
-        for index, inputs in seen.items():
-            products = map(precision.weight_gradient, inputs, d_offsets[index])
-            leaves[index] = sum(products, jnp.zeros_like(leaves[index]))
-        return jax.tree.unflatten(structure, leaves), d_carry, (d_xs, None), d_memory
+        def loop(some: dict[int, Array], offsets: Offsets) -> Any:
+            mixed = [some.get(i, leaf) for i, leaf in enumerate(leaves)]
+            rest = structure.unflatten(mixed)
+            return _loop(program, reverse, weights, rest, offsets)
 
-    run.defvjp(forward, backward)
+        offsets = _zero_offsets(watched, rest)
+        some = {i: leaves[i] for i in moved}
+        result, tangent, inputs = jax.linearize(loop, some, offsets, has_aux=True)
+        d_offsets = {
+            i: product.tangent(inputs[i], d_weights[product.weight])
+            for i, product in watched.items()
+        }
+        return result, tangent(moved, d_offsets)
+
     return run
 
 
-def _steps(
-    cell: Cell,
+def _loop(
+    program: Program,
     reverse: bool,
-    params: Tree,
-    carry: Tree,
-    steps: Tree,
-    memory: Tree,
+    weights: list[Array],
+    rest: Tree,
     offsets: Offsets,
-) -> tuple[Tree, tuple[Tree, Offsets]]:
-    """The scan itself, time first; also what each watched weight was multiplied by."""
+) -> tuple[tuple[Tree, Tree], Offsets]:
+    """The scan itself, and what the weights of watched products were multiplied with."""
+    others, carry, steps, memory = rest
 
     def step(carry: Tree, inputs: Tree) -> tuple[Tree, Any]:
         x, keep, offset = inputs
-        rows = jax.vmap(partial(_one_row, cell, params))
-        kept = jax.checkpoint(rows, prevent_cse=False, policy=_ONLY_PRODUCTS)
-        new, y, seen = kept(carry, x, memory, offset)
+        rows = jax.vmap(program.step, in_axes=(None, None, 0, 0, 0, 0))
+        rows = jax.checkpoint(rows, prevent_cse=False, policy=_ONLY_PRODUCTS)
+        new, y, multiplied = rows(weights, others, carry, x, memory, offset)
         if keep is not None:
             new = jax.tree.map(partial(_where, keep), new, carry)
             y = jax.tree.map(lambda a: _where(keep, a, jnp.zeros_like(a)), y)
-        return new, (y, seen)
+        return new, (y, multiplied)
 
-    return lax.scan(step, carry, (*steps, offsets), reverse=reverse)
-
-
-def _one_row(
-    cell: Cell, params: Tree, carry: Tree, x: Tree, memory: Tree, offset: Offsets
-) -> tuple[Tree, Tree, Offsets]:
-    """One step of one row, with the products of some weights watched."""
-    seen: Offsets = {index: [] for index in offset}
-    leaves, structure = jax.tree.flatten(params)
-
-    def watch(index: int, weight: Array) -> precision.Tapped:
-        def product(x: Array) -> Array:
-            shift = offset[index][len(seen[index])]
-            seen[index].append(x)
-            return checkpoint_name(precision.matmul(x, weight) + shift, "product")
-
-        return precision.Tapped(weight, product)
-
-    for index in offset:
-        leaves[index] = watch(index, leaves[index])
-    new, y = _call(cell, jax.tree.unflatten(structure, leaves), carry, x, memory)
-    return new, y, seen
+    carry, (ys, multiplied) = lax.scan(step, carry, (*steps, offsets), reverse=reverse)
+    return (carry, ys), multiplied
 
 
-def _call(cell: Cell, params: Tree, carry: Tree, x: Tree, memory: Tree) -> Any:
-    if memory is None:
-        return cell(params, carry, x)
-    return cell(params, carry, x, memory=memory)
-
-
-def _zero_offsets(
-    cell: Cell, params: Tree, carry: Tree, xs: Tree, memory: Tree
-) -> Offsets:
-    """Zeros [T, B, ...] for every product of a matrix that is used in products only."""
+def _zero_offsets(products: dict[int, Product], rest: Tree) -> Offsets:
+    """Zeros [T, B, ...] for the outputs of products."""
+    _, carry, (xs, _), _ = rest
     T, B = jax.tree.leaves(xs)[0].shape[:2]
-    leaves, structure = jax.tree.flatten(params)
-    products: dict[int, list[Any]] = {
-        i: [] for i, leaf in enumerate(leaves) if leaf.ndim == 2
-    }
-    other_uses: set[int] = set()
+    outputs = {i: p.equation.outvars[0].aval for i, p in products.items()}
+    zeros = {i: jnp.zeros((T, B, *y.shape), y.dtype) for i, y in outputs.items()}
+    return precision.same_devices((zeros, carry))[0]
 
-    def trace(leaves: list[Array], carry: Tree, x: Tree, memory: Tree) -> Tree:
-        def note(index: int, weight: Array) -> precision.Tapped:
-            def product(x: Array) -> Array:
-                y = precision.matmul(x, weight)
-                products[index].append(jax.ShapeDtypeStruct((T, B, *y.shape), y.dtype))
-                return y
 
-            return precision.Tapped(weight, product)
-
-        noted = {i: note(i, leaves[i]) for i in products}
-        mixed = [noted.get(i, leaf) for i, leaf in enumerate(leaves)]
-        _call(cell, jax.tree.unflatten(structure, mixed), carry, x, memory)
-        other_uses.update(i for i, tapped in noted.items() if tapped.other_uses)
-        return ()
-
-    first_row = partial(jax.tree.map, lambda a: a[0])
-    jax.eval_shape(
-        trace, leaves, first_row(carry), first_row(first_row(xs)), first_row(memory)
-    )
-    return {
-        i: [jnp.zeros(p.shape, p.dtype) for p in shapes]
-        for i, shapes in products.items()
-        if shapes and i not in other_uses
-    }
+def _is_tangent(tangent: Any) -> bool:
+    """Whether a tangent is more than a zero that needs no array."""
+    return not isinstance(tangent, SymbolicZero) and tangent.dtype != float0
 
 
 def _where(keep: Array, new: Array, old: Array) -> Array:

@@ -81,7 +81,7 @@ def alibi(
       [[[-1.0, -0.5, 0.0, -0.5]]]
     """
     distance = -jnp.abs(_offsets(query_positions, key_positions))
-    wide = precision.accumulator(slopes)[:, None, None]
+    wide = precision.upcast(slopes)[:, None, None]
     bias = wide * distance[..., None, :, :].astype(wide.dtype)
     return bias.astype(slopes.dtype)
 

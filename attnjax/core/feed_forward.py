@@ -34,7 +34,7 @@ def elementwise(activation: Callable[[Array], Array]) -> Weighting:
     """
 
     def weigh(scores: Array, mask: Array | None = None) -> Array:
-        wide = precision.accumulator(scores)
+        wide = precision.upcast(scores)
         if mask is None:
             return activation(wide).astype(scores.dtype)
         # Masked twice: what is masked must not make a gradient either.

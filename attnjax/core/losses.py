@@ -40,7 +40,7 @@ def token_cross_entropy(
       Array(1.3863, dtype=float32)
     """
     _check_smoothing(smoothing)
-    wide = precision.accumulator(logits)
+    wide = precision.upcast(logits)
     log_total = jax.nn.logsumexp(wide, axis=-1)
     # A comparison, not a gather: its gradient is a select, not a scatter.
     is_label = jnp.arange(logits.shape[-1]) == labels[..., None]

@@ -39,7 +39,7 @@ def layer_norm(
       >>> layer_norm(jnp.array([1.0, 3.0]), jnp.ones(2)).round(3)
       Array([-1.,  1.], dtype=float32)
     """
-    wide = precision.accumulator(x)
+    wide = precision.upcast(x)
     centred = wide - jnp.mean(wide, axis=-1, keepdims=True)
     unit = _over_root_mean_square(centred, epsilon) * scale.astype(wide.dtype)
     if bias is not None:
@@ -73,7 +73,7 @@ def rms_norm(
       >>> rms_norm(jnp.array([3.0, 3.0]), jnp.ones(2)).round(3)
       Array([1., 1.], dtype=float32)
     """
-    wide = precision.accumulator(x)
+    wide = precision.upcast(x)
     unit = _over_root_mean_square(wide, epsilon) * scale.astype(wide.dtype)
     return unit.astype(x.dtype)
 

@@ -152,7 +152,7 @@ def rotary(
     angles = angles.reshape(*positions.shape, *shared, P)
     cos, sin = jnp.cos(angles), jnp.sin(angles)
     axis, pairs = (-1, (P, 2)) if interleaved else (-2, (2, P))
-    wide = precision.accumulator(x[..., : 2 * P]).reshape(*leading, *pairs)
+    wide = precision.upcast(x[..., : 2 * P]).reshape(*leading, *pairs)
     a, b = jnp.unstack(wide, axis=axis)
     turned = jnp.stack([a * cos - b * sin, b * cos + a * sin], axis=axis)
     turned = turned.reshape(*leading, 2 * P).astype(x.dtype)

@@ -141,7 +141,7 @@ def _unit(x: Float[Array, "*B D"]) -> Float[Array, "*B D"]:
 
     Zero vectors stay zero. A narrow unit vector would not have length 1.
     """
-    wide = precision.accumulator(x)
+    wide = precision.upcast(x)
     # The largest component is divided out first: squares then neither overflow
     # nor vanish, and tiny vectors keep their direction.
     peak = jnp.max(jnp.abs(wide), axis=-1, keepdims=True)
@@ -252,7 +252,7 @@ def soft_capped(score: Callable[..., Array], *, cap: float) -> Callable[..., Arr
 
     def capped(*args: Any) -> Array:
         matched = score(*args)
-        wide = precision.accumulator(matched)
+        wide = precision.upcast(matched)
         return (cap * jnp.tanh(wide / cap)).astype(matched.dtype)
 
     return capped

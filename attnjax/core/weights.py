@@ -237,6 +237,6 @@ def _peak(wide: Array) -> Array:
 
 def _prepare(scores: Array, mask: Array | None) -> tuple[Array, Array]:
     """Scores in the accumulation dtype, floored where masked, and the mask."""
-    wide = precision.accumulator(scores)
+    wide = precision.upcast(scores)
     mask = jnp.ones(scores.shape, bool) if mask is None else mask
     return jnp.where(mask, wide, _low(wide)), mask

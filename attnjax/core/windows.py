@@ -43,7 +43,7 @@ def diagonal(
       >>> diagonal(jnp.array(1.0), jnp.ones(3, bool), rate=0.5)
       Array([0.5, 0.5, 0. ], dtype=float32)
     """
-    wide = precision.accumulator(position)
+    wide = precision.upcast(position)
     last = jnp.sum(mask, dtype=wide.dtype) - 1
     cursor = jnp.minimum(rate * wide, last)
     distance = jnp.abs(jnp.arange(mask.shape[0], dtype=wide.dtype) - cursor)
@@ -86,7 +86,7 @@ def local_p(
             f"half_width: expected a positive number of keys, got {half_width} "
             "(the paper uses 10)"
         )
-    wide = precision.accumulator(position)
+    wide = precision.upcast(position)
     distance = jnp.arange(mask.shape[0], dtype=wide.dtype) - wide
     factor = jnp.exp(-0.5 * (distance / (half_width / 2)) ** 2)
     inside = mask & (jnp.abs(distance) <= half_width)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from attnjax.core.precision import accumulator
+from attnjax.core.precision import upcast
 from attnjax.decode.arguments import check_shape
 from attnjax.decode.contract import Step, log_normaliser
 
@@ -75,7 +75,7 @@ def ensemble(
         carry, logits, weights = jax.vmap(step, (0, 1, None), (1, 0, 0))(
             members, carry, token
         )
-        logits = accumulator(logits)
+        logits = upcast(logits)
         log_probs = logits - log_normaliser(logits)[..., None]
         return carry, _COMBINE[combine](log_probs, share), _mean(weights, share)
 
@@ -99,7 +99,7 @@ _COMBINE = {"log-linear": _log_linear, "linear": _linear}
 
 
 def _mean(weights: Float[Array, "N B S"], shares: Array) -> Float[Array, "B S"]:
-    weights = accumulator(weights)
+    weights = upcast(weights)
     return jnp.sum(shares.astype(weights.dtype)[:, None, None] * weights, axis=0)
 
 

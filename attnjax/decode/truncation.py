@@ -13,7 +13,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from attnjax.core._checks import shaped
-from attnjax.core.precision import accumulator
+from attnjax.core.precision import upcast
 from attnjax.decode.arguments import check_number, ints, whole
 from attnjax.decode.contract import log_normaliser
 from attnjax.decode.selection import top_k
@@ -80,7 +80,7 @@ def keep_top_p(
     _check_top_p("p", p)
     if not isinstance(p, jax.Array) and p == 1:
         return logits
-    values, ids = lax.top_k(accumulator(logits), logits.shape[-1])
+    values, ids = lax.top_k(upcast(logits), logits.shape[-1])
     probabilities = jnp.exp(values - log_normaliser(values)[..., None])
     likelier = jnp.cumsum(probabilities, axis=-1) - probabilities
     p = jnp.asarray(p, values.dtype)
@@ -115,7 +115,7 @@ def keep_min_p(
     _check_min_p("p", p)
     if not isinstance(p, jax.Array) and p == 0:
         return logits
-    x = accumulator(logits)
+    x = upcast(logits)
     share = jnp.log(jnp.clip(jnp.asarray(p, x.dtype), 0, 1))
     return jnp.where(x >= x.max(axis=-1, keepdims=True) + share, logits, -jnp.inf)
 

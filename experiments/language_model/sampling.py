@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from attnjax.cells.cache import Cache
-from attnjax.core.precision import accumulator
+from attnjax.core.precision import upcast
 from attnjax.decode.truncation import check_truncation, truncate
 from attnjax.train import Params
 from experiments.entry import settings_at_fault
@@ -134,7 +134,7 @@ class Writer:
     def _draw_one(self, rng: Array, logits: Array) -> Array:
         """A token [], as logits [V] and the options have it."""
         unused = jnp.array(self.system.tokenizer.unused, jnp.int32)
-        logits = accumulator(logits).at[unused].set(-jnp.inf)
+        logits = upcast(logits).at[unused].set(-jnp.inf)
         return jax.random.categorical(rng, self._options(logits)).astype(jnp.int32)
 
 

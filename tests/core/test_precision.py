@@ -140,7 +140,7 @@ def test_sums_are_taken_in_at_least_float32():
             "float64": "float64",
         }.items():
             assert jnp.dtype(precision.accumulation_dtype(dtype)) == wide
-            assert precision.accumulator(jnp.ones(2, dtype)).dtype == wide
+            assert precision.upcast(jnp.ones(2, dtype)).dtype == wide
 
 
 @pytest.mark.parametrize(
