@@ -1,11 +1,12 @@
-"""Finds, in the jaxpr of a cell, the products of its state with its weights.
+"""Splits a cell into its products with step-invariant weights, and the rest.
 
-`lax.scan` adds up the gradient of a weight step by step. Of a product `y = x @ w`,
-in which only x changes from step to step, the gradient of w needs no loop: it is one
-product of all x with the cotangents of all y. So a cell is traced to a jaxpr, its calls
-are inlined, and it is split in two: what makes the weights of such products (casts,
-transposes, activations of parameters) runs once before the loop, the rest in it. What
-is not recognised stays in the loop, and JAX differentiates it as ever.
+The backward pass of `lax.scan` accumulates the gradient of a weight step by step. But
+in a product `y = x @ w` of which only x changes by step, the gradient of w needs no
+loop: it is one product of all x with the cotangents of all y. To find such products,
+however the cell makes them, this module traces the cell to a jaxpr and inlines its
+calls. The equations that compute a product's weight (casts, transposes, activations of
+parameters) then run once, before the loop. Whatever is no such product stays in the
+loop as it is, and JAX differentiates it there.
 """
 
 from collections.abc import Callable
@@ -16,85 +17,84 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 from jax.ad_checkpoint import checkpoint_name
-from jax.extend.core import Jaxpr, JaxprEqn, Literal, Var
+from jax.extend.core import Jaxpr, JaxprEqn, Var
 
+from attnjax.cells import _jaxprs
 from attnjax.core import precision
 
 Tree = Any
 Cell = Callable[..., tuple[Tree, Tree]]
-Offsets = dict[int, Array]  # by the position of a product's equation
-# By position of the equation: the equation, its dot_general, which operand w is.
-Found = dict[int, tuple[JaxprEqn, JaxprEqn, int]]
-SAVED = "product"  # the name of the residuals that a step saves
-
-# Calls that say how to compile or what to save, not what the derivative is.
-_CALLS = {"jit", "pjit", "remat2", "checkpoint", "closed_call", "eval_jaxpr"}
+Offsets = dict[int, Array]  # by position of a product among the equations
+SAVED = "product"  # the checkpoint name of a step's residuals
 _CUSTOM = {"custom_jvp_call", "custom_vjp_call"}
 
 
 class Product(NamedTuple):
-    """An equation `y = x @ w` or `y = w @ x` of a step, in which only x changes."""
+    """An equation `y = x @ w` or `y = w @ x`, of which only x changes by step."""
 
     equation: JaxprEqn
-    dot: JaxprEqn  # its dot_general: itself, or inside `precision.matmul`
-    side: int  # which operand is w
-    weight: int  # which of the program's weights w is
+    dot: JaxprEqn  # its dot_general: the equation, or the body of `precision.matmul`
+    side: int  # which operand is w: 0 left, 1 right
+    weight: int = 0  # which of the program's weights is w
 
-    def __call__(self, jaxpr: Jaxpr, x: Array, w: Array) -> Array:
-        """The product of one row, by its own equation."""
-        (y,) = _apply(jaxpr, self.equation, *self._ordered(x, w))
-        return y
+    @property
+    def output(self) -> Any:
+        """The shape and dtype of y."""
+        return _jaxprs.aval(self.equation.outvars[0])
+
+    def operands(self, x: Array, w: Array) -> tuple[Array, Array]:
+        """x and w in the order of the equation."""
+        return (x, w) if self.side == 1 else (w, x)
 
     def tangent(self, x: Array, dw: Array) -> Array:
         """The tangent of y for that of w, of all steps and rows at once.
 
-        Its transpose is the gradient of w: one product.
+        Its transpose is the gradient of w, in one product.
 
         Args:
-          x: what w was multiplied with, shape [T, B, ...].
-          dw: tangent of w.
+          x: what w is multiplied with, shape [T, B, ...].
+          dw: the tangent of w.
 
         Returns:
-          The tangents of y, shape [T, B, ...].
+          The tangent of y, shape [T, B, ...].
         """
-        y = self.equation.outvars[0].aval
-        if self.side == 1 and _is_matmul(self.dot) and not self.dot.params["precision"]:
+        y = self.output
+        if self.side == 1 and _is_matmul(self.dot):
             rows = x.reshape(-1, x.shape[-1])  # [T, B, ..., K] -> [T*B*..., K]
             dy = precision.weight_tangent(rows, dw)
         else:
             rows = x.reshape(-1, *x.shape[2:])  # [T, B, ...] -> [T*B, ...]
-            dy = jax.vmap(self._row_tangent, in_axes=(0, None))(rows, dw)
+            dy = jax.vmap(self._one_tangent, in_axes=(0, None))(rows, dw)
         # [T*B*..., N] or [T*B, ...] -> [T, B, ...]
         return dy.astype(y.dtype).reshape(*x.shape[:2], *y.shape)
 
-    def _row_tangent(self, x: Array, dw: Array) -> Array:
-        operands = [precision.backward_operand(a) for a in self._ordered(x, dw)]
-        parameters = self.dot.params
-        return lax.dot_general(
-            *operands,
-            parameters["dimension_numbers"],
-            precision=parameters["precision"],
-            preferred_element_type=precision.promoted(
-                *operands, self.dot.outvars[0].aval.dtype
-            ),
+    def _one_tangent(self, x: Array, dw: Array) -> Array:
+        """The tangent of one row, in the dtype in which it accumulates."""
+        left, right = map(precision.backward_operand, self.operands(x, dw))
+        accumulate_dtype = precision.promoted(
+            left, right, _jaxprs.aval(self.dot.outvars[0]).dtype
         )
-
-    def _ordered(self, x: Array, w: Array) -> tuple[Array, Array]:
-        return (x, w) if self.side == 1 else (w, x)
+        return lax.dot_general(
+            left,
+            right,
+            self.dot.params["dimension_numbers"],
+            precision=self.dot.params["precision"],
+            preferred_element_type=accumulate_dtype,
+        )
 
 
 class Program(NamedTuple):
-    """One step of one row, split into what runs before the loop and what in it."""
+    """One step of one row, in two parts: before the loop, and in it."""
 
     before: Jaxpr  # constants, params -> weights of products, other inputs of the loop
-    loop: Jaxpr  # those others, carry, x, memory -> carry, y
+    loop: Jaxpr  # those other inputs, carry, x, memory -> carry, y
     products: dict[int, Product]  # by position in the equations of `loop`
     weights: int  # how many
     constants: list[Array]  # what the cell closes over
     outputs: Any  # the structure of carry and y
 
     def invariants(self, params: Tree) -> tuple[list[Array], list[Array]]:
-        """The weights of the products, and all else that no step changes."""
+        """The weights of the products, and the other step-invariant inputs."""
         inputs = *self.constants, *jax.tree.leaves(params)
         values = jax.core.eval_jaxpr(self.before, (), *inputs)
         return values[: self.weights], values[self.weights :]
@@ -112,33 +112,33 @@ class Program(NamedTuple):
 
         Args:
           weights: of the products, from `invariants`.
-          others: the other arrays from `invariants`.
+          others: the other inputs, from `invariants`.
           carry: the state.
           x: the input.
           memory: the memory, or None.
-          offsets: arrays whose tangents are added to those of products.
+          offsets: arrays whose tangents are added to those of some products.
 
         Returns:
-          The new state, the output, and what the weights of the products that have
-          an offset were multiplied with.
+          The new state, the output, and the x of each product with an offset.
         """
         leaves = jax.tree.leaves((carry, x, memory))
         values = dict(zip(self.loop.invars, [*others, *leaves], strict=True))
         multiplied = {}
         for i, equation in enumerate(self.loop.eqns):
-            if i not in self.products:
-                operands = [_read(values, v) for v in equation.invars]
-                results = _apply(self.loop, equation, *operands)
-            else:
+            if i in self.products:
                 product = self.products[i]
-                x = _read(values, equation.invars[1 - product.side])
-                y = product(self.loop, x, weights[product.weight])
+                operand = _jaxprs.read(values, equation.invars[1 - product.side])
+                operands = product.operands(operand, weights[product.weight])
+                (y,) = _jaxprs.apply(self.loop, equation, *operands)
                 if i in offsets:
-                    multiplied[i] = x
-                    y = _with_tangent(y, offsets[i])
+                    multiplied[i] = operand
+                    y = _add_tangent(y, offsets[i])
                 results = [checkpoint_name(y, SAVED)]
+            else:
+                operands = tuple(_jaxprs.read(values, v) for v in equation.invars)
+                results = _jaxprs.apply(self.loop, equation, *operands)
             values.update(zip(equation.outvars, results, strict=True))
-        outputs = [_read(values, v) for v in self.loop.outvars]
+        outputs = [_jaxprs.read(values, v) for v in self.loop.outvars]
         new, y = jax.tree.unflatten(self.outputs, outputs)
         return new, y, multiplied
 
@@ -155,78 +155,89 @@ def trace(cell: Cell, params: Tree, carry: Tree, x: Tree, memory: Tree) -> Progr
 
     Returns:
       The program of a step.
+
+    Raises:
+      TypeError: if the cell does not return a carry like its own, and an output.
     """
-    inlined = jax.make_jaxpr(partial(_inlined, cell), return_shape=True)
-    traced, shapes = inlined(params, carry, x, memory)
+    called = jax.make_jaxpr(_jaxprs.inlined(partial(_call, cell)), return_shape=True)
+    traced, outputs = called(params, carry, x, memory)
+    _check_outputs(carry, outputs)
     jaxpr, inputs = traced.jaxpr, [*traced.jaxpr.constvars, *traced.jaxpr.invars]
-    fixed = len(traced.consts) + len(jax.tree.leaves(params))
-    found = _find(jaxpr, inputs[:fixed])
-    inside, reads = _needed(jaxpr, jaxpr.outvars, found, effects=True)
+    invariant = inputs[: len(traced.consts) + len(jax.tree.leaves(params))]
+    found = _find(jaxpr, invariant)
+    cut = {i: product.side for i, product in found.items()}
+    effects = [i for i, equation in enumerate(jaxpr.eqns) if equation.effects]
+    inside, reads = _jaxprs.needed(jaxpr, jaxpr.outvars, cut=cut, also=effects)
     kept = {n: found[i] for n, i in enumerate(inside) if i in found}
-    weights = list(
-        dict.fromkeys(equation.invars[side] for equation, _, side in kept.values())
-    )
-    others = [v for v in inputs[:fixed] if v in reads]
-    outside, _ = _needed(jaxpr, weights, {}, effects=False)
+    weights = list(dict.fromkeys(p.equation.invars[p.side] for p in kept.values()))
+    others = [v for v in invariant if v in reads]
+    outside, _ = _jaxprs.needed(jaxpr, weights, cut={})
+
+    def part(positions: list[int], inputs: Any, outputs: Any) -> Jaxpr:
+        return _jaxprs.part(jaxpr, [jaxpr.eqns[i] for i in positions], inputs, outputs)
+
     return Program(
-        before=_part(jaxpr, outside, inputs[:fixed], [*weights, *others]),
-        loop=_part(jaxpr, inside, [*others, *inputs[fixed:]], jaxpr.outvars),
+        before=part(outside, invariant, [*weights, *others]),
+        loop=part(inside, [*others, *inputs[len(invariant) :]], jaxpr.outvars),
         products={
-            n: Product(equation, dot, side, weights.index(equation.invars[side]))
-            for n, (equation, dot, side) in kept.items()
+            n: p._replace(weight=weights.index(p.equation.invars[p.side]))
+            for n, p in kept.items()
         },
         weights=len(weights),
         constants=traced.consts,
-        outputs=jax.tree.structure(shapes),
+        outputs=jax.tree.structure(outputs),
     )
 
 
-def _inlined(cell: Cell, params: Tree, carry: Tree, x: Tree, memory: Tree) -> Tree:
-    """The cell with the bodies of its calls in place of the calls."""
-
-    def call(params: Tree, carry: Tree, x: Tree, memory: Tree) -> tuple[Tree, Tree]:
-        if memory is None:
-            return cell(params, carry, x)
-        return cell(params, carry, x, memory=memory)
-
-    def run(jaxpr: Jaxpr, constants: Any, *inputs: Any) -> list[Any]:
-        variables = [*jaxpr.constvars, *jaxpr.invars]
-        values = dict(zip(variables, [*constants, *inputs], strict=True))
-        for equation in jaxpr.eqns:
-            operands = [_read(values, v) for v in equation.invars]
-            if equation.primitive.name in _CALLS:
-                results = run(*_body(equation), *operands)
-            else:
-                results = _apply(jaxpr, equation, *operands)
-            values.update(zip(equation.outvars, results, strict=True))
-        return [_read(values, v) for v in jaxpr.outvars]
-
-    arguments = params, carry, x, memory
-    traced, shapes = jax.make_jaxpr(call, return_shape=True)(*arguments)
-    outputs = run(traced.jaxpr, traced.consts, *jax.tree.leaves(arguments))
-    return jax.tree.unflatten(jax.tree.structure(shapes), outputs)
+def _call(cell: Cell, params: Tree, carry: Tree, x: Tree, memory: Tree) -> Any:
+    if memory is None:
+        return cell(params, carry, x)
+    return cell(params, carry, x, memory=memory)
 
 
-def _find(jaxpr: Jaxpr, inputs: list[Var]) -> Found:
-    """The products by position: equation, its dot_general, and the side of w.
+def _check_outputs(carry: Tree, outputs: Any) -> None:
+    if not isinstance(outputs, tuple) or len(outputs) != 2:
+        raise TypeError(
+            "cell: expected to return a pair (carry, y), got "
+            f"{jax.tree.structure(outputs)} (return the new state, then the output)"
+        )
+    old, new = (
+        jax.tree.map(lambda x: f"{jnp.result_type(x)}{list(jnp.shape(x))}", tree)
+        for tree in (carry, outputs[0])
+    )
+    if old != new:
+        raise TypeError(
+            f"cell: expected to return a carry like the one it takes, {old}, got {new} "
+            "(cast or reshape it)"
+        )
 
-    To take the gradient of w after the loop costs the memory of all x, so w must be
-    larger than x is.
+
+def _find(jaxpr: Jaxpr, inputs: list[Var]) -> dict[int, Product]:
+    """The products with weights that depend on `inputs` only, by position.
+
+    To compute the gradient of w after the loop takes the memory of x at all steps, so
+    x must be smaller than w.
     """
     invariant, found = set(inputs), {}
     for i, equation in enumerate(jaxpr.eqns):
-        operands = enumerate(equation.invars)
-        changing = [n for n, v in operands if _is_variable(v) and v not in invariant]
-        if not changing and not equation.effects:
-            invariant.update(equation.outvars)
-            continue
+        varying = [
+            n
+            for n, v in enumerate(equation.invars)
+            if _jaxprs.is_variable(v) and v not in invariant
+        ]
         dot = _dot_of(equation)
-        if dot is None or len(changing) != 1:
-            continue
-        x, w = (equation.invars[n] for n in (changing[0], 1 - changing[0]))
-        inexact = jnp.issubdtype(w.aval.dtype, jnp.inexact)
-        if _is_variable(w) and inexact and w.aval.size > x.aval.size:
-            found[i] = equation, dot, 1 - changing[0]
+        if not varying and not equation.effects:
+            invariant.update(equation.outvars)
+        elif len(varying) == 1 and dot is not None:
+            side = 1 - varying[0]
+            x, w = (_jaxprs.aval(equation.invars[n]) for n in (1 - side, side))
+            inexact = all(jnp.issubdtype(a.dtype, jnp.inexact) for a in (x, w))
+            if (
+                inexact
+                and x.size < w.size
+                and _jaxprs.is_variable(equation.invars[side])
+            ):
+                found[i] = Product(equation, dot, side)
     return found
 
 
@@ -236,80 +247,36 @@ def _dot_of(equation: JaxprEqn) -> JaxprEqn | None:
         return equation
     if equation.primitive.name not in _CUSTOM:
         return None
-    body, _ = _body(equation)
+    body, _ = _jaxprs.body(equation)
     names = {e.params["name"] for e in body.eqns if e.primitive.name == "name"}
-    dot = body.eqns[0]
-    # Under `vmap` over the weights it is no product of matrices any more.
+    if precision.MATMUL not in names:
+        return None
+    dot, y = body.eqns[0], _jaxprs.aval(equation.outvars[0])
+    # A `vmap` in the cell may have batched it, so that it is no `matmul` any more.
     whole = (
-        precision.MATMUL in names
-        and dot.primitive.name == "dot_general"
+        dot.primitive.name == "dot_general"
         and list(dot.invars) == list(body.invars)
         and _is_matmul(dot)
-        and dot.outvars[0].aval.shape == equation.outvars[0].aval.shape
+        and _jaxprs.aval(dot.outvars[0]).shape == y.shape
     )
     return dot if whole else None
 
 
 def _is_matmul(dot: JaxprEqn) -> bool:
-    """Whether it contracts the last axis of x with the first of a matrix, no more."""
-    (contracted, batched) = dot.params["dimension_numbers"]
-    x, w = (v.aval for v in dot.invars)
-    plain = [tuple(axes) for axes in (*contracted, *batched)]
-    return w.ndim == 2 and plain == [(x.ndim - 1,), (0,), (), ()]
-
-
-def _needed(
-    jaxpr: Jaxpr, outputs: Any, found: Found, *, effects: bool
-) -> tuple[list[int], set[Var]]:
-    """The equations that `outputs` need, and what they read; no weights of `found`."""
-    reads, kept = set(filter(_is_variable, outputs)), []
-    for i in reversed(range(len(jaxpr.eqns))):
-        equation = jaxpr.eqns[i]
-        effectful = effects and equation.effects
-        if effectful or not reads.isdisjoint(equation.outvars):
-            kept.append(i)
-            weight = found[i][2] if i in found else None
-            operands = [v for n, v in enumerate(equation.invars) if n != weight]
-            reads.update(filter(_is_variable, operands))
-    return kept[::-1], reads
-
-
-def _part(jaxpr: Jaxpr, kept: list[int], inputs: Any, outputs: Any) -> Jaxpr:
-    equations = [jaxpr.eqns[i] for i in kept]
-    return jaxpr.replace(constvars=(), invars=inputs, outvars=outputs, eqns=equations)
-
-
-def _apply(jaxpr: Jaxpr, equation: JaxprEqn, *operands: Any) -> list[Any]:
-    """Evaluates one equation of a jaxpr."""
-    pairs = zip(equation.invars, operands, strict=True)
-    inputs = {v: value for v, value in pairs if _is_variable(v)}
-    one = jaxpr.replace(
-        constvars=(), invars=list(inputs), outvars=equation.outvars, eqns=[equation]
-    )
-    return jax.core.eval_jaxpr(one, (), *inputs.values())
-
-
-def _body(equation: JaxprEqn) -> tuple[Jaxpr, Any]:
-    """The jaxpr that a call calls, and its constants."""
-    parameters = equation.params
-    body = parameters["jaxpr"] if "jaxpr" in parameters else parameters["call_jaxpr"]
-    return getattr(body, "jaxpr", body), getattr(body, "consts", ())
-
-
-def _read(values: dict[Var, Any], variable: Any) -> Any:
-    return values[variable] if _is_variable(variable) else variable.val
-
-
-def _is_variable(atom: Any) -> bool:
-    return not isinstance(atom, Literal)
+    """Whether it is `precision.matmul` with a matrix, in the default precision."""
+    contracted, batched = dot.params["dimension_numbers"]
+    x, w = map(_jaxprs.aval, dot.invars)
+    axes = [tuple(axes) for axes in (*contracted, *batched)]
+    exact = dot.params["precision"] is not None
+    return w.ndim == 2 and not exact and axes == [(x.ndim - 1,), (0,), (), ()]
 
 
 @jax.custom_jvp
-def _with_tangent(y: Array, offset: Array) -> Array:
+def _add_tangent(y: Array, offset: Array) -> Array:
     """`y`, with the tangent of `offset` added to its own."""
     return y
 
 
-@_with_tangent.defjvp
-def _with_tangent_rule(primals: Any, tangents: Any) -> tuple[Array, Array]:
+@_add_tangent.defjvp
+def _add_tangent_rule(primals: Any, tangents: Any) -> tuple[Array, Array]:
     return primals[0], tangents[0] + tangents[1]

@@ -1,16 +1,16 @@
-"""A cell over time, with the gradient of each weight matrix in one matmul.
+"""A cell over time, with the gradient of each weight in one product.
 
-Reverse-mode differentiation of `lax.scan` adds up a weight's gradient step by
-step: T small products, and T passes over the accumulator. Here the backward
-scan gives the gradients of the products' outputs only, and each weight's
-gradient is one matmul over all steps and rows afterwards. Of a step only products
-are kept for it; what lies between them is made again. Same numbers, less time and
-memory.
+The backward pass of `lax.scan` accumulates a weight's gradient step by step: T small
+products, and T passes over the accumulator. Here the backward scan computes the
+cotangents of the products' outputs only, and after it each weight's gradient is one
+product over all steps and rows. A step saves the outputs of its products with weights,
+and rematerialises all else. Values and gradients are the same, in less time and memory.
 """
 
+import sys
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -36,14 +36,21 @@ def scan(
 ) -> tuple[Tree, Tree]:
     """Runs a cell over the steps of a batch of sequences.
 
-    The numbers and gradients are those of `lax.scan` over `jax.vmap` of the cell.
-    Where `mask` is False the carry stays and the outputs are 0, so padding on
-    either side never moves the state. Reverse-mode differentiation only.
+    Values and derivatives, of either mode and any order, are those of `lax.scan` over
+    `jax.vmap` of the cell. Where `mask` is False the carry stays and the outputs are
+    0, so padding on either side never moves the state.
+
+    The cell may use its weights in any way. A product with a weight, or with what is
+    computed from weights only (a cast, a transpose, an activation), has its weight's
+    gradient computed after the loop; other uses are differentiated inside it.
+
+    Called eagerly, a cell that can be imported by its name, or a `functools.partial`
+    of one, compiles once per shape, as under `jax.jit`; another, such as a closure,
+    compiles at each call.
 
     Args:
       cell: `(params, carry, x) -> (carry, y)` for one row, or
-        `(params, carry, x, memory=...)` where a memory is given. It must take
-        all traced arrays as arguments.
+        `(params, carry, x, memory=...)` where a memory is given.
       params: the cell's weights, shared by all rows and steps.
       carry: the state before the first step, leaves [B, ...].
       xs: inputs, leaves [B, T, ...].
@@ -57,13 +64,20 @@ def scan(
 
     Raises:
       ValueError: if the leaves of `xs` and `mask` disagree on [B, T].
-      TypeError: if `mask` is not boolean.
+      TypeError: if `mask` is not boolean, or if the cell does not return a carry like
+        the one it takes, and an output.
+
+    Example:
+      >>> cell = lambda params, carry, x: (carry + params * x, carry)
+      >>> carry, ys = scan(cell, 2.0, jnp.zeros(1), jnp.ones((1, 3)))
+      >>> carry.tolist(), ys.tolist()
+      ([6.0], [[0.0, 2.0, 4.0]])
     """
     _check_steps(xs, mask)
-    swap = partial(jax.tree.map, lambda x: jnp.swapaxes(x, 0, 1))
-    arguments = precision.same_devices((params, carry, swap((xs, mask)), memory))
-    carry, ys = _run(cell, reverse, *arguments)
-    return carry, swap(ys)
+    constant = _constant(cell)
+    if constant is None:
+        return _run(cell, reverse, params, carry, xs, memory, mask)
+    return _compiled(constant, reverse, params, carry, xs, memory, mask)
 
 
 def bidirectional(
@@ -118,22 +132,68 @@ def _check_steps(xs: Tree, mask: Array | None) -> None:
         )
 
 
+class _Partial(NamedTuple):
+    """A `functools.partial` that compares by its parts."""
+
+    function: Cell
+    arguments: tuple[Any, ...]
+    keywords: tuple[tuple[str, Any], ...]
+
+    def __call__(self, *arguments: Any, **keywords: Any) -> Any:
+        every = dict(self.keywords) | keywords
+        return self.function(*self.arguments, *arguments, **every)
+
+
+def _constant(cell: Any) -> Any:
+    """The cell as a key of compiled programs; None where it may change between calls.
+
+    A function that can be imported by its name computes the same at each call; a
+    closure or a method may read arrays that have changed.
+    """
+    if isinstance(cell, partial):
+        whole = _Partial(cell.func, cell.args, tuple(sorted(cell.keywords.items())))
+        try:
+            hash(whole)
+        except TypeError:
+            return None
+        return None if _constant(cell.func) is None else whole
+    module = sys.modules.get(getattr(cell, "__module__", None) or "")
+    named = getattr(module, getattr(cell, "__qualname__", ""), None)
+    return cell if named is cell else None
+
+
 def _run(
-    cell: Cell, reverse: bool, params: Tree, carry: Tree, steps: Tree, memory: Tree
+    cell: Cell,
+    reverse: bool,
+    params: Tree,
+    carry: Tree,
+    xs: Tree,
+    memory: Tree,
+    mask: Array | None,
 ) -> tuple[Tree, Tree]:
-    """The scan, time first; `steps` are xs and mask."""
-    first = partial(jax.tree.map, lambda x: x[0])
-    row = params, first(carry), first(first(steps[0])), first(memory)
-    program = trace(cell, *row)
+    """The scan of checked arguments."""
+    swap = partial(jax.tree.map, lambda x: jnp.swapaxes(x, 0, 1))  # [B, T] <-> [T, B]
+    arguments = precision.same_devices((params, carry, swap((xs, mask)), memory))
+    params, carry, steps, memory = arguments
+    first = partial(jax.tree.map, lambda x: x[0])  # [B, ...] -> [...]
+    program = trace(cell, params, first(carry), first(first(steps[0])), first(memory))
     weights, others = program.invariants(params)
     run = _differentiable(program, reverse)
-    return run(weights, (others, carry, steps, memory))
+    carry, ys = run(weights, (others, carry, steps, memory))
+    return carry, swap(ys)
+
+
+_compiled = partial(jax.jit, static_argnums=(0, 1))(_run)
 
 
 def _differentiable(
     program: Program, reverse: bool
 ) -> Callable[..., tuple[Tree, Tree]]:
-    """The loop as a function of its weights and of all else that it reads."""
+    """The loop as a function of its weights and of all else that it reads.
+
+    The JVP rule turns a weight's tangent into those of the products' outputs before the
+    tangent loop; so transposition computes the weight's gradient after the loop.
+    """
 
     @jax.custom_jvp
     def run(weights: list[Array], rest: Tree) -> tuple[Tree, Tree]:
@@ -142,7 +202,7 @@ def _differentiable(
     @partial(run.defjvp, symbolic_zeros=True)
     def rule(primals: Tree, tangents: Tree) -> tuple[Tree, Tree]:
         (weights, rest), (d_weights, d_rest) = primals, tangents
-        leaves, structure = jax.tree.flatten(rest)
+        leaves = jax.tree.leaves(rest)
         d_leaves = jax.tree.leaves(d_rest)
         moved = {i: d for i, d in enumerate(d_leaves) if _is_tangent(d)}
         watched = {
@@ -153,8 +213,8 @@ def _differentiable(
 
         def loop(some: dict[int, Array], offsets: Offsets) -> Any:
             mixed = [some.get(i, leaf) for i, leaf in enumerate(leaves)]
-            rest = structure.unflatten(mixed)
-            return _loop(program, reverse, weights, rest, offsets)
+            mixed = jax.tree.unflatten(jax.tree.structure(rest), mixed)
+            return _loop(program, reverse, weights, mixed, offsets)
 
         offsets = _zero_offsets(watched, rest)
         some = {i: leaves[i] for i in moved}
@@ -175,7 +235,7 @@ def _loop(
     rest: Tree,
     offsets: Offsets,
 ) -> tuple[tuple[Tree, Tree], Offsets]:
-    """The scan itself, and what the weights of watched products were multiplied with."""
+    """The loop, time first; also the x of each product `x @ w` that has an offset."""
     others, carry, steps, memory = rest
 
     def step(carry: Tree, inputs: Tree) -> tuple[Tree, Any]:
@@ -196,7 +256,7 @@ def _zero_offsets(products: dict[int, Product], rest: Tree) -> Offsets:
     """Zeros [T, B, ...] for the outputs of products."""
     _, carry, (xs, _), _ = rest
     T, B = jax.tree.leaves(xs)[0].shape[:2]
-    outputs = {i: p.equation.outvars[0].aval for i, p in products.items()}
+    outputs = {i: product.output for i, product in products.items()}
     zeros = {i: jnp.zeros((T, B, *y.shape), y.dtype) for i, y in outputs.items()}
     return precision.same_devices((zeros, carry))[0]
 

@@ -28,7 +28,7 @@ def promoted(*arrays: Array | DTypeLike) -> Any:
 
 
 def accumulation_dtype(dtype: DTypeLike) -> Any:
-    """The dtype in which sums accumulate: float32, or `dtype` where that has more bits."""
+    """The dtype in which sums accumulate: float32, or `dtype` if that has more bits."""
     return jnp.float32 if _is_low_precision(dtype) else jnp.dtype(dtype)
 
 
