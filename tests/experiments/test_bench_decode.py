@@ -31,7 +31,7 @@ def no_peers(monkeypatch):
 
 
 def noisy_model(*, pre_norm):
-    """A model with noise in all parameters, so that none is 0 or 1; EOS is suppressed."""
+    """A model with noise in all parameters, none of them 0 or 1; EOS is suppressed."""
     config = set_vocab_size(TINY, smoke=True, output_bias=True)
     block = dataclasses.replace(TINY.block, pre_norm=pre_norm)
     config = dataclasses.replace(config, block=block)
@@ -177,8 +177,8 @@ def test_a_model_that_ctranslate2_lacks_is_an_error():
         check_convertible(TransformerConfig(block=block))
     assert str(error.value) == (
         "block.position_embedding: expected one of sinusoidal, got rope (the "
-        "benchmark converts no other models to CTranslate2; leave it out with --systems "
-        "attnjax)"
+        "benchmark converts no other models to CTranslate2; leave it out with "
+        "--systems attnjax)"
     )
 
 
