@@ -52,8 +52,7 @@ class GPT(DtypeOptions):
     dtypes: tuple[Dtype, ...] = ("float32",)
     """Compute dtypes to time; parameters are always float32."""
     text: Path | None = None
-    """Text file to train on; its last tenth is the validation split, and --repeats has
-    no effect."""
+    """Text file to train on; its last tenth is the validation split."""
     steps: int = 2_000
     """Number of optimisation steps, over which the learning rate decays."""
 
@@ -77,20 +76,20 @@ class GPT(DtypeOptions):
 class Train(DtypeOptions):
     """Times training steps in the batch shapes of Multi30k, in tokens per second.
 
+    RNNSearch and the fixed-vector model have embeddings of width 256 and 512 units; the
+    Transformer has 4+4 layers, width 256, MLP width 1,024 and 8 heads.
+
     Tokens are counted on the target side, without padding. Their ids are random, so no
     data set is needed. A step consists of loss, gradients,
     gradient clipping and Adam. It is compared with PyTorch, whose bfloat16 is autocast.
     """
 
     model: Literal["rnnsearch", "fixed-vector", "transformer"] = "rnnsearch"
-    """Model to train: RNNSearch or the fixed-vector model with embeddings of width 256
-    and 512 units, or a Transformer with 4+4 layers, width 256, MLP width 1,024 and 8
-    heads."""
+    """Model to train."""
     shapes: int = 1
     """Number of batch shapes to time, of 8, the most frequent first."""
     systems: tuple[str, ...] = ()
-    """Systems to time, by their names in the table; by default all that are installed,
-    without torch-compiled, which takes minutes to compile."""
+    """Systems to time; none given means all installed except torch-compiled."""
 
     def run(self) -> None:
         """Times the steps, prints a table and writes the timings."""
@@ -149,8 +148,7 @@ class Utilisation(DtypeOptions):
     models: tuple[PublishedModel, ...] = ("wmt14-transformer-big", "gpt2-124m")
     """Models to train."""
     rows: int | None = None
-    """Batch size in rows, without gradient accumulation, instead of the published
-    batch."""
+    """Batch size in rows, instead of the published batch; nothing is accumulated."""
     matmul_size: int = 8192
     """Number of rows and columns of the large matrix products."""
 
@@ -182,11 +180,9 @@ class Decode(SystemOptions):
     repeats: int = 5
     """Number of timed calls of each system; the median is reported."""
     model: Literal["transformer", "small"] = "transformer"
-    """Transformer with 4+4 layers: width 256, MLP width 1,024 and 8 heads, or small:
-    width 128, MLP width 256 and 4 heads."""
+    """Size of the Transformer with 4+4 layers: width 256, or small: width 128."""
     folder: Annotated[Path | None, tyro.conf.arg(name="run")] = None
-    """Folder of a run of `experiments.translate`, whose parameters and test set are
-    used."""
+    """Folder of a translation run, whose parameters and test set are used."""
     checkpoint: str = "best"
     """Checkpoint of the run: best or last."""
     raw_dir: Path | None = None

@@ -31,8 +31,7 @@ class Options:
     repeats: int = 10
     """Number of timed calls of each system; the median is reported."""
     clock: Literal["wall", "cpu"] = "wall"
-    """Which time is reported: the median wall time or, for a machine that others use
-    too, the minimum CPU time over all cores."""
+    """Reported time: median wall time, or minimum CPU time (for a shared machine)."""
     smoke: bool = False
     """Use tiny shapes, to test that the benchmark runs; the figures mean nothing."""
     out: Path | None = None
@@ -81,8 +80,7 @@ class SystemOptions(Options):
     """Options of a benchmark that compares several systems."""
 
     systems: tuple[str, ...] = ()
-    """Systems to time, by their names in the table; by default all that are
-    installed."""
+    """Systems to time, by their names in the table; none given means all installed."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
