@@ -8,16 +8,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from attnjax.cells.alignments import ALIGNMENTS
+from attnjax.cells.aligners import ALIGNERS
 from attnjax.cells.gru import gru
 from attnjax.cells.lstm import LSTMState
 from attnjax.cells.luong import LuongParams, LuongState, luong
-from attnjax.cells.rnnsearch import rnnsearch, start_at
+from attnjax.cells.rnnsearch import initial_carry, rnnsearch
 from attnjax.core import precision
 from attnjax.core.attend import Memory
 from tests.arg_specs import TINY_DECODER
 from tests.cells.papers import (
-    alignment_shapes,
+    aligner_shapes,
     draw_dict,
     gru_params,
     gru_shapes,
@@ -107,8 +107,8 @@ def all_uses(params, carry, x):
 def all_aligners(params, carry, x, *, memory):
     """RNNSearch with every aligner, side by side."""
     made = {
-        name: rnnsearch(params[name], carry[name], x, memory=memory[name], alignment=a)
-        for name, a in ALIGNMENTS.items()
+        name: rnnsearch(params[name], carry[name], x, memory=memory[name], aligner=a)
+        for name, a in ALIGNERS.items()
     }
     return tuple({name: both[i] for name, both in made.items()} for i in (0, 1))
 
@@ -128,14 +128,16 @@ def _cases():
         state = draw(80, B, D)
         pair = LSTMState(state, draw(81, B, D))
         lstm_weights = lstm_params(draw_dict(3, lstm_shapes(M, D)))
-        feeding = LuongParams(lstm_weights, draw(87, D, 4 * D), draw(88, E + D, D))
-        search = gru_shapes(M, D, E, "decoder.") | alignment_shapes(D, E, A)
-        searches = {n: rnnsearch_params(draw_dict(0, search), n) for n in ALIGNMENTS}
+        feeding = LuongParams((lstm_weights,), draw(87, D, 4 * D), draw(88, E + D, D))
+        search = gru_shapes(M, D, E, "decoder.") | aligner_shapes(D, E, A)
+        searches = {n: rnnsearch_params(draw_dict(0, search), n) for n in ALIGNERS}
         values = jnp.asarray(draw(91, B, S, E))
         mask = np.arange(S) < np.array([[S], [S - 2]])
         memories = {
-            name: Memory(aligner.keys(searches[name].alignment, values), values, mask)
-            for name, aligner in ALIGNMENTS.items()
+            name: Memory(
+                aligner.project_keys(searches[name].aligner, values), values, mask
+            )
+            for name, aligner in ALIGNERS.items()
         }
         uses = {n: draw(100 + i, D, D) for i, n in enumerate(USES)}
         states = {n: draw(200 + i, B, D) for i, n in enumerate(USES)}
@@ -150,14 +152,19 @@ def _cases():
             "aligners": Case(
                 all_aligners,
                 searches,
-                {name: start_at(jnp.asarray(state)) for name in ALIGNMENTS},
+                {
+                    name: jax.vmap(partial(initial_carry, searches[name], aligner=a))(
+                        [jnp.asarray(state)], memories[name]
+                    )
+                    for name, a in ALIGNERS.items()
+                },
                 3 * D,
                 memories,
             ),
             "luong": Case(
                 luong,
                 feeding,
-                LuongState(pair, draw(89, B, D)),
+                LuongState((pair,), draw(89, B, D)),
                 4 * D,
                 Memory(draw(92, B, S, D), values, mask),
             ),
