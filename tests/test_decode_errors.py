@@ -60,7 +60,7 @@ BAD_ARGUMENTS = [  # decoder, options, error, text
         "greedy",
         {"max_length": np.array([5, 5, 5])},
         ValueError,
-        r"max_decode_length: expected an int where max_length is an array, got None \(it is",
+        r"max_decode_length: expected an int where max_length is an array, got None",
     ),
     (
         "greedy",

@@ -62,7 +62,7 @@ class Stack(nnx.Module):
         """
         config.check()
         self.config = config
-        self.num_layers = layers
+        self.num_layers = num_layers
         self.causal = causal
         self.cross_attention_score = cross_attention_score
         make = partial(

@@ -167,13 +167,13 @@ BAD = {
     ),
     "parts-context": (
         lambda: frequencies.rope_scaling_llama3(THETA, factor=2, original_max_length=0),
-        r"^context: expected a number of positions >= 1, got 0 \(the longest",
+        r"^original_max_length: expected at least 1 position, got 0 \(the longest",
     ),
     "parts-high": (
         lambda: frequencies.rope_scaling_llama3(
             THETA, factor=2, original_max_length=7, low_freq_factor=4.0
         ),
-        r"^high: expected more turns than low = 4\.0, got 4\.0 \(Llama 3\.1 uses",
+        r"^high_freq_factor: expected more than 4\.0 \(low_freq_factor\), got 4\.0",
     ),
 }
 
