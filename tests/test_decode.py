@@ -100,7 +100,7 @@ def test_a_row_depends_on_no_other_nor_on_rows_of_padding(decode):
     # Rows keep their index, on which a draw depends; the batch around them changes.
     more = rows_of(model, [0, 1, 2, 0, 1, 2])
     more.keys[B:] *= 9
-    found = decode(more, max_length=jnp.array([T, T, T, T, T, 0]), size=T)
+    found = decode(more, max_length=jnp.array([T, T, T, T, T, 0]), max_decode_length=T)
     assert_same(whole, jax.tree.map(lambda x: x[:B], found))
     assert_empty(jax.tree.map(lambda x: x[-1:], found))
 
@@ -122,7 +122,7 @@ def test_more_padding_changes_nothing(decode):
         mask=np.pad(model.mask, ((0, 0), (0, 3))),
         prefix=np.pad(model.prefix, ((0, 0), (0, 5)), constant_values=-7),
     )
-    alone, found = decode(model), decode(wide, max_length=T, size=T + 4)
+    alone, found = decode(model), decode(wide, max_length=T, max_decode_length=T + 4)
     assert (np.asarray(found.tokens[..., T:]) == PAD).all()
     assert (np.asarray(found.weights[..., T:, :]) == 0).all()
     assert (np.asarray(found.weights[..., S:]) == 0).all()
@@ -134,16 +134,21 @@ def test_more_padding_changes_nothing(decode):
 def test_rows_have_their_own_longest_length(decode):
     model = make_model(10)
     limits = [2, 5, 3]
-    found = decode(model, max_length=jnp.array(limits), size=T)
+    found = decode(model, max_length=jnp.array(limits), max_decode_length=T)
     for row, limit in enumerate(limits):
-        alone = decode(model, max_length=jnp.full(B, limit), size=T)
+        alone = decode(model, max_length=jnp.full(B, limit), max_decode_length=T)
         assert_same(*(jax.tree.map(lambda x, r=row: x[r], x) for x in (found, alone)))
         assert np.asarray(found.lengths[row]).max() <= limit
 
 
 @each_kind
 def test_the_longest_length_wins_over_the_shortest(decode):
-    found = decode(make_model(0), max_length=jnp.array([2, 3, 6]), size=6, min_length=5)
+    found = decode(
+        make_model(0),
+        max_length=jnp.array([2, 3, 6]),
+        max_decode_length=6,
+        min_length=5,
+    )
     assert [max(map(len, ys)) for ys in sequences(found)] == [2, 3, 6]
 
 
@@ -189,7 +194,7 @@ def test_compiles_once_for_each_shape(name):
     @jax.jit
     @chex.assert_max_traces(n=1)
     def run(model, limits):
-        return DECODERS[name](model, max_length=limits, size=T)
+        return DECODERS[name](model, max_length=limits, max_decode_length=T)
 
     for seed in range(3):
         model = make_model(seed)._replace(prefix_lengths=np.full(B, seed))

@@ -47,13 +47,13 @@ def searches(model, option, **more):
     return [Search(**(option | more | {"prefix": prefix})) for prefix in prefixes]
 
 
-def options_of(model, option, size=T, **more):
+def options_of(model, option, max_decode_length=T, **more):
     """The same, as arguments of the decoders."""
     rules, vocab = Search(**option | more), len(model.embed)
     options = {
         # An array does not compile anew for every value.
         "max_length": np.full(B, rules.max_length),
-        "size": size,
+        "max_decode_length": size,
         "min_length": rules.min_length,
         "no_repeat_ngram_size": rules.no_repeat_ngram_size,
         "suppress_tokens": tuple(set(range(vocab)) - {EOS, *rules.words}),
@@ -65,7 +65,9 @@ def options_of(model, option, size=T, **more):
 
 def search(model, option, K, n_best=None, **more):
     options = options_of(model, option, **more) | {"n_best": n_best}
-    rules = Search(**{k: v for k, v in (option | more).items() if k != "size"})
+    rules = Search(
+        **{k: v for k, v in (option | more).items() if k != "max_decode_length"}
+    )
     options["length_penalty"] = np.float32(rules.alpha)
     if rules.beta:
         options |= {"coverage_penalty": np.float32(rules.beta)}
@@ -95,7 +97,7 @@ def test_a_beam_wide_enough_is_exhaustive_search(name, lengths):
     model, option = make_model(21, vocab=31), OPTIONS[name]
     for alpha in ALPHAS:
         more = {"min_length": lengths[0], "max_length": lengths[1], "alpha": alpha}
-        found = search(model, option, 31, size=5, **more)
+        found = search(model, option, 31, max_decode_length=5, **more)
         for row, wanted in enumerate(searches(model, option, **more)):
             assert_found(found, row, every_hypothesis(model, row, wanted))
 
@@ -178,7 +180,9 @@ def steps_taken(table, reads, **options):
         jax.debug.callback(lambda: calls.append(None))  # once for the whole beam
         return carry, jnp.asarray(table, jnp.float32)[token], weights[token]
 
-    found = pair(make_model(0, batch=1), carry=(), step=counted, size=7, **options)
+    found = pair(
+        make_model(0, batch=1), carry=(), step=counted, max_decode_length=7, **options
+    )
     jax.block_until_ready(found)
     jax.effects_barrier()
     return found, len(calls)

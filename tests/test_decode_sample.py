@@ -9,7 +9,7 @@ import pytest
 
 from attnjax import masked_softmax
 from attnjax.decode import greedy, keep_min_p, keep_top_k, keep_top_p
-from attnjax.decode.logits_processors import truncate
+from attnjax.decode.logits_processors import process_logits
 from tests import oracle_decode as oracle
 from tests.conftest import TOLERANCE
 from tests.decode_cases import (
@@ -128,7 +128,7 @@ def test_traced_values_are_held_to_their_bounds():
 def test_truncations_follow_temperature_one_after_another():
     logits = logits_of(7)
     options = {"temperature": 1.7, "top_k": 7, "top_p": 0.8, "min_p": 0.3}
-    got = distributions(truncate(logits, **options))
+    got = distributions(process_logits(logits, **options))
     want = [expected(row, **options) for row in logits]
     np.testing.assert_allclose(got, want, rtol=TOLERANCE["float32"])
     assert len({(p > 0).sum() for p in want}) > 1  # they differ, and so does the order

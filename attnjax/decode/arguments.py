@@ -1,4 +1,4 @@
-"""Checks of arguments, and the words in which they fail."""
+"""Checks of arguments, and their error messages."""
 
 import operator
 from collections.abc import Callable
@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Int
 
 
-def whole(
+def check_int(
     name: str, value: Any, least: int, most: int | None = None, what: str = ""
 ) -> int:
     """Returns `value` as an int between `least` and `most`."""
@@ -30,7 +30,7 @@ def whole(
 def check_number(
     name: str, value: Any, fits: Callable[[Any], bool], expected: str, hint: str
 ) -> None:
-    """Checks a number; of an array, whose value is not known yet, only the shape."""
+    """Checks a number; of a traced array, whose value is unknown, only the shape."""
     if jnp.ndim(value) != 0:
         raise ValueError(
             f"{name}: expected one number, got shape {list(jnp.shape(value))} "
@@ -40,7 +40,7 @@ def check_number(
         raise ValueError(f"{name}: expected {expected}, got {value} ({hint})")
 
 
-def ints(
+def as_int_array(
     name: str, value: Any, axes: tuple[int | str, ...], hint: str
 ) -> Int[Array, "..."]:
     """Returns `value` as an int32 array with these axes; a letter is of any size."""

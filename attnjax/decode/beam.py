@@ -1,9 +1,9 @@
 """Beam search: the K best prefixes of each row, extended together.
 
-At every position the K best extensions of the live prefixes are kept. Those
-that end in EOS join the finished hypotheses, the others live on. A row stops
-when no live prefix can still enter its list, which is exact: the list is the
-one that searching on to the longest length would give.
+At every position the K best extensions of the live prefixes are kept. Those that end
+in EOS join the finished hypotheses; the others stay in the beam. A row stops when no
+live prefix can still enter its list of finished hypotheses. This is exact: searching on
+to the maximum length would give the same list.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from attnjax.decode.arguments import whole
+from attnjax.decode.arguments import check_int
 from attnjax.decode.constraints import (
     Constraints,
     Ids,
@@ -27,10 +27,10 @@ from attnjax.decode.contract import Hypotheses, Step, log_normaliser
 from attnjax.decode.finished import (
     Finished,
     History,
+    back_trace,
+    empty_finished,
+    empty_history,
     merge,
-    no_history,
-    none_finished,
-    read_back,
     take,
 )
 from attnjax.decode.ranking import Ranking, ranking
@@ -47,7 +47,7 @@ def beam_search(
     bos: int,
     eos: int,
     pad: int = 0,
-    size: int | None = None,
+    max_decode_length: int | None = None,
     min_length: int = 0,
     suppress_tokens: Sequence[int] = (),
     no_repeat_ngram_size: int = 0,
@@ -58,34 +58,34 @@ def beam_search(
     source_mask: Bool[Array, "B S"] | None = None,
     n_best: int | None = None,
 ) -> Hypotheses:
-    """Searches for the hypotheses of the highest score.
+    """Decodes by beam search for the hypotheses of the highest score.
 
     .. math:: s(y) = \\log p(y) / \\left(\\frac{5 + |y|}{6}\\right)^\\alpha
               + \\beta \\sum_j \\log \\min(\\sum_i a_{ij}, 1)
 
     with |y| the number of tokens, EOS among them, and a_ij the weight of source
-    position j when token i is written. Scores rank what has ended; which prefixes
-    live on is decided by log p alone. `step` is mapped over the beam (`jax.vmap`), so
-    what it closes over, the memory above all, is not copied for each hypothesis. Wrap
-    the caller in `jax.jit`; called eagerly it compiles on every call.
+    position j when token i is decoded. Scores rank finished hypotheses; prefixes are
+    kept by log p alone. `step` is mapped over the beam (`jax.vmap`), so the memory that
+    it closes over is not copied for each hypothesis. Wrap the caller in `jax.jit`: an
+    eager call compiles every time.
 
     Source: Wu et al. 2016 (arXiv:1609.08144), eq. 14.
 
     Args:
-      step, carry, batch_size, bos, eos, pad, size, min_length, suppress_tokens, no_repeat_ngram_size,
-        prefix, prefix_lengths: as in `greedy`.
-      beam_size: K, prefixes kept for each row; 1 is greedy search.
-      max_length: as in `greedy`; with a length penalty, the closer it is the sooner
-        a row can stop.
-      length_penalty: alpha, at least 0; 0 ranks by log-probability, and more
-        favours longer hypotheses.
-      coverage_penalty: beta, at least 0; more favours hypotheses that read all of
-        the source. A position that no token reads counts as read by the smallest
-        normal number, not as minus infinity.
+      step, carry, batch_size, bos, eos, pad, max_decode_length, min_length,
+        suppress_tokens, no_repeat_ngram_size, prefix, prefix_lengths: as in `greedy`.
+      beam_size: K, number of prefixes kept for each row; 1 is greedy search.
+      max_length: as in `greedy`. With a length penalty, a tight bound lets rows stop
+        earlier.
+      length_penalty: alpha, at least 0. 0 ranks by log-probability; larger values
+        favour longer hypotheses.
+      coverage_penalty: beta, at least 0. Larger values favour hypotheses that attend
+        to all of the source. A position of weight 0 counts with the smallest normal
+        number, so that its logarithm is finite.
       source_mask: True = a source position, False = padding, which need not be
-        covered; needed with a coverage penalty.
-      n_best: how many to return, at most `beam_size`, the default. The first n
-        are the same for any choice; fewer let rows stop sooner.
+        covered; required with a coverage penalty.
+      n_best: number of hypotheses to return, at most `beam_size`, the default. The
+        first n are the same for any choice; fewer let rows stop earlier.
 
     Returns:
       Hypotheses, K = `n_best` for each row.
@@ -99,7 +99,8 @@ def beam_search(
       >>> table = jnp.log(jnp.array([[0, 0, 1, 9], [0, 0, 2, 8], [0, 0, 1, 0],
       ...                            [0, 0, 7, 3]]) / 10)
       >>> step = lambda carry, token: (carry, table[token], jnp.zeros((1, 1)))
-      >>> found = beam_search(step, (), batch_size=1, beam_size=2, max_length=4, bos=1, eos=2)
+      >>> ids = {"bos": 1, "eos": 2}
+      >>> found = beam_search(step, (), batch_size=1, beam_size=2, max_length=4, **ids)
       >>> found.tokens[0]
       Array([[3, 2, 0, 0],
              [2, 0, 0, 0]], dtype=int32)
@@ -109,45 +110,51 @@ def beam_search(
         carry,
         batch_size,
         Ids(bos, eos, pad),
-        Lengths(max_length, size, min_length),
+        Lengths(max_length, max_decode_length, min_length),
         Constraints(suppress_tokens, no_repeat_ngram_size, prefix, prefix_lengths),
     )
-    K = whole("beam_size", beam_size, 1, made.vocab_size, "the vocabulary")
-    N = K if n_best is None else whole("n_best", n_best, 1, K, "beam_size")
+    K = check_int("beam_size", beam_size, 1, made.vocab_size, "the vocabulary")
+    N = K if n_best is None else check_int("n_best", n_best, 1, K, "beam_size")
     order = ranking(made, length_penalty, coverage_penalty, source_mask)
     end = _search(step, _start(carry, made, order, K, N), made, order)
-    return read_back(end.finished, end.history, made.rules.ids)
+    return back_trace(end.finished, end.history, made.rules.ids)
 
 
 class _State(NamedTuple):
     t: Int[Array, ""]
     carry: Any  # leaves [K, B, ...]: hypotheses first, as `jax.vmap` computes
     tokens: Int[Array, "B K"]
-    log_probs: Float[Array, "B K"]  # -inf where nothing lives
-    so_far: Int[Array, "B K T"] | None  # what each prefix says, if that is asked
-    covered: Float[Array, "B K S"] | None  # sum of its weights, if that is asked
+    log_probs: Float[Array, "B K"]  # -inf where no prefix is alive
+    prefixes: Int[Array, "B K T"] | None  # its tokens; None unless n-grams are blocked
+    coverage: (
+        Float[Array, "B K S"] | None
+    )  # its weights, summed; None without a coverage penalty
     finished: Finished
     history: History
 
 
 def _start(carry: Any, plan: Plan, ranking: Ranking, K: int, N: int) -> _State:
-    """Returns the state before the first position: one live prefix, the empty one."""
-    (B, S), T, rules = plan.weights.shape, plan.size, plan.rules
+    """Makes the state before the first position: one live prefix, the empty one."""
+    (B, S), T, rules = plan.weights.shape, plan.max_decode_length, plan.rules
     first = jnp.where(jnp.arange(K) == 0, 0, -jnp.inf).astype(plan.dtype)
 
     def copies(x: Any) -> Array:
         return jnp.repeat(jnp.asarray(x)[None], K, axis=0)
 
-    covered = None if ranking.beta is None else jnp.zeros((B, K, S), plan.weights.dtype)
+    coverage = (
+        None if ranking.beta is None else jnp.zeros((B, K, S), plan.weights.dtype)
+    )
     return _State(
         t=jnp.zeros((), jnp.int32),
         carry=jax.tree.map(copies, carry),
         tokens=jnp.full((B, K), rules.ids.bos, jnp.int32),
         log_probs=jnp.where(rules.limit[:, None] > 0, first, -jnp.inf),
-        so_far=jnp.zeros((B, K, T), jnp.int32) if rules.no_repeat_ngram_size else None,
-        covered=covered,
-        finished=none_finished(plan, N),
-        history=no_history(plan, K),
+        prefixes=jnp.zeros((B, K, T), jnp.int32)
+        if rules.no_repeat_ngram_size
+        else None,
+        coverage=coverage,
+        finished=empty_finished(plan, N),
+        history=empty_history(plan, K),
     )
 
 
@@ -165,14 +172,15 @@ def _search(step: Step, start: _State, plan: Plan, ranking: Ranking) -> _State:
         tokens, back_pointers, log_probs = _extend(
             logits.astype(plan.dtype), state, rules
         )
-        # Where an option is off there is no array, and nothing is done.
-        so_far, covered = jax.tree.map(
+        # Unused options have no array (None), which `tree.map` skips.
+        prefixes, coverage = jax.tree.map(
             lambda x: take(x, back_pointers),
-            (state.so_far, jax.tree.map(lambda x: x + weights, state.covered)),
+            (state.prefixes, jax.tree.map(lambda x: x + weights, state.coverage)),
         )
         ended, n = tokens == rules.ids.eos, state.t + 1
         finished = merge(
-            state.finished, _ended(ended, log_probs, back_pointers, n, covered, ranking)
+            state.finished,
+            _ended(ended, log_probs, back_pointers, n, coverage, ranking),
         )
         can_enter = log_probs / best_penalty > finished.scores[:, -1:]
         return _State(
@@ -180,8 +188,8 @@ def _search(step: Step, start: _State, plan: Plan, ranking: Ranking) -> _State:
             carry=jax.tree.map(lambda x: take(x, back_pointers.T, axis=0), carry),
             tokens=tokens,
             log_probs=jnp.where(can_enter & ~ended, log_probs, -jnp.inf),
-            so_far=jax.tree.map(lambda x: x.at[:, :, n - 1].set(tokens), so_far),
-            covered=covered,
+            prefixes=jax.tree.map(lambda x: x.at[:, :, n - 1].set(tokens), prefixes),
+            coverage=coverage,
             finished=finished,
             history=jax.tree.map(
                 lambda x, new: x.at[n - 1].set(new),
@@ -191,17 +199,21 @@ def _search(step: Step, start: _State, plan: Plan, ranking: Ranking) -> _State:
         )
 
     return lax.while_loop(
-        lambda s: jnp.any(s.log_probs > -jnp.inf) & (s.t < plan.size), advance, start
+        lambda s: jnp.any(s.log_probs > -jnp.inf) & (s.t < plan.max_decode_length),
+        advance,
+        start,
     )
 
 
 def _extend(
     logits: Float[Array, "K B V"], state: _State, rules: LogitsProcessor
 ) -> tuple[Array, Array, Array]:
-    """Returns tokens, back_pointers and log-probabilities of the K best extensions."""
+    """Finds the K best extensions: tokens, back-pointers, log-probabilities."""
     K, B, _ = logits.shape
-    masked = jax.vmap(rules.masked, in_axes=(0, None, 1))(logits, state.t, state.so_far)
-    # The K best of all are among the K best of each, which saves a sort of K V.
+    masked = jax.vmap(rules.masked, in_axes=(0, None, 1))(
+        logits, state.t, state.prefixes
+    )
+    # The K best of all are among the K best of each prefix: no sort over K * V.
     values, ids = top_k(masked, K)
     gains = values - log_normaliser(logits)[..., None]
     totals = state.log_probs[..., None] + gains.swapaxes(0, 1)
@@ -214,13 +226,13 @@ def _ended(
     log_probs: Float[Array, "B K"],
     back_pointers: Int[Array, "B K"],
     length: Int[Array, ""],
-    covered: Float[Array, "B K S"] | None,
+    coverage: Float[Array, "B K S"] | None,
     ranking: Ranking,
 ) -> Finished:
-    """Returns the hypotheses that end now, of a beam; -inf marks the others."""
+    """Collects the hypotheses that end at this step; -inf marks the others."""
     log_probs = jnp.where(ended, log_probs, -jnp.inf)
     return Finished(
-        scores=ranking.scores(log_probs, length, covered),
+        scores=ranking.scores(log_probs, length, coverage),
         log_probs=log_probs,
         lengths=jnp.where(log_probs > -jnp.inf, length, 0),
         back_pointers=back_pointers,

@@ -1,4 +1,4 @@
-"""Which ids may stand where: lengths, forbidden ids, prefixes, no repetition."""
+"""Constraints as a logits processor: lengths, suppressed tokens, prefixes, n-grams."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -10,12 +10,12 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from attnjax.core._checks import check_ids
-from attnjax.decode.arguments import ints, whole
-from attnjax.decode.contract import Step, signature
+from attnjax.decode.arguments import as_int_array, check_int
+from attnjax.decode.contract import Step, step_shapes
 
 
 class Ids(NamedTuple):
-    """The arguments that name the ids with a meaning."""
+    """The arguments for special tokens."""
 
     bos: int
     eos: int
@@ -26,12 +26,12 @@ class Lengths(NamedTuple):
     """The arguments that bound lengths."""
 
     max_length: int | Int[Array, "B"]
-    size: int | None
+    max_decode_length: int | None
     min_length: int
 
 
 class Constraints(NamedTuple):
-    """The arguments that bound what a hypothesis says."""
+    """The arguments that constrain the tokens of a hypothesis."""
 
     suppress_tokens: Sequence[int]
     no_repeat_ngram_size: int
@@ -40,49 +40,49 @@ class Constraints(NamedTuple):
 
 
 class Prefix(NamedTuple):
-    """How every hypothesis of a row begins."""
+    """The tokens that every hypothesis of a row begins with."""
 
     tokens: Int[Array, "B P"]
     lengths: Int[Array, "B"]
 
 
 class LogitsProcessor(NamedTuple):
-    """Which ids may stand where."""
+    """Sets the logits of tokens that are not allowed at a position to -inf."""
 
     ids: Ids
-    banned: np.ndarray  # [V] ids that may stand nowhere
-    limit: Int[Array, "B"]  # most tokens of each row, EOS among them
+    suppressed: np.ndarray  # [V], True = never decoded
+    limit: Int[Array, "B"]  # maximum length of each row, with EOS
     min_length: int
-    no_repeat_ngram_size: int  # 0, or the size of n-grams that stand once at most
+    no_repeat_ngram_size: int  # 0: repetition is allowed
     prefix: Prefix | None
 
     def masked(
         self,
         logits: Float[Array, "B ... V"],
         t: Int[Array, ""],
-        so_far: Int[Array, "B ... T"] | None,
+        prefixes: Int[Array, "B ... T"] | None,
     ) -> Float[Array, "B ... V"]:
-        """Returns the logits with -inf at what may not stand at position `t` (from 0).
+        """Masks the logits of position `t` (from 0) with -inf.
 
-        `so_far` holds the tokens before t; it is read only where no_repeat_ngram_size is not 0.
+        `prefixes` holds the tokens before t; it is None unless n-grams are blocked.
         """
         beam = tuple(range(1, logits.ndim - 1))
         masked = jnp.where(jnp.expand_dims(self._allowed(t), beam), logits, -jnp.inf)
-        if so_far is None:
+        if prefixes is None:
             return masked
-        new = without_repeats(masked, so_far, t, self.no_repeat_ngram_size)
+        new = block_repeated_ngrams(masked, prefixes, t, self.no_repeat_ngram_size)
         if self.prefix is None:
             return new
         forced = jnp.expand_dims(t < self.prefix.lengths, (*beam, logits.ndim - 1))
         return jnp.where(forced, masked, new)
 
     def _allowed(self, t: Int[Array, ""]) -> Bool[Array, "B V"]:
-        """Returns the ids that may stand at position `t`, whatever stands before."""
+        """Finds the ids allowed at position `t`, whatever the tokens before it."""
         last = (t + 1 >= self.limit)[:, None]
-        every = np.arange(self.banned.size, dtype=np.int32)
+        every = np.arange(self.suppressed.size, dtype=np.int32)
         is_eos = every == self.ids.eos
         may_end = last | (t + 1 >= self.min_length)
-        free = jnp.where(is_eos, may_end, ~self.banned & ~last)
+        free = jnp.where(is_eos, may_end, ~self.suppressed & ~last)
         if self.prefix is None:
             return free
         tokens = lax.dynamic_index_in_dim(self.prefix.tokens, t, axis=1)
@@ -91,10 +91,10 @@ class LogitsProcessor(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """The static sizes of one decoding, and its rules."""
+    """Static sizes and constraints of one decoding."""
 
     rules: LogitsProcessor
-    size: int  # T, the axis of positions
+    max_decode_length: int  # T, the axis of positions
     vocab_size: int
     dtype: Any  # of log-probabilities: at least float32
     weights: jax.ShapeDtypeStruct  # [B, S], at least float32
@@ -108,45 +108,43 @@ def plan(
     lengths: Lengths,
     constraints: Constraints,
 ) -> Plan:
-    """Checks the arguments that all decoders share; runs no step."""
-    B = whole("batch_size", batch_size, 1)
-    logits, weights = signature(step, carry, B)
+    """Checks the arguments that all decoders share, without a step."""
+    B = check_int("batch_size", batch_size, 1)
+    logits, weights = step_shapes(step, carry, B)
     V = logits.shape[1]
-    limit, T = _limit(lengths.max_length, lengths.size, B)
-    least = whole("min_length", lengths.min_length, 0, T, "the longest hypothesis")
+    limit, T = _limit(lengths.max_length, lengths.max_decode_length, B)
+    least = check_int("min_length", lengths.min_length, 0, T, "the longest hypothesis")
     named = ids._asdict().items()
-    ids = Ids(*(whole(name, i, 0, V - 1, "the last id") for name, i in named))
-    n = whole("no_repeat_ngram_size", constraints.no_repeat_ngram_size, 0)
+    ids = Ids(*(check_int(name, i, 0, V - 1, "the last id") for name, i in named))
+    n = check_int("no_repeat_ngram_size", constraints.no_repeat_ngram_size, 0)
     rules = LogitsProcessor(
         ids=ids,
-        banned=_banned(constraints.suppress_tokens, ids, V),
+        suppressed=_suppressed(constraints.suppress_tokens, ids, V),
         limit=limit,
         min_length=least,
-        no_repeat_ngram_size=n
-        if n < T
-        else 0,  # what is as long as all cannot stand twice
+        no_repeat_ngram_size=n if n < T else 0,  # longer n-grams cannot repeat
         prefix=_prefix(constraints.prefix, constraints.prefix_lengths, B, V),
     )
     return Plan(rules, T, V, logits.dtype, weights)
 
 
-def without_repeats(
+def block_repeated_ngrams(
     logits: Float[Array, "... V"],
     tokens: Int[Array, "... T"],
     t: Int[Array, ""],
     n: int,
 ) -> Float[Array, "... V"]:
-    """Returns the logits with -inf at ids that would complete an n-gram again.
+    """Masks ids that would complete an n-gram a second time with -inf.
 
     Args:
       logits: of the token at position t.
-      tokens: what stands at the positions before t; later ones are not read.
+      tokens: the tokens before position t; later ones are ignored.
       t: position, from 0.
-      n: size of what may not stand twice, below T.
+      n: size of the n-grams, below T.
 
     Example:
       >>> tokens = jnp.array([3, 4, 3, 0])
-      >>> without_repeats(jnp.zeros(5), tokens, jnp.array(3), 2).tolist()
+      >>> block_repeated_ngrams(jnp.zeros(5), tokens, jnp.array(3), 2).tolist()
       [0.0, 0.0, 0.0, 0.0, -inf]
     """
     *lead, T = tokens.shape
@@ -165,36 +163,38 @@ def without_repeats(
 
 
 def _limit(
-    max_length: int | Int[Array, "B"], size: int | None, B: int
+    max_length: int | Int[Array, "B"], max_decode_length: int | None, B: int
 ) -> tuple[Int[Array, "B"], int]:
-    """Returns the limit of every row and the static size of the position axis."""
+    """Finds the maximum length of each row, and T, the static position axis."""
     if jnp.ndim(max_length) == 0:
-        most = whole("max_length", max_length, 1)
-        T = most if size is None else whole("size", size, 1)
+        most = check_int("max_length", max_length, 1)
+        T = most
+        if max_decode_length is not None:
+            T = check_int("max_decode_length", max_decode_length, 1)
         return jnp.full(B, min(most, T), jnp.int32), T
-    if size is None:
+    if max_decode_length is None:
         raise ValueError(
-            "size: expected an int where max_length is an array, got None "
-            "(it is the static axis of positions; max_length only stops rows)"
+            "max_decode_length: expected an int where max_length is an array, got None "
+            "(it is the static position axis; max_length stops rows earlier)"
         )
-    T = whole("size", size, 1)
+    T = check_int("max_decode_length", max_decode_length, 1)
     hint = "one length per row, or one int for all"
-    return jnp.clip(ints("max_length", max_length, (B,), hint), 0, T), T
+    return jnp.clip(as_int_array("max_length", max_length, (B,), hint), 0, T), T
 
 
-def _banned(suppress_tokens: Sequence[int], ids: Ids, V: int) -> np.ndarray:
-    """Returns which ids may stand nowhere, [V]."""
-    banned = np.zeros(V, bool)
+def _suppressed(suppress_tokens: Sequence[int], ids: Ids, V: int) -> np.ndarray:
+    """Marks the ids that are never decoded, [V]."""
+    suppressed = np.zeros(V, bool)
     for i in suppress_tokens:
-        banned[whole("suppress_tokens", i, 0, V - 1, "the last id")] = True
-    if banned[ids.eos]:
+        suppressed[check_int("suppress_tokens", i, 0, V - 1, "the last id")] = True
+    if suppressed[ids.eos]:
         raise ValueError(
             f"suppress_tokens: expected ids other than eos, got {ids.eos} "
             "(a hypothesis could not end; raise min_length to delay its end)"
         )
-    banned[[ids.bos, ids.pad]] = True
-    banned[ids.eos] = False  # some vocabularies have one id for bos, eos and pad
-    return banned
+    suppressed[[ids.bos, ids.pad]] = True
+    suppressed[ids.eos] = False  # some vocabularies have one id for bos, eos and pad
+    return suppressed
 
 
 def _prefix(tokens: Any, lengths: Any, B: int, V: int) -> Prefix | None:
@@ -207,10 +207,14 @@ def _prefix(tokens: Any, lengths: Any, B: int, V: int) -> Prefix | None:
         return None
     if lengths is None:
         check_ids("prefix", tokens, V)
-    tokens = ints("prefix", tokens, (B, "P"), "how each row begins, without bos")
+    tokens = as_int_array(
+        "prefix", tokens, (B, "P"), "how each row begins, without bos"
+    )
     P = tokens.shape[1]
     if lengths is None:
         lengths = jnp.full(B, P, jnp.int32)
     else:
-        lengths = ints("prefix_lengths", lengths, (B,), "tokens of each row's prefix")
+        lengths = as_int_array(
+            "prefix_lengths", lengths, (B,), "tokens of each row's prefix"
+        )
     return Prefix(tokens, jnp.minimum(lengths, P)) if P else None

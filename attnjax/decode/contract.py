@@ -1,4 +1,4 @@
-"""What every decoder takes and gives back: steps and hypotheses."""
+"""What every decoder takes and returns: steps and hypotheses."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -16,8 +16,8 @@ Step = Callable[[Any, Array], tuple[Any, Array, Array]]
 class Hypotheses(NamedTuple):
     """Decoded sequences, K for each row, best first.
 
-    A slot without a hypothesis (nothing was allowed, or the row may hold no
-    token) has length 0, only padding, and log-probability and score -inf.
+    Where there is no hypothesis (no token was allowed, or the row's `max_length` is 0)
+    the length is 0, all tokens are padding, and log-probability and score are -inf.
     """
 
     tokens: Int[Array, "B K T"]  # EOS kept, padding after it
@@ -27,13 +27,14 @@ class Hypotheses(NamedTuple):
     weights: Float[Array, "B K T S"]  # alignment; zero where tokens are padding
 
 
-def signature(
+def step_shapes(
     step: Step, carry: Any, B: int
 ) -> tuple[jax.ShapeDtypeStruct, jax.ShapeDtypeStruct]:
-    """Returns the shapes of logits and weights, in at least float32; runs no step.
+    """Infers the shapes of logits and weights, in at least float32, without a step.
 
     Raises:
-      ValueError: if `step` is no step, or `carry` none for B rows.
+      ValueError: if `step` does not return what a step returns, or a leaf of `carry`
+        has no leading axis B.
     """
     carry = jax.tree.map(jnp.asarray, carry)
     for path, leaf in jax.tree_util.tree_leaves_with_path(carry):
@@ -69,7 +70,7 @@ def log_normaliser(logits: Float[Array, "... V"]) -> Float[Array, "..."]:
 
 
 def _check_same(before: Any, after: Any) -> None:
-    """Checks that a step hands on a carry like the one it was given."""
+    """Checks that a step returns a carry like the one it takes."""
 
     def describe(x: Any) -> str:
         return f"{x.dtype}{list(x.shape)}"

@@ -1,7 +1,7 @@
-"""Hypotheses that have ended: the list of the best, and how they are read off.
+"""Finished hypotheses: the list of the best, and their back-tracing.
 
-Tokens, alignments and back_pointers of a beam are written down as they come; what was
-said is followed once at the end, backwards.
+Each step records tokens, alignments and back-pointers of the beam. Sequences are
+back-traced once, at the end.
 """
 
 from typing import Any, NamedTuple
@@ -16,24 +16,24 @@ from attnjax.decode.contract import Hypotheses
 
 
 class Finished(NamedTuple):
-    """The best hypotheses that have ended, best first."""
+    """The best finished hypotheses of each row, best first."""
 
     scores: Float[Array, "B N"]
     log_probs: Float[Array, "B N"]
-    lengths: Int[Array, "B N"]  # 0 in a free place
-    back_pointers: Int[Array, "B N"]  # the place in the beam that EOS extended
+    lengths: Int[Array, "B N"]  # 0 in an empty entry
+    back_pointers: Int[Array, "B N"]  # the entry of the beam that EOS extended
 
 
 class History(NamedTuple):
-    """What happened at every position, by place in the beam."""
+    """What each step chose, by entry of the beam."""
 
-    tokens: Int[Array, "T B K"]  # the token that now stands at the place
-    back_pointers: Int[Array, "T B K"]  # the place it extended
-    weights: Float[Array, "T B K S"]  # alignment of the place before extension
+    tokens: Int[Array, "T B K"]  # the entry's last token
+    back_pointers: Int[Array, "T B K"]  # the entry that it extended
+    weights: Float[Array, "T B K S"]  # alignment of the extended entry
 
 
-def none_finished(plan: Plan, N: int) -> Finished:
-    """Returns a list of free places."""
+def empty_finished(plan: Plan, N: int) -> Finished:
+    """Makes a list of empty entries."""
     B = plan.weights.shape[0]
     return Finished(
         scores=jnp.full((B, N), -jnp.inf, plan.dtype),
@@ -43,9 +43,9 @@ def none_finished(plan: Plan, N: int) -> Finished:
     )
 
 
-def no_history(plan: Plan, K: int) -> History:
-    """Returns a history of T positions where nothing has happened."""
-    (B, S), T = plan.weights.shape, plan.size
+def empty_history(plan: Plan, K: int) -> History:
+    """Makes the history before the first step, with room for T positions."""
+    (B, S), T = plan.weights.shape, plan.max_decode_length
     return History(
         tokens=jnp.zeros((T, B, K), jnp.int32),
         back_pointers=jnp.zeros((T, B, K), jnp.int32),
@@ -54,30 +54,30 @@ def no_history(plan: Plan, K: int) -> History:
 
 
 def merge(finished: Finished, new: Finished) -> Finished:
-    """Returns the best of two lists; of equal scores the first comes first."""
+    """Merges two lists and keeps the best; of equal scores, those of the first list."""
     both = jax.tree.map(lambda a, b: jnp.concatenate([a, b], axis=1), finished, new)
     _, best = lax.top_k(both.scores, finished.scores.shape[1])
     return jax.tree.map(lambda x: take(x, best), both)
 
 
-def take(x: Array, places: Int[Array, "..."], axis: int = 1) -> Array:
-    """Reorders axis 0 or 1 of `x` along the other; `places` has these two axes."""
-    places = places.reshape(*places.shape, *[1] * (x.ndim - 2))
-    return jnp.take_along_axis(x, places, axis=axis, mode="promise_in_bounds")
+def take(x: Array, entries: Int[Array, "..."], axis: int = 1) -> Array:
+    """Gathers along axis 0 or 1 of `x`; `entries` has these two axes."""
+    entries = entries.reshape(*entries.shape, *[1] * (x.ndim - 2))
+    return jnp.take_along_axis(x, entries, axis=axis, mode="promise_in_bounds")
 
 
-def read_back(finished: Finished, history: History, ids: Ids) -> Hypotheses:
-    """Follows every finished hypothesis from its end to its beginning."""
+def back_trace(finished: Finished, history: History, ids: Ids) -> Hypotheses:
+    """Back-traces every finished hypothesis from its end to its beginning."""
     T = history.tokens.shape[0]
     last = finished.lengths - 1
 
-    def back(place: Array, at: tuple[Array, Array, Array]) -> tuple[Array, Any]:
+    def back(entry: Array, at: tuple[Array, Array, Array]) -> tuple[Array, Any]:
         t, tokens, back_pointers = at
-        token = jnp.where(t == last, ids.eos, take(tokens, place))
-        origin = jnp.where(
-            t == last, finished.back_pointers, take(back_pointers, place)
+        token = jnp.where(t == last, ids.eos, take(tokens, entry))
+        back_pointer = jnp.where(
+            t == last, finished.back_pointers, take(back_pointers, entry)
         )
-        return origin, (jnp.where(t <= last, token, ids.pad), origin)
+        return back_pointer, (jnp.where(t <= last, token, ids.pad), back_pointer)
 
     _, (tokens, back_pointers) = lax.scan(
         back,

@@ -1,8 +1,8 @@
-"""Truncation: which ids a draw is made from, as logits of -inf at the others.
+"""Logits processors of sampling: temperature, top-k, top-p and min-p.
 
-Each function maps logits to logits, along the last axis. At least one id is kept,
-the likeliest, and what is kept keeps its logit, so that a softmax shares out the
-probability of the others in proportion.
+Each function maps logits to logits along the last axis; the logits of dropped ids become
+-inf. The most probable id is always kept, and kept logits do not change, so
+a softmax renormalises the probabilities that are left.
 """
 
 from typing import Any
@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from attnjax.core._checks import shaped
 from attnjax.core.precision import upcast
-from attnjax.decode.arguments import check_number, ints, whole
+from attnjax.decode.arguments import as_int_array, check_int, check_number
 from attnjax.decode.contract import log_normaliser
 from attnjax.decode.selection import top_k
 
@@ -23,7 +23,7 @@ from attnjax.decode.selection import top_k
 def keep_top_k(
     logits: Float[Array, "... V"], k: int | Int[Array, ""]
 ) -> Float[Array, "... V"]:
-    """Keeps the `k` likeliest ids.
+    """Keeps the `k` most probable ids.
 
     Source: Fan et al. 2018 (arXiv:1805.04833), section 5.4.
 
@@ -65,7 +65,7 @@ def keep_top_p(
     Args:
       logits: shape [..., V].
       p: in (0, 1]; 1 keeps every id. Of an array, what is above counts as 1, and
-        what is below keeps the likeliest id.
+        what is below keeps the most probable id.
 
     Returns:
       Logits, shape [..., V], -inf where an id is not kept.
@@ -92,7 +92,7 @@ def keep_top_p(
 def keep_min_p(
     logits: Float[Array, "... V"], p: float | Float[Array, ""]
 ) -> Float[Array, "... V"]:
-    r"""Keeps ids that have at least the share `p` of the likeliest id's probability.
+    r"""Keeps ids at least `p` times as probable as the most probable one.
 
     .. math:: V_p = \{y : p(y) \ge p \max_{y'} p(y')\}
 
@@ -100,7 +100,7 @@ def keep_min_p(
 
     Args:
       logits: shape [..., V].
-      p: in [0, 1]; 0 keeps every id, 1 the likeliest.
+      p: in [0, 1]; 0 keeps every id, 1 the most probable.
 
     Returns:
       Logits, shape [..., V], -inf where an id is not kept.
@@ -120,7 +120,7 @@ def keep_min_p(
     return jnp.where(x >= x.max(axis=-1, keepdims=True) + share, logits, -jnp.inf)
 
 
-def truncate(
+def process_logits(
     logits: Float[Array, "... V"],
     *,
     temperature: float | Float[Array, ""],
@@ -132,7 +132,8 @@ def truncate(
 
     Example:
       >>> logits = jnp.log(jnp.array([0.1, 0.4, 0.3, 0.2]))
-      >>> truncate(logits, temperature=1.0, top_k=3, top_p=0.7, min_p=0.0) > -jnp.inf
+      >>> options = {"temperature": 1.0, "top_k": 3, "top_p": 0.7, "min_p": 0.0}
+      >>> process_logits(logits, **options) > -jnp.inf
       Array([False,  True,  True, False], dtype=bool)
     """
     logits = logits / jnp.asarray(temperature, logits.dtype)
@@ -141,16 +142,16 @@ def truncate(
     return keep_min_p(keep_top_p(logits, top_p), min_p)
 
 
-def check_truncation(
+def check_sampling_options(
     V: int, *, temperature: Any, top_k: Any, top_p: Any, min_p: Any
 ) -> None:
-    """Checks the options of `truncate` under the names that `sample` gives them."""
+    """Checks the options of `process_logits`, by their names in `sample`."""
     check_number(
         "temperature",
         temperature,
         lambda x: x > 0,
         "a positive number",
-        "for the likeliest tokens call greedy",
+        "for the most probable tokens call greedy",
     )
     if top_k is not None:
         _count("top_k", top_k, V)
@@ -160,8 +161,8 @@ def check_truncation(
 
 def _count(name: str, k: Any, V: int) -> int | Int[Array, ""]:
     if isinstance(k, jax.Array):
-        return ints(name, k, (), "it is the same for all rows")
-    return whole(name, k, 1, V, "the vocabulary")
+        return as_int_array(name, k, (), "it is the same for all rows")
+    return check_int(name, k, 1, V, "the vocabulary")
 
 
 def _check_top_p(name: str, p: Any) -> None:

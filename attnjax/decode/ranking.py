@@ -20,20 +20,20 @@ class Ranking(NamedTuple):
         self,
         log_probs: Float[Array, "B K"],
         length: Int[Array, ""],
-        covered: Float[Array, "B K S"] | None,
+        coverage: Float[Array, "B K S"] | None,
     ) -> Float[Array, "B K"]:
         """Returns the scores of hypotheses that end now.
 
-        `covered` is the sum of each one's weights over its tokens.
+        `coverage` is the sum of each one's weights over its tokens.
         """
         scores = log_probs / self.length_penalty(length)
-        if self.beta is None or self.source_mask is None or covered is None:
+        if self.beta is None or self.source_mask is None or coverage is None:
             return scores
         # The floor keeps what no token read (a true zero of sparsemax) comparable.
-        share = jnp.clip(covered, jnp.finfo(covered.dtype).tiny, 1)
+        share = jnp.clip(coverage, jnp.finfo(coverage.dtype).tiny, 1)
         share = jnp.where(self.source_mask[:, None], share, 1)
-        coverage = jnp.sum(jnp.log(share), axis=-1).astype(scores.dtype)
-        return scores + self.beta * coverage
+        penalty = jnp.sum(jnp.log(share), axis=-1).astype(scores.dtype)
+        return scores + self.beta * penalty
 
     def length_penalty(self, length: Int[Array, "..."]) -> Float[Array, "..."]:
         """What log-probabilities of hypotheses of this length are divided by."""

@@ -1,4 +1,4 @@
-"""Forced decoding: what a model gives to sequences that are there already."""
+"""Forced decoding: the log-probabilities of given sequences."""
 
 from typing import Any, NamedTuple
 
@@ -7,12 +7,12 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from attnjax.decode.arguments import ints, whole
-from attnjax.decode.contract import Step, log_normaliser, signature
+from attnjax.decode.arguments import as_int_array, check_int
+from attnjax.decode.contract import Step, log_normaliser, step_shapes
 
 
 class SequenceScores(NamedTuple):
-    """Given sequences under a model, one for each row."""
+    """Log-probabilities of one given sequence per row."""
 
     log_probs: Float[Array, "B"]  # of the whole sequence, nats
     token_log_probs: Float[Array, "B T"]  # of each token, 0 after EOS
@@ -23,25 +23,25 @@ class SequenceScores(NamedTuple):
 def score_sequences(
     step: Step, carry: Any, tokens: Int[Array, "B T"], *, bos: int, eos: int
 ) -> SequenceScores:
-    """Scores given sequences, token by token.
+    """Computes the log-probabilities of given sequences, token by token.
 
     .. math:: \\log p(y) = \\sum_t \\log p(y_t \\mid y_1 \\ldots y_{t-1})
 
-    A sequence ends in the first EOS of its row, and what stands after it is padding.
-    A row without EOS is none: its length is 0 and its log-probability -inf, as in a
-    free slot of `Hypotheses`. The hypotheses of a beam are scored by
-    `jax.vmap(lambda y: score_sequences(step, carry, y, bos=bos, eos=eos), 1, 1)(tokens)`.
+    A sequence ends with the first EOS of its row; the rest is padding. A row without
+    EOS is no sequence: its length is 0 and its log-probability -inf, as in an empty entry
+    of `Hypotheses`. To score all hypotheses of a beam, map over their axis:
+    `jax.vmap(partial(score_sequences, step, carry, bos=1, eos=2), 1, 1)(tokens)`.
 
     Args:
       step: `(carry, token[B]) -> carry, logits[B, V], weights[B, S]`.
-      carry: what the first step starts from; every leaf has a leading axis B.
+      carry: the carry of the first step; every leaf has a leading axis B.
       tokens: ids without BOS, shape [B, T]. One outside the vocabulary has
         probability 0.
       bos: id fed to the first step.
       eos: id that ends a sequence.
 
     Returns:
-      SequenceScores, in at least float32.
+      Log-probabilities, lengths and alignments, in at least float32.
 
     Raises:
       ValueError: if a shape, an id or what `step` returns does not fit.
@@ -55,12 +55,12 @@ def score_sequences(
       >>> jnp.exp(scored.token_log_probs)
       Array([[0.8, 0.7, 1. ]], dtype=float32)
     """
-    tokens = ints("tokens", tokens, ("B", "T"), "one sequence for each row")
+    tokens = as_int_array("tokens", tokens, ("B", "T"), "one sequence for each row")
     B, T = tokens.shape
-    logits, weights = signature(step, carry, B)
+    logits, weights = step_shapes(step, carry, B)
     V = logits.shape[1]
-    bos = whole("bos", bos, 0, V - 1, "the last id")
-    eos = whole("eos", eos, 0, V - 1, "the last id")
+    bos = check_int("bos", bos, 0, V - 1, "the last id")
+    eos = check_int("eos", eos, 0, V - 1, "the last id")
 
     def advance(carry: Any, now: tuple[Array, Array]) -> tuple[Any, Any]:
         previous, token = now

@@ -1,4 +1,4 @@
-"""One hypothesis per row: the likeliest token each time, or a drawn one."""
+"""One hypothesis per row: greedy decoding and sampling."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from attnjax.decode.constraints import Constraints, Ids, Lengths, Plan, plan
 from attnjax.decode.contract import Hypotheses, Step, log_normaliser
-from attnjax.decode.logits_processors import check_truncation, truncate
+from attnjax.decode.logits_processors import check_sampling_options, process_logits
 
 # position t, logits [B, V] with -inf at what is not allowed -> token [B]
 Pick = Callable[[Array, Array], Array]
@@ -26,40 +26,40 @@ def greedy(
     bos: int,
     eos: int,
     pad: int = 0,
-    size: int | None = None,
+    max_decode_length: int | None = None,
     min_length: int = 0,
     suppress_tokens: Sequence[int] = (),
     no_repeat_ngram_size: int = 0,
     prefix: Int[Array, "B P"] | None = None,
     prefix_lengths: Int[Array, "B"] | None = None,
 ) -> Hypotheses:
-    """Decodes by taking the likeliest allowed token at every position.
+    """Decodes the most probable allowed token at every position.
 
     .. math:: y_t = \\arg\\max_y \\log p(y \\mid y_1 \\ldots y_{t-1})
 
-    Wrap the caller in `jax.jit`; called eagerly it compiles on every call.
+    Wrap the caller in `jax.jit`: an eager call compiles every time.
 
     Args:
       step: `(carry, token[B]) -> carry, logits[B, V], weights[B, S]`.
-      carry: what the first step starts from; every leaf has a leading axis B.
+      carry: the carry of the first step; every leaf has a leading axis B.
       batch_size: B.
-      max_length: most tokens of a hypothesis, EOS among them; the last position
-        can only hold EOS. An int, or one per row; a row of 0 (padding) is empty.
-      bos: id fed to the first step; never emitted.
+      max_length: maximum number of tokens of a hypothesis, EOS among them; the last
+        position can only be EOS. An int, or one per row; 0 leaves a row empty.
+      bos: id of the first step's input; never decoded.
       eos: id that ends a hypothesis.
-      pad: id after the end; never emitted.
-      size: T, the static axis of positions; default `max_length`, and needed
-        where that is an array.
-      min_length: fewest tokens, EOS among them; `max_length` wins over it.
-      suppress_tokens: ids never emitted, such as the unknown word. Their probability is
-        not shared out: log-probabilities stay the model's own.
-      no_repeat_ngram_size: size of the n-grams that may not stand twice in a hypothesis; 0
-        for none.
+      pad: id after the end; never decoded.
+      max_decode_length: T, the static size of the position axis; `max_length` by
+        default, required where that is an array.
+      min_length: minimum number of tokens, EOS among them; `max_length` has precedence.
+      suppress_tokens: ids that are never decoded, such as the unknown word. The other
+        probabilities are not renormalised: log-probabilities stay the model's own.
+      no_repeat_ngram_size: size of the n-grams that may occur only once in a
+        hypothesis; 0 allows any repetition.
       prefix: ids that each row's hypotheses begin with, without BOS, shape [B, P].
-        They go before `suppress_tokens`, `no_repeat_ngram_size` and `min_length`, not before
-        `max_length`: a row is empty if they leave no place for EOS. An EOS among
-        them ends the hypothesis; an id outside the vocabulary leaves none.
-      prefix_lengths: how many of them count, one per row; default all P.
+        They override `suppress_tokens`, `no_repeat_ngram_size` and `min_length`, but
+        not `max_length`: a row is empty if they leave no room for EOS. An EOS in the
+        prefix ends the hypothesis; an id outside the vocabulary leaves the row empty.
+      prefix_lengths: number of prefix tokens, one per row; all P by default.
 
     Returns:
       Hypotheses with K = 1; scores are the log-probabilities.
@@ -80,10 +80,10 @@ def greedy(
         carry,
         batch_size,
         Ids(bos, eos, pad),
-        Lengths(max_length, size, min_length),
+        Lengths(max_length, max_decode_length, min_length),
         Constraints(suppress_tokens, no_repeat_ngram_size, prefix, prefix_lengths),
     )
-    return _walk(step, carry, made, lambda t, logits: jnp.argmax(logits, axis=-1))
+    return _decode(step, carry, made, lambda t, logits: jnp.argmax(logits, axis=-1))
 
 
 def sample(
@@ -96,7 +96,7 @@ def sample(
     bos: int,
     eos: int,
     pad: int = 0,
-    size: int | None = None,
+    max_decode_length: int | None = None,
     min_length: int = 0,
     suppress_tokens: Sequence[int] = (),
     no_repeat_ngram_size: int = 0,
@@ -107,32 +107,31 @@ def sample(
     top_p: float | Float[Array, ""] = 1.0,
     min_p: float | Float[Array, ""] = 0.0,
 ) -> Hypotheses:
-    """Decodes by drawing every token from the model.
+    """Decodes by sampling every token from the model.
 
     .. math:: y_t \\sim \\mathrm{softmax}(\\ell_t / \\tau)
 
-    over the allowed ids, with logits l_t and temperature tau. Of the probabilities
-    at this temperature the `top_k` likeliest ids are kept; of these, with their
-    probabilities shared out anew, the nucleus `top_p`; and of these what is above
-    `min_p`: in this order. What a row draws depends on `rng`, its index and the
-    position only, not on the other rows. Several draws are
+    over the allowed ids, with logits l_t and temperature tau. After the temperature,
+    `top_k`, `top_p` and `min_p` apply in this order, each to the renormalised
+    probabilities that the one before left. A row's sample depends on `rng`, its index
+    and the position only, not on the other rows. For several samples per row use
     `jax.vmap(lambda rng: sample(rng, ...))` over split keys.
 
     Args:
       rng: one typed key.
       temperature: below 1 sharpens, above 1 flattens; must be positive.
-      top_k: how many ids are kept (see `keep_top_k`); None for all.
-      top_p: the probability that the kept ids have together (see `keep_top_p`).
-      min_p: the least share of the likeliest id's probability (see `keep_min_p`).
-      step, carry, batch_size, max_length, bos, eos, pad, size, min_length, suppress_tokens,
-        no_repeat_ngram_size, prefix, prefix_lengths: as in `greedy`.
+      top_k: number of ids to keep (see `keep_top_k`); None keeps all.
+      top_p: total probability of the ids to keep (see `keep_top_p`).
+      min_p: minimum probability, relative to the most probable id (see `keep_min_p`).
+      step, carry, batch_size, max_length, bos, eos, pad, max_decode_length, min_length,
+        suppress_tokens, no_repeat_ngram_size, prefix, prefix_lengths: as in `greedy`.
 
     Returns:
       Hypotheses with K = 1. Log-probabilities and scores are the model's own,
       whatever the temperature.
 
     Raises:
-      ValueError: as `greedy`, or if a number that shapes the draw does not fit.
+      ValueError: as `greedy`, or if a sampling option is out of range.
       TypeError: as `greedy`, or if `rng` is no typed key.
 
     Example:
@@ -152,20 +151,20 @@ def sample(
         carry,
         batch_size,
         Ids(bos, eos, pad),
-        Lengths(max_length, size, min_length),
+        Lengths(max_length, max_decode_length, min_length),
         Constraints(suppress_tokens, no_repeat_ngram_size, prefix, prefix_lengths),
     )
     shape = partial(
-        truncate, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p
+        process_logits, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p
     )
-    check_truncation(made.vocab_size, **shape.keywords)
+    check_sampling_options(made.vocab_size, **shape.keywords)
     rows = jax.vmap(jax.random.fold_in, (None, 0))(rng, jnp.arange(batch_size))
 
     def draw(t: Array, logits: Array) -> Array:
         keys = jax.vmap(jax.random.fold_in, (0, None))(rows, t)
         return jax.vmap(jax.random.categorical)(keys, shape(logits))
 
-    return _walk(step, carry, made, draw)
+    return _decode(step, carry, made, draw)
 
 
 class _State(NamedTuple):
@@ -178,16 +177,16 @@ class _State(NamedTuple):
     weights: Float[Array, "T B S"]
 
 
-def _walk(step: Step, carry: Any, plan: Plan, pick: Pick) -> Hypotheses:
-    """Steps until every row has ended, taking the tokens that `pick` picks."""
-    rules, T = plan.rules, plan.size
+def _decode(step: Step, carry: Any, plan: Plan, pick: Pick) -> Hypotheses:
+    """Decodes until every row has ended, with the tokens that `pick` chooses."""
+    rules, T = plan.rules, plan.max_decode_length
     B, S = plan.weights.shape
 
     def advance(state: _State) -> _State:
         carry, logits, weights = step(state.carry, state.token)
         logits = logits.astype(plan.dtype)
-        so_far = state.tokens.T if rules.no_repeat_ngram_size else None
-        masked = rules.masked(logits, state.t, so_far)
+        prefixes = state.tokens.T if rules.no_repeat_ngram_size else None
+        masked = rules.masked(logits, state.t, prefixes)
         token = pick(state.t, masked).astype(jnp.int32)
         gain = jnp.take_along_axis(masked, token[:, None], axis=1)[:, 0]
         gain = gain - log_normaliser(logits)
@@ -216,11 +215,11 @@ def _walk(step: Step, carry: Any, plan: Plan, pick: Pick) -> Hypotheses:
         weights=jnp.zeros((T, B, S), plan.weights.dtype),
     )
     end = lax.while_loop(lambda s: jnp.any(s.alive) & (s.t < T), advance, start)
-    return _one_each(end, rules.ids)
+    return _to_hypotheses(end, rules.ids)
 
 
-def _one_each(end: _State, ids: Ids) -> Hypotheses:
-    """Lays out what was collected by position as one hypothesis for each row."""
+def _to_hypotheses(end: _State, ids: Ids) -> Hypotheses:
+    """Arranges the tokens of all positions as one hypothesis for each row."""
     some = end.log_prob > -jnp.inf
     # Every hypothesis ends in the only EOS it has, so that gives its length.
     lengths = jnp.where(some, jnp.argmax(end.tokens == ids.eos, axis=0) + 1, 0)

@@ -1,7 +1,7 @@
 """A model as a function of plain parameters: nested dicts of arrays.
 
 Training, checkpoints and decoding see dicts; only the code that calls the model
-sees the module. Paths are stable and readable: `decoder/gru/u_gates`.
+sees the module. Paths are stable and readable: `decoder/layers/0/u_gates`.
 """
 
 from collections.abc import Callable

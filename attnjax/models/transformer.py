@@ -125,15 +125,15 @@ class Transformer(SequenceModel):
         states = self.encoder(x, positions, rng=rngs[1]).x
         return self.decoder.source(states, mask)
 
-    def start(self, memory: Source, size: int | None = None) -> KVCache:
+    def start(self, memory: Source, max_decode_length: int | None = None) -> KVCache:
         """The decoder before its first word.
 
         Args:
           memory: what `encode` returned.
-          size: most tokens that will be written; `max_length` by default.
+          max_decode_length: most tokens that are decoded; `max_length` by default.
         """
         B, dtype = memory.mask.shape[0], memory.keys.dtype
-        return self.decoder.empty(B, size or self.config.max_length, dtype)
+        return self.decoder.empty(B, max_decode_length or self.config.max_length, dtype)
 
     def step(
         self, memory: Source, carry: KVCache, token: Array

@@ -111,7 +111,7 @@ def trained_task(options: Any) -> Task:
     from experiments.translate.loading import load_run
 
     loaded = load_run(options.folder, options.checkpoint)
-    tokenizers = loaded.system.tokenizers
+    tokenizers = loaded.model.tokenizers
     config: Any = loaded.config.model
     if not isinstance(config, TransformerConfig):
         raise UserError(
@@ -130,7 +130,7 @@ def trained_task(options: Any) -> Task:
     return Task(
         f"{options.folder.name} {name}",
         config,
-        loaded.system.rebuild,
+        loaded.model.rebuild,
         loaded.params,
         [ids for ids in sources if ids],
         ends_with_eos=True,

@@ -47,7 +47,7 @@ class TokenizedText(NamedTuple):
         tokenizer = Characters(train + validation)
         windows = Crops(
             np.array(tokenizer.encode(train), np.int32),
-            rows=config.batch_rows,
+            rows=config.batch_size,
             length=config.model.max_length,
             seed=config.seed,
         )

@@ -27,15 +27,17 @@ def decoder_arrays(spec: DecoderSpec) -> tuple[RNNSearchParams, dict[str, Array]
     """
     B, S, T, D, M, E, A, *_ = spec
     params = RNNSearchParams(
-        alignment=AdditiveParams(
+        aligner=AdditiveParams(
             random_array(0, D, A), random_array(1, E, A), random_array(2, A)
         ),
         w_context=random_array(3, E, 3 * D),
-        gru=GRUParams(
-            random_array(4, M, 3 * D),
-            random_array(5, D, 2 * D),
-            random_array(6, D, D),
-            random_array(7, 3 * D),
+        layers=(
+            GRUParams(
+                random_array(4, M, 3 * D),
+                random_array(5, D, 2 * D),
+                random_array(6, D, D),
+                random_array(7, 3 * D),
+            ),
         ),
     )
     inputs = {

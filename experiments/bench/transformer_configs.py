@@ -10,7 +10,7 @@ from attnjax import BlockConfig
 from attnjax.models.transformer import TransformerConfig
 from experiments.translate.config import Config
 from experiments.translate.configs import MULTI30K_RNNSEARCH
-from experiments.translate.system import MODELS
+from experiments.translate.model import MODELS
 
 VOCAB_SIZE = 8_000  # the vocabulary with which the batch shapes were counted
 SMOKE_VOCAB_SIZE = 23

@@ -1,4 +1,4 @@
-"""A trained run, ready to be used."""
+"""Loads trained runs, one alone or several as an ensemble."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -16,43 +16,43 @@ from experiments.datasets.tokenizers.sentences import Tokenizer
 from experiments.errors import UserError
 from experiments.runs.folder import Run
 from experiments.translate.config import Config
-from experiments.translate.system import (
+from experiments.translate.model import (
     Ensemble,
-    System,
     Tokenizers,
-    build_system,
+    TranslationModel,
+    build_model,
 )
 from experiments.translate.translator import Translator
 
 
-class Loaded(NamedTuple):
-    """What a run's folder holds."""
+class LoadedRun(NamedTuple):
+    """A run's model and parameters, on the devices."""
 
     run: Run
     config: Config
-    system: System
+    model: TranslationModel
     params: Params  # on every device of the mesh
     step: int  # of the checkpoint
     mesh: Mesh
-    members: tuple[Path, ...] = ()  # of an ensemble
+    members: tuple[Path, ...] = ()  # folders of an ensemble's runs
 
-    def translator(
+    def build_translator(
         self,
         *,
-        source_limit: int | None = None,
+        max_source_length: int | None = None,
         dictionary: Path | None = None,
         **search_settings: Any,
     ) -> Translator:
-        """Makes a translator; what is None is as in the run's config.
+        """Builds a translator; None takes a setting from the run's config.
 
         Args:
-          source_limit: longest source in ids.
-          dictionary: file of source words, tab, target words, for unknown words,
-            which are then replaced.
+          max_source_length: longest source in token ids.
+          dictionary: file of lines "source word, tab, target word" that replace
+            unknown words; implies `replace_unk`.
           **search_settings: fields of `SearchConfig`.
 
         Raises:
-          UserError: if a setting makes no sense, or the file cannot be read.
+          UserError: if a setting is out of range, or the file cannot be read.
         """
         words = None
         if dictionary is not None:
@@ -60,14 +60,18 @@ class Loaded(NamedTuple):
             words = dict(read_pairs([dictionary]))
         changed = {k: x for k, x in search_settings.items() if x is not None}
         search = dataclasses.replace(self.config.search, **changed)
-        search.check(self.system.tokenizers.target.vocab_size)
-        limit = self.config.source_limit if source_limit is None else source_limit
+        search.check(self.model.tokenizers.target.vocab_size)
+        limit = (
+            self.config.max_source_length
+            if max_source_length is None
+            else max_source_length
+        )
         if limit < 1:
-            raise UserError(f"source_limit: expected at least 1, got {limit}")
+            raise UserError(f"max_source_length: expected at least 1, got {limit}")
         return Translator(
-            self.system,
+            self.model,
             search=search,
-            source_limit=limit,
+            max_source_length=limit,
             mesh=self.mesh,
             dictionary=words,
         )
@@ -75,7 +79,7 @@ class Loaded(NamedTuple):
 
 def load_run(
     folder: Path | str, checkpoint: str = "best", *, mesh: Mesh | None = None
-) -> Loaded:
+) -> LoadedRun:
     """Loads a translation run.
 
     Args:
@@ -97,11 +101,11 @@ def load_run(
         )
     step = run.checkpoint_step(checkpoint)
     mesh = make_mesh() if mesh is None else mesh
-    system, fresh = build_system(config, tokenizers)
+    model, fresh = build_model(config, tokenizers)
     params = run.load_params(
         checkpoint, like=replicate(fresh, mesh), count=config.keep_last
     )
-    return Loaded(run, config, system, params, step, mesh)
+    return LoadedRun(run, config, model, params, step, mesh)
 
 
 def load_ensemble(
@@ -110,13 +114,15 @@ def load_ensemble(
     *,
     combine: Literal["log-linear", "linear"] = "log-linear",
     mesh: Mesh | None = None,
-) -> Loaded:
-    """Loads several runs of one model as one system; settings are the first one's.
+) -> LoadedRun:
+    """Loads several runs of one architecture as an ensemble.
+
+    Settings, such as those of beam search, are those of the first run.
 
     Args:
       folders: of the runs; one alone is loaded as it is.
-      checkpoint: as of `load_run`, of every run.
-      combine: how probabilities are joined, as of `attnjax.decode.ensemble`.
+      checkpoint: as in `load_run`, for every run.
+      combine: how probabilities are combined, as in `attnjax.decode.ensemble`.
       mesh: the devices; by default all there are.
 
     Raises:
@@ -130,21 +136,21 @@ def load_ensemble(
     members = [first.params, *(other.params for other in others)]
     params = jax.tree.map(lambda *leaves: jnp.stack(leaves), *members)
     return first._replace(
-        system=Ensemble(first.system.rebuild, first.system.tokenizers, combine),
+        model=Ensemble(first.model.rebuild, first.model.tokenizers, combine),
         params=replicate(params, first.mesh),
         members=tuple(folders),
     )
 
 
-def _check_same(first: Loaded, other: Loaded) -> None:
-    """Checks that two runs can be joined."""
+def _check_same(first: LoadedRun, other: LoadedRun) -> None:
+    """Checks that two runs can form an ensemble."""
     if first.config.model != other.config.model:
         raise UserError(
             f"{other.run.folder}: expected the model of {first.run.folder}, got "
             "another (an ensemble is of one model, trained from different seeds)"
         )
     for side in ("source", "target"):
-        one, two = (_pieces(getattr(x.system.tokenizers, side)) for x in (first, other))
+        one, two = (_pieces(getattr(x.model.tokenizers, side)) for x in (first, other))
         if one != two:
             raise UserError(
                 f"{other.run.folder}: expected the {side} vocabulary of "

@@ -14,13 +14,13 @@ from jax.sharding import Mesh, PartitionSpec
 from attnjax.cells.gru import gru, gru_recur
 from attnjax.cells.lstm import LSTMState, lstm
 from attnjax.cells.luong import LuongParams, LuongState, luong
-from attnjax.cells.rnnsearch import initial_carry, rnnsearch
+from attnjax.cells.rnnsearch import RNNSearchState, rnnsearch
 from attnjax.cells.scan import bidirectional, scan
 from attnjax.core import precision
 from attnjax.core.attend import Memory
 from tests.arg_specs import TINY_DECODER
 from tests.cells.papers import (
-    alignment_shapes,
+    aligner_shapes,
     draw_dict,
     gru_params,
     gru_shapes,
@@ -60,9 +60,7 @@ def _memory():
 
 def _cases():
     with jax.enable_x64(True):
-        search = draw_dict(
-            0, gru_shapes(M, D, E, "decoder.") | alignment_shapes(D, E, A)
-        )
+        search = draw_dict(0, gru_shapes(M, D, E, "decoder.") | aligner_shapes(D, E, A))
         fed = lstm_params(draw_dict(1, lstm_shapes(M, D)))
         state = draw(80, B, D)
         pair = LSTMState(state, draw(81, B, D))
@@ -73,12 +71,16 @@ def _cases():
             "lstm": Case(lstm, lstm_params(draw_dict(3, lstm_shapes(M, D))), pair, M),
             "odd": Case(odd, squares, state, M),
             "rnnsearch": Case(
-                rnnsearch, rnnsearch_params(search), initial_carry(state), 3 * D, memory
+                rnnsearch,
+                rnnsearch_params(search),
+                RNNSearchState((state,), np.zeros(B, np.int32), ()),
+                3 * D,
+                memory,
             ),
             "luong": Case(
                 luong,
-                LuongParams(fed, draw(87, D, 4 * D), draw(88, E + D, D)),
-                LuongState(pair, draw(89, B, D)),
+                LuongParams((fed,), draw(87, D, 4 * D), draw(88, E + D, D)),
+                LuongState((pair,), draw(89, B, D)),
                 4 * D,
                 memory._replace(keys=draw(92, B, S, D)),
             ),

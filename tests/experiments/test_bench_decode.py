@@ -131,8 +131,8 @@ def transformer_run(tmp_path_factory, data_dir, cache):
         *("--tokenizer.kind", "words", "--model.block.d-model", 12),
         *("--model.encoder-layers", 2, "--model.decoder-layers", 1),
         *("--model.block.num-heads", 2, "--model.block.d-ff", 14),
-        *("--batch-tokens", 96, "--buckets", 1, "--max-length", 20),
-        *("--steps", 2, "--evaluate-every", 2, "--save-every", 1),
+        *("--batch-tokens", 96, "--num-buckets", 1, "--max-length", 20),
+        *("--steps", 2, "--eval-every", 2, "--save-every", 1),
         cache=cache,
     )
     ((code, err),) = finish(training)

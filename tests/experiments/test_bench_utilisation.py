@@ -97,12 +97,12 @@ def test_the_flops_of_a_transformer_follow_from_its_shapes():
 def test_batches_have_the_published_sizes():
     options = types.SimpleNamespace(smoke=False, rows=None)
     gpt = utilisation.gpt_config(options, "bfloat16")
-    assert gpt.batch_rows * gpt.model.max_length == 491_520
+    assert gpt.batch_size * gpt.model.max_length == 491_520
     big = utilisation.transformer_config(options, "bfloat16")
     assert (big.batch_tokens, big.model.block.d_model) == (25_000, 1_024)
     fewer = types.SimpleNamespace(smoke=False, rows=7)
     gpt = utilisation.gpt_config(fewer, "bfloat16")
-    assert (gpt.batch_rows, gpt.accumulate) == (7, 1)
+    assert (gpt.batch_size, gpt.accumulation_steps) == (7, 1)
 
 
 def test_utilisation_is_the_ratio_of_model_and_matmul_flops(tmp_path, capsys, no_peers):

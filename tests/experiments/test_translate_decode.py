@@ -170,7 +170,7 @@ def test_bad_input_is_named_and_nothing_is_written(
 def test_what_is_no_run_is_named(decode, places):
     code, out, err = decode(b"3 May", folder=places / "nothing")
     assert (code, out) == (2, "")
-    assert "nothing: expected the folder of a run, got none there" in err
+    assert "nothing: expected the folder of a run, got no folder" in err
     code, out, err = decode(b"3 May", folder=places / "full")
     assert (code, out) == (2, "")
     assert "full: expected the folder of a run, got one without config.json" in err
@@ -198,7 +198,7 @@ def test_a_checkpoint_of_another_config_is_named(decode, copy):
     config.write_text(config.read_text().replace('"hidden_dim": 7', '"hidden_dim": 8'))
     code, out, err = decode(b"3 May", folder=copy)
     assert (code, out) == (2, "")
-    assert "belongs to another config: model.hidden_dim: 7 there, 8 here" in err
+    assert "got another: model.hidden_dim: 7 saved, 8 now" in err
 
 
 def test_a_run_without_its_parts_is_named(decode, copy):

@@ -69,8 +69,8 @@ def test_bleu_is_that_of_what_decode_writes(
 def test_perplexity_and_aer_are_those_of_stepping_through_each_reference(
     loaded, splits, record
 ):
-    model, nats, count, links = loaded.system.rebuild(loaded.params), 0.0, 0, []
-    tokenizers = loaded.system.tokenizers
+    model, nats, count, links = loaded.model.rebuild(loaded.params), 0.0, 0, []
+    tokenizers = loaded.model.tokenizers
     for pair in splits["validation"]:
         ids = jnp.array([[*tokenizers.source.encode(pair.source), EOS]])
         memory = model.encode(ids, ids > 0)
@@ -131,7 +131,7 @@ BAD = {
     ),
     "raw data": (("--raw-dir", "."), "raw_dir: expected none (this run's data are"),
     "long": (
-        ("--source-limit", 1),
+        ("--max-source-length", 1),
         "validation: line 1: expected at most 1 tokens, got",
     ),
 }

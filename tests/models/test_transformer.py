@@ -176,7 +176,7 @@ def test_remaking_the_inside_changes_no_gradient(remat):
     block = dataclasses.replace(PAPER, remat=remat)
     again = laws.model(Transformer, config(block))
     arguments = SOURCE, MASK, PREVIOUS, TARGET
-    want, got = (m.slope(plain.params, *arguments) for m in (plain, again))
+    want, got = (m.value_and_grad(plain.params, *arguments) for m in (plain, again))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-5, 1e-6), got, want)
 
 
@@ -188,7 +188,7 @@ def test_a_narrow_model_computes_narrowly():
     want, _ = wide.call(wide.params, SOURCE, MASK, PREVIOUS)
     np.testing.assert_allclose(logits.astype(np.float32), want, atol=0.1)
     arguments = SOURCE, MASK, PREVIOUS, TARGET
-    (_, got), (_, want) = (x.slope(x.params, *arguments) for x in (m, wide))
+    (_, got), (_, want) = (x.value_and_grad(x.params, *arguments) for x in (m, wide))
     got, want = (jax.flatten_util.ravel_pytree(slope)[0] for slope in (got, want))
     assert jnp.linalg.norm(got - want) < 0.05 * jnp.linalg.norm(want)
 

@@ -21,7 +21,7 @@ from experiments.bench.systems import ATTNJAX
 from experiments.bench.timing import measure
 from experiments.bench.transformer_configs import TRAINING, build, set_vocab_size
 from experiments.translate.config import Config
-from experiments.translate.system import System
+from experiments.translate.model import TranslationModel
 
 
 def time_compiling(options: Any) -> list[dict[str, Any]]:
@@ -71,8 +71,8 @@ def compile_call(config: Config, spec: Any) -> Callable[[], Any]:
     def compile_step() -> Any:
         jax.clear_caches()
         loss: Any = partial(
-            System(rebuild, None).loss,  # type: ignore[arg-type]
-            smoothing=config.label_smoothing,
+            TranslationModel(rebuild, None).loss,  # type: ignore[arg-type]
+            label_smoothing=config.label_smoothing,
         )
         return make_train_step(loss, tx).lower(state, batch, rng).compile()  # type: ignore[attr-defined]
 

@@ -94,7 +94,7 @@ def jax_decoder(
             beam_size=beam_size,
             # A padding row has nothing to decode.
             max_length=jnp.where(mask.any(axis=1), max_length, 0),
-            size=size,
+            max_decode_length=size,
             bos=BOS,
             eos=EOS,
             pad=PAD,

@@ -24,12 +24,12 @@ from experiments.bench.systems import (
     select_systems,
 )
 from experiments.bench.timing import measure
-from experiments.cli.counter import Counter
+from experiments.cli.progress_bar import ProgressBar
 from experiments.datasets.tokenizers.text import Characters
 from experiments.language_model.config import Config
 from experiments.language_model.configs import SHAKESPEARE_CHAR
-from experiments.language_model.system import System, build_system
-from experiments.training.config import count_parameters
+from experiments.language_model.model import LanguageModel, build_model
+from experiments.training.parameters import count_parameters
 
 VOCAB_SIZE = 65  # characters of tiny Shakespeare
 SMOKE_VOCAB_SIZE = 23
@@ -42,8 +42,8 @@ TINY = dataclasses.replace(
             SHAKESPEARE_CHAR.model.block, d_model=12, num_heads=3, d_ff=17
         ),
     ),
-    optimizer=dataclasses.replace(SHAKESPEARE_CHAR.optimizer, warmup=2),
-    batch_rows=5,
+    optimizer=dataclasses.replace(SHAKESPEARE_CHAR.optimizer, warmup_steps=2),
+    batch_size=5,
 )
 Factories = dict[str, Callable[[], Trainer]]
 
@@ -51,11 +51,13 @@ Factories = dict[str, Callable[[], Trainer]]
 class JaxTrainer:
     """The training of `experiments.language_model`; implements `gpt_task.Trainer`."""
 
-    def __init__(self, config: Config, system: System, params: Params) -> None:
+    def __init__(self, config: Config, model: LanguageModel, params: Params) -> None:
         """Initialises the state; the first step compiles."""
         tx = config.optimizer.build(config.steps)
-        self._train = make_train_step(system.loss, tx, accumulate=config.accumulate)
-        self._loss = jax.jit(system.loss)
+        self._train = make_train_step(
+            model.loss, tx, accumulate=config.accumulation_steps
+        )
+        self._loss = jax.jit(model.loss)
         self._rng = jax.random.key(config.seed)
         self.state = init_state(params, tx)
 
@@ -87,7 +89,7 @@ def time_gpt(options: Any) -> list[dict[str, Any]]:
     records: list[dict[str, Any]] = []
     for dtype in options.dtypes:
         config = build_config(options, dtype)
-        B, T = config.batch_rows, config.model.max_length
+        B, T = config.batch_size, config.model.max_length
         labels = {
             "config": config_name(options),
             "shape": {"B": B, "T": T, "V": V},
@@ -105,7 +107,7 @@ def time_gpt(options: Any) -> list[dict[str, Any]]:
 
 def step_calls(config: Config, V: int, systems: tuple[str, ...]) -> Calls:
     """A training step on random ids below V, by selected system."""
-    shape = config.batch_rows, config.model.max_length + 1
+    shape = config.batch_size, config.model.max_length + 1
     ids = np.random.default_rng(0).integers(0, V, shape, dtype=np.int32)
     factories = trainer_factories(config, *random_init(config, V), systems)
     return {n: partial(_step_and_wait, make(), ids) for n, make in factories.items()}
@@ -133,14 +135,14 @@ def train_gpt(options: Any) -> list[dict[str, Any]]:
     for dtype in options.dtypes:
         config = build_config(options, dtype)
         text = TokenizedText.from_file(options.text, config)
-        system, params = build_system(config, text.tokenizer)
+        model, params = build_model(config, text.tokenizer)
         labels = {
             "config": config_name(options),
             "dtype": dtype,
             "steps": config.steps,
             "parameters": count_parameters(params),
         }
-        factories = trainer_factories(config, system, params, options.systems)
+        factories = trainer_factories(config, model, params, options.systems)
         for name, make in factories.items():
             figures = train_and_validate(name, make, text, config)
             records.append(labels | {"system": name} | figures)
@@ -158,12 +160,13 @@ def train_and_validate(
     """
     start, cpu = time.perf_counter(), time.process_time()
     trainer = make()
-    with Counter(f"training {name}, {config.model.dtype}", config.steps) as counter:
+    title = f"training {name}, {config.model.dtype}"
+    with ProgressBar(title, config.steps) as progress:
         _step_and_wait(trainer, text.train.batch(0))
         first = time.perf_counter() - start
         for step in range(1, config.steps):
             trainer.step(text.train.batch(step))
-            counter.add(1)
+            progress.advance(1)
         trainer.wait()
     seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
     losses = np.array([trainer.loss(windows) for windows in text.validation_windows()])
@@ -177,10 +180,10 @@ def train_and_validate(
     }
 
 
-def random_init(config: Config, V: int) -> tuple[System, Params]:
+def random_init(config: Config, V: int) -> tuple[LanguageModel, Params]:
     """A model with a vocabulary of V characters, and its initial parameters."""
     # Characters needs a newline, which is chr(10), so V must exceed 10.
-    return build_system(config, Characters(map(chr, range(V))))
+    return build_model(config, Characters(map(chr, range(V))))
 
 
 def config_name(options: Any) -> str:
@@ -196,7 +199,7 @@ def build_config(options: Any, dtype: Any) -> Config:
 
 
 def trainer_factories(
-    config: Config, system: System, params: Params, systems: tuple[str, ...]
+    config: Config, model: LanguageModel, params: Params, systems: tuple[str, ...]
 ) -> Factories:
     """Constructors of the selected systems' trainers.
 
@@ -206,13 +209,13 @@ def trainer_factories(
     Raises:
       UserError: if a selected system is not installed.
     """
-    factories: Factories = {ATTNJAX: partial(JaxTrainer, config, system, params)}
+    factories: Factories = {ATTNJAX: partial(JaxTrainer, config, model, params)}
     if not is_installed("torch"):
         return select_systems(factories, systems)
     from experiments.bench.peers.torch_device import check_torch_compile
     from experiments.bench.peers.torch_gpt import TorchTrainer
 
-    make = partial(TorchTrainer, config, system.config, params)
+    make = partial(TorchTrainer, config, model.config, params)
     factories |= {
         "torch": partial(make, compiled=False),
         TORCH_COMPILED: partial(make, compiled=True),

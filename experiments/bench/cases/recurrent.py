@@ -171,11 +171,10 @@ def decoder_workloads(spec: DecoderSpec) -> dict[str, Workload]:
 
     def apply(scan: Scan, params: RNNSearchParams, inputs: dict[str, Array]) -> Array:
         values = inputs["values"]
-        memory = Memory(ADDITIVE.keys(params.alignment, values), values, mask)
-        xs = gru_inputs(params.gru, inputs["embedded"])
-        _, read = scan(
-            rnnsearch, params, initial_carry(inputs["start"]), xs, memory=memory
-        )
+        memory = Memory(ADDITIVE.project_keys(params.aligner, values), values, mask)
+        xs = gru_inputs(params.layers[0], inputs["embedded"])
+        first = jax.vmap(partial(initial_carry, params))([inputs["start"]], memory)
+        _, read = scan(rnnsearch, params, first, xs, memory=memory)
         return jnp.concatenate([read.hidden, read.context], axis=-1)
 
     workloads = {

@@ -36,7 +36,7 @@ from experiments.bench.transformer_configs import (
 from experiments.datasets.pairs.batching import Batch
 from experiments.translate.config import Config
 from experiments.translate.configs import MULTI30K_FIXED_VECTOR, MULTI30K_RNNSEARCH
-from experiments.translate.system import System
+from experiments.translate.model import TranslationModel
 
 # The sizes for which the speed of JoeyNMT is known.
 SIZES: dict[str, Any] = {
@@ -162,7 +162,10 @@ def with_rates(record: dict[str, Any], spec: BatchSpec) -> dict[str, Any]:
 def jax_steps(config: Config, batch: Batch) -> dict[str, Callable[[], Any]]:
     """Forward pass, forward and backward pass, and whole step of attnjax."""
     rebuild, params = build(config.model)
-    loss = partial(System(rebuild, None).loss, smoothing=config.label_smoothing)  # type: ignore[arg-type]
+    loss = partial(
+        TranslationModel(rebuild, None).loss,  # type: ignore[arg-type]
+        label_smoothing=config.label_smoothing,
+    )
     tx = config.optimizer.build(config.steps)
     rng = jax.random.key(config.seed)
     forward = jax.jit(lambda params: loss(params, batch, rng))

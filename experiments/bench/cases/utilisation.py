@@ -34,7 +34,7 @@ from experiments.language_model.config import Config as LanguageConfig
 from experiments.language_model.configs import GPT2_124M
 from experiments.translate.config import Config
 from experiments.translate.configs import WMT14_TRANSFORMER_BIG
-from experiments.translate.system import System
+from experiments.translate.model import TranslationModel
 
 SEQUENCE_LENGTH = 32  # the mean WMT'14 sentence has about 28 pieces, and EOS
 CHAIN_LENGTH = 8  # matrix products per timed call
@@ -111,18 +111,18 @@ def matmul_flops_per_second(dtype: Any, options: Any) -> float:
 def gpt_step(options: Any, dtype: Any) -> TrainingStep:
     """A training step of GPT-2 with 124M parameters, on 491,520 tokens."""
     config = gpt_config(options, dtype)
-    V, T, B = config.model.vocab_size, config.model.max_length, config.batch_rows
+    V, T, B = config.model.vocab_size, config.model.max_length, config.batch_size
     calls = gpt.step_calls(config, V, options.systems)
     return TrainingStep(calls, {"B": B, "T": T, "V": V}, B * T, gpt_flops(config))
 
 
 def gpt_flops(config: LanguageConfig) -> int:
     """Model FLOPs of a training step of a GPT."""
-    shape = config.batch_rows, config.model.max_length + 1
+    shape = config.batch_size, config.model.max_length + 1
     init = partial(gpt.random_init, config, config.model.vocab_size)
-    system, params = abstract_init(init)
+    model, params = abstract_init(init)
     windows = jax.ShapeDtypeStruct(shape, jnp.int32)
-    return FLOPS_FACTOR * matmul_flops(system.loss, params, windows)
+    return FLOPS_FACTOR * matmul_flops(model.loss, params, windows)
 
 
 def gpt_config(options: Any, dtype: Any) -> LanguageConfig:
@@ -133,9 +133,11 @@ def gpt_config(options: Any, dtype: Any) -> LanguageConfig:
         model = dataclasses.replace(
             gpt.TINY.model, dtype=dtype, vocab_size=SMOKE_VOCAB_SIZE
         )
-        config = dataclasses.replace(config, batch_rows=6, accumulate=3)
+        config = dataclasses.replace(config, batch_size=6, accumulation_steps=3)
     if options.rows is not None:
-        config = dataclasses.replace(config, batch_rows=options.rows, accumulate=1)
+        config = dataclasses.replace(
+            config, batch_size=options.rows, accumulation_steps=1
+        )
     return dataclasses.replace(config, model=model)
 
 
@@ -157,7 +159,7 @@ def transformer_step(options: Any, dtype: Any) -> TrainingStep:
 def transformer_flops(config: Config, spec: BatchSpec) -> int:
     """Model FLOPs of a training step of a Transformer."""
     rebuild, params = abstract_init(partial(build, config.model))
-    loss = partial(System(rebuild, None).loss, rng=None)  # type: ignore[arg-type]
+    loss = partial(TranslationModel(rebuild, None).loss, rng=None)  # type: ignore[arg-type]
     batch = random_batch(spec, config.model.target_vocab_size)
     return FLOPS_FACTOR * matmul_flops(loss, params, batch)
 

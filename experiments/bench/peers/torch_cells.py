@@ -38,7 +38,7 @@ class Decoder(nn.Module):
     def __init__(self, spec: DecoderSpec) -> None:
         super().__init__()
         params, _ = decoder_arrays(spec)
-        arrays = params.alignment._asdict() | params.gru._asdict()
+        arrays = params.aligner._asdict() | params.layers[0]._asdict()
         arrays["w_context"] = params.w_context
         for name, array in arrays.items():
             setattr(self, name, nn.Parameter(tensor(array)))

@@ -17,7 +17,7 @@ from attnjax.models.gpt import GPTConfig
 from experiments.bench.peers.torch_device import DEVICE, autocast, synchronize
 from experiments.datasets.text.windows import NOTHING
 from experiments.language_model.config import Config
-from experiments.training.config import OptimizerConfig
+from experiments.training.optimizer import OptimizerConfig
 
 Tree = Any  # nested dicts of arrays
 
@@ -96,7 +96,7 @@ class TorchTrainer:
         self.model.load_state_dict(tensors)
         self.model.to(DEVICE)
         self._call = torch.compile(self.model) if compiled else self.model
-        self._dtype, self._microbatches = model.dtype, config.accumulate
+        self._dtype, self._microbatches = model.dtype, config.accumulation_steps
         self._settings, self._steps = config.optimizer, config.steps
         self._optimizer = torch.optim.AdamW(
             decay_groups(self.model, config.optimizer.weight_decay),
@@ -115,7 +115,7 @@ class TorchTrainer:
         # Microbatches have equally many tokens, so the mean of their means is exact.
         for part in np.split(windows, self._microbatches):
             (self._mean_loss(part) / self._microbatches).backward()
-        nn.utils.clip_grad_norm_(self.model.parameters(), self._settings.clip_norm)
+        nn.utils.clip_grad_norm_(self.model.parameters(), self._settings.max_grad_norm)
         self._optimizer.step()
         self._step += 1
 
@@ -184,9 +184,9 @@ def decay_groups(model: nn.Module, decay: float) -> list[dict[str, Any]]:
 
 def learning_rate(settings: OptimizerConfig, step: int, steps: int) -> float:
     """The learning rate of a step: linear warm-up, then cosine decay."""
-    peak, warmup = settings.learning_rate, settings.warmup
+    peak, warmup = settings.learning_rate, settings.warmup_steps
     if step < warmup:
         return peak * step / warmup
     progress = min(1.0, (step - warmup) / max(1, steps - warmup))
     cosine = 0.5 * (1 + math.cos(math.pi * progress))
-    return peak * (settings.final + (1 - settings.final) * cosine)
+    return peak * (settings.end_lr_ratio + (1 - settings.end_lr_ratio) * cosine)

@@ -126,8 +126,8 @@ def module_steps(
 
     def step() -> Tensor:
         loss = backward()
-        if config.optimizer.clip_norm is not None:
-            nn.utils.clip_grad_norm_(model.parameters(), config.optimizer.clip_norm)
+        if config.optimizer.max_grad_norm is not None:
+            nn.utils.clip_grad_norm_(model.parameters(), config.optimizer.max_grad_norm)
         optimizer.step()
         return loss
 

@@ -1,4 +1,4 @@
-"""Training and measuring all systems."""
+"""Trains and evaluates all systems on all language pairs."""
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
@@ -29,18 +29,19 @@ from experiments.datasets.pairs.bucketing import Shape, choose_shapes
 from experiments.datasets.pairs.datasets import Pair, read_pairs
 from experiments.datasets.pairs.ordered import ordered_batches
 from experiments.datasets.pairs.tokenized import Encoded, encode_pairs
-from experiments.lineage.config import ENTRIES, Entry, LineageConfig
-from experiments.training.config import count_parameters
-from experiments.training.fit import Run, fit
+from experiments.lineage.config import SYSTEMS, LineageConfig, System
+from experiments.runs.folder import Run
+from experiments.training.fit import fit
+from experiments.training.parameters import count_parameters
 from experiments.training.session import Session
 from experiments.translate.config import Config, SearchConfig
+from experiments.translate.model import Tokenizers, build_model
 from experiments.translate.scores import Corpus, score_alignments, score_corpus
-from experiments.translate.system import Tokenizers, build_system
 from experiments.translate.translator import Translation, Translator
 
-BUCKETS = 2  # batch shapes: each costs seconds of compilation for each system
-ROWS = 1_000  # phrases translated at a time
-TOGETHER = 2  # trainings that go on at a time, on one device
+NUM_BUCKETS = 2  # batch shapes; each costs seconds of compilation for each system
+ROWS = 1_000  # phrases translated in one batch
+CONCURRENT = 2  # trainings at a time on one device
 
 
 class Language(NamedTuple):
@@ -51,40 +52,40 @@ class Language(NamedTuple):
 
 
 class EncodedLanguage(NamedTuple):
-    """The same phrases as ids."""
+    """The phrases of one pair of locales as ids."""
 
     train: Encoded
     test: Encoded
 
 
-class Contender(NamedTuple):
-    """A system, ready to be trained on any pair."""
+class PreparedSystem(NamedTuple):
+    """A system with its jitted functions, which all pairs share."""
 
-    entry: Entry
-    begin: Callable[[], TrainState]  # a state of its own for each training
-    step: TrainStep
+    system: System
+    init_state: Callable[[], TrainState]  # called for each training: steps donate it
+    train_step: TrainStep
     translator: Translator
 
 
-class Outcome(NamedTuple):
-    """What a system reached on a pair."""
+class Result(NamedTuple):
+    """The evaluation of a system on a pair."""
 
-    entry: Entry
+    system: System
     pair: str
     corpus: Corpus
     aer: float
     parameters: int
-    seconds: float  # of training, in all sessions, compilation and waits included
+    seconds: float  # training time of all sessions, compilation and waits included
     translations: list[Translation | None]  # of the test phrases
 
 
 def read_languages(config: LineageConfig) -> dict[str, Language]:
-    """Generates the phrases, or reads them where they were generated before."""
+    """Generates the phrases of each pair, or reads those generated before."""
     datasets = {
         pair: Cldr(
             pair=pair,
             train=config.train,
-            validation=1,  # nothing is chosen by validation
+            validation=1,  # the last checkpoint is used
             test=config.test,
             seed=config.seed,
             data_dir=config.data_dir,
@@ -98,20 +99,18 @@ def read_languages(config: LineageConfig) -> dict[str, Language]:
     }
 
 
-class Race:
-    """What all systems share: vocabularies, batch shapes, budget."""
+class Comparison:
+    """Trains all systems with the same vocabularies, batch shapes and budget."""
 
     def __init__(self, config: LineageConfig, languages: dict[str, Language]) -> None:
-        """Makes one vocabulary and one set of shapes for all pairs.
+        """Chooses vocabularies and batch shapes for all pairs together.
 
-        Sharing them lets a system that was compiled for one pair train on the next.
+        With common shapes, what is compiled for one pair serves the others.
         """
         self.config, self.languages = config, languages
         self.mesh = make_mesh()
-        everything = [
-            pair for language in languages.values() for pair in language.train
-        ]
-        self.tokenizers = Tokenizers(*config.tokenizer.train(everything))
+        all_pairs = [pair for language in languages.values() for pair in language.train]
+        self.tokenizers = Tokenizers(*config.tokenizer.train(all_pairs))
         self.encoded = {
             pair: EncodedLanguage(
                 *(encode_pairs(split, *self.tokenizers) for split in language)
@@ -122,94 +121,96 @@ class Race:
         self.shapes: Sequence[Shape] = choose_shapes(
             np.concatenate(lengths) + 1,  # EOS
             tokens=config.batch_tokens,
-            buckets=BUCKETS,
+            buckets=NUM_BUCKETS,
             row_multiple=self.mesh.size,
         )
 
-    def run(self, folder: Path, session: Session) -> Iterator[Outcome]:
-        """Trains every system on every pair and measures it.
+    def run(self, folder: Path, session: Session) -> Iterator[Result]:
+        """Trains every system on every pair and evaluates it.
 
-        On one device two trainings go on at a time: one alone, of matrices as small
-        as these, leaves a quarter of two cores idle. On several devices it is one,
-        since all of them must see programs that communicate in the same order.
+        On one device two trainings run concurrently, because matrices as small as
+        these leave a quarter of two cores idle. On several devices there is one at a
+        time: all devices must launch their collectives in the same order.
 
         Args:
-          folder: where the runs are kept, one folder a pair and a system.
-          session: where progress is shown, and what asks to stop.
+          folder: folder of the runs, one subfolder per pair and system.
+          session: the screen, and the request to stop.
 
         Yields:
-          What a system reached on a pair, in the order in which they are done.
+          The result of a system on a pair, in the order of completion.
         """
-        pool = ThreadPoolExecutor(TOGETHER if self.mesh.size == 1 else 1)
+        pool = ThreadPoolExecutor(CONCURRENT if self.mesh.size == 1 else 1)
         try:
-            pending: set[Future[Outcome]] = set()
-            for entry in ENTRIES:
-                contender = pool.submit(self._prepare, entry)
+            pending: set[Future[Result]] = set()
+            for system in SYSTEMS:
+                prepared = pool.submit(self._prepare, system)
                 pending |= {
-                    pool.submit(self._enter, contender, pair, folder, session)
+                    pool.submit(self._train, prepared, pair, folder, session)
                     for pair in self.config.pairs
                 }
             while pending:
-                # In short waits: a signal that the system hands to another thread is
-                # not heeded before this one, the main thread, wakes.
+                # Python runs signal handlers in the main thread only, which is this
+                # one: wake it every 0.5 s.
                 done, pending = wait(pending, 0.5, return_when=FIRST_COMPLETED)
-                yield from (outcome.result() for outcome in done)
+                yield from (future.result() for future in done)
         except BaseException:
-            session.stop.ask()  # so that the other is saved, not lost
+            session.stop.request()  # so that the other training saves a checkpoint
             raise
         finally:
             pool.shutdown(cancel_futures=True)
 
-    def _prepare(self, entry: Entry) -> Contender:
+    def _prepare(self, system: System) -> PreparedSystem:
+        """Builds the model of a system, its train step and its translator."""
         config = self.config
-        system_config = Config(
+        model_config = Config(
             data=Cldr(),
-            model=entry.model,
+            model=system.model,
             optimizer=config.optimizer,
             steps=config.steps,
             seed=config.seed,
         )
-        system, params = build_system(system_config, self.tokenizers)
+        model, params = build_model(model_config, self.tokenizers)
         tx = config.optimizer.build(config.steps)
-        step = make_train_step(
-            system.loss, tx, state_sharding=replicated_sharding(self.mesh)
+        train_step = make_train_step(
+            model.loss, tx, state_sharding=replicated_sharding(self.mesh)
         )
         greedy = SearchConfig(beam_size=1, length_penalty=0.0)
-        # All phrases in one batch: compiling for each length would take longer than
-        # to search for all of them as long as for the longest.
+        # All phrases in one batch: compiling a program per length takes longer than
+        # decoding all of them for as many steps as the longest.
         translator = Translator(
-            system, search=greedy, source_limit=200, mesh=self.mesh, rows=ROWS
+            model, search=greedy, max_source_length=200, mesh=self.mesh, rows=ROWS
         )
-        return Contender(entry, partial(init_state, params, tx), step, translator)
+        new_state = partial(init_state, params, tx)
+        return PreparedSystem(system, new_state, train_step, translator)
 
-    def _enter(
-        self, prepared: Future[Contender], pair: str, folder: Path, session: Session
-    ) -> Outcome:
-        """Trains a system on a pair and measures it."""
-        config, contender = self.config, prepared.result()
-        entry = contender.entry
-        title = f"{entry.title}, {pair}"
-        # What may differ when a lineage is gone on with is left out of its record.
+    def _train(
+        self, future: Future[PreparedSystem], pair: str, folder: Path, session: Session
+    ) -> Result:
+        """Trains a system on a pair and evaluates it."""
+        config, prepared = self.config, future.result()
+        system = prepared.system
+        title = f"{system.title}, {pair}"
+        # Settings that may differ when the lineage is resumed are not recorded.
         settings = dataclasses.replace(config, out=None, resume=False, data_dir=None)
         run = Run.create(
-            folder / pair / entry.name,
-            {"entry": entry.name, "pair": pair, "config": settings},
+            folder / pair / system.name,
+            {"system": system.name, "pair": pair, "config": settings},
             resume=config.resume,
         )
         self.tokenizers.save(run.folder)
         trained = fit(
             run,
-            state=replicate(contender.begin(), self.mesh),
-            train_step=contender.step,
+            state=replicate(prepared.init_state(), self.mesh),
+            train_step=prepared.train_step,
             batches=partial(self._batches, pair),
             steps=config.steps,
             rng=replicate(jax.random.key(config.seed), self.mesh),
             title=title,
             session=session,
         ).params
-        session.screen.say(f"{title}: translating {config.test} held-out phrases")
+        session.screen.print(f"{title}: translating {config.test} held-out phrases")
         seconds = run.metrics()[-1]["time"]
-        return self._measure(entry, pair, contender.translator, trained, seconds)
+        return self._evaluate(system, pair, prepared.translator, trained, seconds)
 
     def _batches(self, pair: str, start: int) -> Iterator[Batch]:
         batches = TokenBatches(
@@ -221,20 +222,20 @@ class Race:
         )
         return (make_global_batch(batch, self.mesh) for batch in batches.iterate(start))
 
-    def _measure(
+    def _evaluate(
         self,
-        entry: Entry,
+        system: System,
         pair: str,
         translator: Translator,
         params: Params,
         seconds: float,
-    ) -> Outcome:
+    ) -> Result:
         test = self.languages[pair].test
         found = translator.translate(params, [p.source for p in test])
-        best = [some[0] if some else None for some in found]
+        best = [hypotheses[0] if hypotheses else None for hypotheses in found]
         texts = ["" if one is None else one.text for one in best]
-        return Outcome(
-            entry=entry,
+        return Result(
+            system=system,
             pair=pair,
             corpus=score_corpus(test, texts, bleu_tokenizer="none"),
             aer=self._alignment_error(pair, translator, params),
@@ -246,7 +247,7 @@ class Race:
     def _alignment_error(
         self, pair: str, translator: Translator, params: Params
     ) -> float:
-        """AER of the weights with which the references are written."""
+        """AER of the attention weights of the references, teacher-forced."""
         test = self.languages[pair].test
         batches = ordered_batches(self.encoded[pair].test, self.shapes)
         weights = dict(translator.align(params, batches))
