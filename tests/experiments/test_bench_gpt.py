@@ -90,14 +90,14 @@ def test_the_learning_rate_of_pytorch_is_that_of_the_config(warmup_steps):
     settings = dataclasses.replace(
         SHAKESPEARE_CHAR.optimizer, warmup_steps=warmup_steps
     )
-    schedule = settings.schedule(2_000)
+    schedule = settings.build_schedule(2_000)
     for step in (0, 1, 99, 100, 101, 1_000, 1_999):
         got = torch_gpt.learning_rate(settings, step, 2_000)
         assert math.isclose(got, schedule(step), rel_tol=1e-5, abs_tol=1e-10)
 
 
 def test_a_step_is_timed_on_random_ids(tmp_path, capsys, no_peers):
-    out = tmp_path / "figures.json"
+    out = tmp_path / "timings.json"
     main(["gpt", "--smoke", "--repeats", "1", "--out", str(out)])
     assert "tokens/s" in capsys.readouterr().out
     (record,) = json.loads(out.read_text())["records"]
