@@ -86,10 +86,10 @@ from attnjax.transformer.block import BlockParams as BlockParams
 from attnjax.transformer.block import MLPParams as MLPParams
 from attnjax.transformer.block import LinearParams as LinearParams
 from attnjax.transformer.block import NormParams as NormParams
-from attnjax.transformer.block import Source as Source
+from attnjax.transformer.block import EncoderMemory as EncoderMemory
 from attnjax.transformer.cache import KVCache as KVCache
 from attnjax.transformer.cache import init_cache as init_cache
-from attnjax.transformer.stack import blocks as blocks
+from attnjax.transformer.stack import transformer_stack as transformer_stack
 from attnjax.transformer.stack import TransformerOutput as TransformerOutput
 from attnjax.transformer.head_scores import HEAD_SCORES as HEAD_SCORES
 

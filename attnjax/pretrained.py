@@ -1,4 +1,4 @@
-"""Models that start from weights published in Hugging Face's format.
+"""Parameters in Hugging Face's format.
 
 Each function takes a folder as `save_pretrained` writes it (config.json and
 model.safetensors, in one file or several) and gives a model's config and its
@@ -95,15 +95,17 @@ def marian(folder: str | Path) -> tuple[TransformerConfig, Tree]:
     vocab, M = config.target_vocab_size, config.block.d_model
     part = _MarianPart(_Taker(tensors), M, config.block.d_ff)
 
-    def side(name: str, layers: int, *, reads: bool) -> Tree:
-        block = partial(part.block, f"model.{name}.layers", reads=reads)
-        return {"blocks": _stacked(block, layers)}
+    def side(name: str, num_layers: int, *, has_cross_attention: bool) -> Tree:
+        block = partial(
+            part.block, f"model.{name}.layers", has_cross_attention=has_cross_attention
+        )
+        return {"blocks": _stacked(block, num_layers)}
 
     params = {
         "target_embedding": part.take("model.shared.weight", vocab, M)[:, part.order],
         "b_output": part.take("final_logits_bias", 1, vocab)[0],
-        "encoder": side("encoder", config.encoder_layers, reads=False),
-        "decoder": side("decoder", config.decoder_layers, reads=True),
+        "encoder": side("encoder", config.encoder_layers, has_cross_attention=False),
+        "decoder": side("decoder", config.decoder_layers, has_cross_attention=True),
     }
     return config, params
 
@@ -170,9 +172,9 @@ class _GPT2Part:
         output = self._linear(f"h.{i}.attn.c_proj", M, M)
         return {
             "self_attention_norm": self.norm(f"h.{i}.ln_1"),
-            "attention": attention | {"output": output},
+            "self_attention": attention | {"output": output},
             "mlp_norm": self.norm(f"h.{i}.ln_2"),
-            "feed": {
+            "mlp": {
                 "up": self._linear(f"h.{i}.mlp.c_fc", M, F),
                 "down": self._linear(f"h.{i}.mlp.c_proj", F, M),
             },
@@ -202,30 +204,30 @@ class _MarianPart:
         self.take, self.M, self.F = take, M, F
         self.order = np.arange(M).reshape(2, M // 2).T.reshape(-1)
 
-    def block(self, layers: str, i: int, *, reads: bool) -> Tree:
+    def block(self, layers: str, i: int, *, has_cross_attention: bool) -> Tree:
         name = f"{layers}.{i}"
         own = {
             "self_attention_norm": self._norm(f"{name}.self_attn_layer_norm"),
-            "attention": self._attention(f"{name}.self_attn"),
+            "self_attention": self._attention(f"{name}.self_attn"),
             "mlp_norm": self._norm(f"{name}.final_layer_norm"),
-            "feed": {
-                "up": self._into(f"{name}.fc1", self.F),
-                "down": self._out_of(f"{name}.fc2", self.F),
+            "mlp": {
+                "up": self._linear_in(f"{name}.fc1", self.F),
+                "down": self._linear_out(f"{name}.fc2", self.F),
             },
         }
-        if not reads:
+        if not has_cross_attention:
             return own
         return own | {
             "cross_attention_norm": self._norm(f"{name}.encoder_attn_layer_norm"),
-            "reading": self._attention(f"{name}.encoder_attn"),
+            "cross_attention": self._attention(f"{name}.encoder_attn"),
         }
 
     def _attention(self, name: str) -> Tree:
         projections = {"query": "q_proj", "keys": "k_proj", "values": "v_proj"}
         return {
-            ours: self._into(f"{name}.{theirs}", self.M)
+            ours: self._linear_in(f"{name}.{theirs}", self.M)
             for ours, theirs in projections.items()
-        } | {"output": self._out_of(f"{name}.out_proj", self.M)}
+        } | {"output": self._linear_out(f"{name}.out_proj", self.M)}
 
     def _norm(self, name: str) -> Tree:
         return {
@@ -233,13 +235,13 @@ class _MarianPart:
             "bias": self.take(f"{name}.bias", self.M)[self.order],
         }
 
-    def _into(self, name: str, width: int) -> Tree:
-        """A linear map that reads the width between blocks."""
+    def _linear_in(self, name: str, width: int) -> Tree:
+        """A linear map from d_model."""
         weight = self.take(f"{name}.weight", width, self.M).T
         return {"w": weight[self.order], "b": self.take(f"{name}.bias", width)}
 
-    def _out_of(self, name: str, width: int) -> Tree:
-        """A linear map that writes it."""
+    def _linear_out(self, name: str, width: int) -> Tree:
+        """A linear map to d_model."""
         weight = self.take(f"{name}.weight", self.M, width).T
         bias = self.take(f"{name}.bias", self.M)
         return {"w": weight[:, self.order], "b": bias[self.order]}

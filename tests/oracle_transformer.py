@@ -148,7 +148,7 @@ def block(p, xs, c, *, causal, source=None, score="scaled_dot", bias=None):
         seen = range(start, t + 1) if causal else range(T)
         own_bias = None if bias is None else (lambda h, j, t=t: bias(h, t, j))
         read, given = attention(
-            p["attention"], inner[t], inner, c, seen=seen, at=t, bias=own_bias
+            p["self_attention"], inner[t], inner, c, seen=seen, at=t, bias=own_bias
         )
         total = xs[t] + read
         after.append(
@@ -159,7 +159,7 @@ def block(p, xs, c, *, causal, source=None, score="scaled_dot", bias=None):
     if source is not None:
         given = [
             attention(
-                p["reading"],
+                p["cross_attention"],
                 norm(p["cross_attention_norm"], x, c) if c["pre_norm"] else x,
                 source,
                 c,
@@ -173,7 +173,7 @@ def block(p, xs, c, *, causal, source=None, score="scaled_dot", bias=None):
             y if c["pre_norm"] else norm(p["cross_attention_norm"], y, c)
             for y in totals
         ]
-    feed = [sublayer(p["mlp_norm"], x, c, lambda y: mlp(p["feed"], y, c)) for x in xs]
+    feed = [sublayer(p["mlp_norm"], x, c, lambda y: mlp(p["mlp"], y, c)) for x in xs]
     return feed, np.array(weights)
 
 

@@ -53,7 +53,7 @@ def options_of(model, option, max_decode_length=T, **more):
     options = {
         # An array does not compile anew for every value.
         "max_length": np.full(B, rules.max_length),
-        "max_decode_length": size,
+        "max_decode_length": max_decode_length,
         "min_length": rules.min_length,
         "no_repeat_ngram_size": rules.no_repeat_ngram_size,
         "suppress_tokens": tuple(set(range(vocab)) - {EOS, *rules.words}),

@@ -1,8 +1,8 @@
 """Logits processors of sampling: temperature, top-k, top-p and min-p.
 
-Each function maps logits to logits along the last axis; the logits of dropped ids become
--inf. The most probable id is always kept, and kept logits do not change, so
-a softmax renormalises the probabilities that are left.
+Each function maps logits to logits along the last axis; those of dropped ids become
+-inf. The most probable id is always kept, and kept logits do not change, so a softmax
+renormalises the probabilities that are left.
 """
 
 from typing import Any

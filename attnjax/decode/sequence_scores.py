@@ -28,8 +28,8 @@ def score_sequences(
     .. math:: \\log p(y) = \\sum_t \\log p(y_t \\mid y_1 \\ldots y_{t-1})
 
     A sequence ends with the first EOS of its row; the rest is padding. A row without
-    EOS is no sequence: its length is 0 and its log-probability -inf, as in an empty entry
-    of `Hypotheses`. To score all hypotheses of a beam, map over their axis:
+    EOS is no sequence: its length is 0 and its log-probability -inf, as in an empty
+    entry of `Hypotheses`. To score all hypotheses of a beam, map over their axis:
     `jax.vmap(partial(score_sequences, step, carry, bos=1, eos=2), 1, 1)(tokens)`.
 
     Args:

@@ -1,4 +1,4 @@
-"""What a Transformer block is, as settings, and its weights before training."""
+"""The config of a Transformer block, and its initial parameters."""
 
 import dataclasses
 from collections.abc import Callable
@@ -20,68 +20,72 @@ from attnjax.transformer.block import (
 from attnjax.transformer.head_scores import HEAD_SCORES
 
 Tree = Any
-Draw = Callable[[Array, tuple[int, ...]], Array]
+Initializer = Callable[[Array, tuple[int, ...]], Array]
 
-# The backward pass is left what goes in, of the hidden layer's width, and makes what
-# lies between again: of GELU that would be four arrays more in every layer.
-_remade = partial(jax.checkpoint, prevent_cse=False)
+# Save only the activation's input and recompute the rest; GELU would otherwise save
+# four more arrays of the hidden layer's width per layer.
+_rematerialised = partial(jax.checkpoint, prevent_cse=False)
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "relu": jax.nn.relu,
-    "gelu": _remade(partial(jax.nn.gelu, approximate=False)),
-    "gelu-tanh": _remade(partial(jax.nn.gelu, approximate=True)),
-    "silu": _remade(jax.nn.silu),
-    "swiglu": _remade(jax.nn.silu),
+    "gelu": _rematerialised(partial(jax.nn.gelu, approximate=False)),
+    "gelu-tanh": _rematerialised(partial(jax.nn.gelu, approximate=True)),
+    "silu": _rematerialised(jax.nn.silu),
+    "swiglu": _rematerialised(jax.nn.silu),
 }
 REMAT: dict[str, Callable[..., Any] | None] = {
     "none": None,
-    "products": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+    "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
     "all": jax.checkpoint_policies.nothing_saveable,
 }
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BlockConfig:
-    """What every block of a stack is; the defaults are the paper's base model."""
+    """Settings of every block of a stack; the defaults are the paper's base model."""
 
     d_model: int = 512
-    """Of a position between blocks (the paper's d_model)."""
+    """Width of the residual stream."""
     num_heads: int = 8
-    """Of queries."""
+    """Number of query heads."""
     num_kv_heads: int | None = None
-    """Of keys and values, shared among query heads; None: as many, 1: one for all."""
+    """Number of key and value heads, a divisor of the query heads (GQA). 1 is
+    multi-query attention. None: as many as query heads."""
     d_ff: int = 2048
-    """Of the feed-forward network's hidden layer (d_ff)."""
+    """Width of the MLP's hidden layer."""
     activation: Literal["relu", "gelu", "gelu-tanh", "silu", "swiglu"] = "relu"
-    """Its activation; swiglu is silu with a gate, and so with a third matrix."""
+    """Activation of the MLP. Swiglu is silu with a gate, which adds a third matrix."""
     norm: Literal["layer", "rms"] = "layer"
     """LayerNorm, or RMSNorm, which neither centres nor shifts."""
     pre_norm: bool = False
-    """Normalise what goes into a sublayer, not the sum that comes out."""
+    """Whether a sublayer normalises its input (pre-norm) or the residual sum
+    (post-norm)."""
     norm_epsilon: float = 1e-5
-    """Added to the variance before the root."""
+    """Number added to the variance before the square root."""
     use_bias: bool = True
-    """Whether linear maps and LayerNorms have biases."""
+    """Whether linear layers and LayerNorms have biases."""
     position_embedding: Literal[
         "sinusoidal", "learned", "rope", "alibi", "relative", "none"
     ] = "sinusoidal"
-    """How a block knows where a token stands."""
+    """How positions enter the model."""
     rope_theta: float = 10_000.0
-    """Of the wavelengths of rotary positions; larger for longer texts."""
-    rope_scaling: Literal["none", "linear", "ntk", "parts"] = "none"
-    """How rotary positions reach texts longer than those trained on: every pair slowed,
-    the slowest most, or those that hardly came round (Llama 3.1)."""
+    """Base of the RoPE wavelengths; larger values suit longer texts."""
+    rope_scaling: Literal["none", "linear", "ntk", "llama3"] = "none"
+    """How RoPE extends to texts longer than those trained on. Linear slows every
+    frequency, ntk the low ones most, llama3 only those with few rotations."""
     rope_scaling_factor: float = 1.0
-    """How many times longer; of a stretch."""
+    """Factor by which RoPE scaling extends the maximum length."""
     rope_original_max_length: int = 8192
-    """Positions of the longest text trained on; of the stretch by parts."""
+    """Maximum length in training, before scaling; used by llama3."""
     sliding_window: int | None = None
-    """Tokens before its own that a decoder's position sees; None: all of them."""
+    """Number of tokens before its own that a decoder position attends to. None: all."""
     logit_softcap: float | None = None
-    """Bounds the scores of attention to the own past: cap * tanh(score / cap)."""
+    """Soft bound on the scores of self-attention: cap * tanh(score / cap). None: no
+    bound."""
     dropout: float = 0.0
-    """Share dropped of embeddings and of what every sublayer adds, in training."""
-    remat: Literal["none", "products", "all"] = "none"
-    """What the backward pass makes again: nothing, all but products, everything."""
+    """Fraction dropped from embeddings and from every sublayer's output in training."""
+    remat: Literal["none", "dots", "all"] = "none"
+    """Which activations the backward pass recomputes: none, all but the outputs of
+    matrix products (dots), or all."""
 
     def check(self) -> None:
         """Checks that the sizes fit together.
@@ -91,37 +95,39 @@ class BlockConfig:
         """
         if self.d_model % self.num_heads:
             raise ValueError(
-                f"heads: expected a divisor of the width {self.d_model}, got {self.num_heads}"
+                f"num_heads: expected a divisor of d_model = {self.d_model}, got "
+                f"{self.num_heads}"
             )
         if self.num_heads % (self.num_kv_heads or self.num_heads):
             raise ValueError(
-                f"key_heads: expected a divisor of the {self.num_heads} heads, "
+                f"num_kv_heads: expected a divisor of num_heads = {self.num_heads}, "
                 f"got {self.num_kv_heads}"
             )
-        if self.position_embedding in ("sinusoidal", "rope") and self.head_width % 2:
+        if self.position_embedding in ("sinusoidal", "rope") and self.head_dim % 2:
             raise ValueError(
-                f"heads: expected an even width of each ({self.position_embedding} positions "
-                f"come in pairs), got {self.head_width}"
+                f"num_heads: expected an even d_model / num_heads, got {self.head_dim} "
+                f"({self.position_embedding} positions need pairs of components)"
             )
         if self.sliding_window is not None and self.sliding_window < 0:
             raise ValueError(
-                f"window: expected at least 0 tokens, got {self.sliding_window}"
+                f"sliding_window: expected at least 0 tokens, got {self.sliding_window}"
             )
         if self.rope_scaling_factor <= 0:
             raise ValueError(
-                f"rope_scaling_factor: expected a number > 0, got {self.rope_scaling_factor}"
+                "rope_scaling_factor: expected a number > 0, got "
+                f"{self.rope_scaling_factor}"
             )
         if self.position_embedding == "rope":
             self.rope_frequencies()
         elif self.rope_scaling != "none":
             raise ValueError(
-                f"rope_scaling: expected none with {self.position_embedding} positions, got "
-                f"{self.rope_scaling} (only rotary positions are stretched)"
+                f"rope_scaling: expected none, got {self.rope_scaling} (it needs "
+                f"position_embedding rope, not {self.position_embedding})"
             )
 
     def rope_frequencies(self) -> frequencies.Frequencies:
-        """Radians a position of every pair of a head's components, stretched."""
-        plain = frequencies.rope_frequencies(self.head_width, base=self.rope_theta)
+        """RoPE frequencies of a head, in radians per position, after scaling."""
+        plain = frequencies.rope_frequencies(self.head_dim, base=self.rope_theta)
         match self.rope_scaling:
             case "none":
                 return plain
@@ -131,16 +137,16 @@ class BlockConfig:
                 return frequencies.rope_scaling_ntk(
                     plain, factor=self.rope_scaling_factor
                 )
-            case "parts":
+            case "llama3":
                 return frequencies.rope_scaling_llama3(
                     plain,
                     factor=self.rope_scaling_factor,
-                    context=self.rope_original_max_length,
+                    original_max_length=self.rope_original_max_length,
                 )
 
     @property
-    def head_width(self) -> int:
-        """D, of queries and keys."""
+    def head_dim(self) -> int:
+        """D, the width of queries and keys."""
         return self.d_model // self.num_heads
 
     @property
@@ -150,7 +156,7 @@ class BlockConfig:
 
 
 def init_norm(config: BlockConfig) -> NormParams:
-    """A norm that scales and shifts nothing yet."""
+    """Initial parameters of a norm: scale 1, bias 0."""
     bias = config.use_bias and not config.rms
     return NormParams(
         jnp.ones(config.d_model), jnp.zeros(config.d_model) if bias else None
@@ -161,44 +167,46 @@ def init_block(
     config: BlockConfig,
     rng: Array,
     *,
-    reading: str | None,
-    draw: Draw,
-    draw_output: Draw,
+    cross_attention_score: str | None,
+    initializer: Initializer,
+    init_output: Initializer,
 ) -> BlockParams:
-    """Weights of one block, as `Stack` says they are drawn."""
-    M, F, D = config.d_model, config.d_ff, config.head_width
+    """Initial parameters of one block; `Stack` documents the arguments."""
+    M, F, D = config.d_model, config.d_ff, config.head_dim
     H, N = config.num_heads, config.num_kv_heads or config.num_heads
     rngs = iter(jax.random.split(rng, 12))
 
-    def linear(shape: tuple[int, int], draw: Draw = draw) -> LinearParams:
+    def linear(
+        shape: tuple[int, int], initializer: Initializer = initializer
+    ) -> LinearParams:
         bias = jnp.zeros(shape[1]) if config.use_bias else None
-        return LinearParams(draw(next(rngs), shape), bias)
+        return LinearParams(initializer(next(rngs), shape), bias)
 
     def attention(score: Tree) -> AttentionParams:
         return AttentionParams(
             query=linear((M, H * D)),
             keys=linear((M, N * D)),
             values=linear((M, N * D)),
-            output=linear((H * D, M), draw_output),
+            output=linear((H * D, M), init_output),
             score=score,
         )
 
-    own = attention(None)
-    read, read_norm = None, None
-    if reading is not None:
-        init = HEAD_SCORES[reading].init
-        read = attention(None if init is None else init(next(rngs), H, D))
-        read_norm = init_norm(config)
+    self_attention = attention(None)
+    cross_attention, cross_norm = None, None
+    if cross_attention_score is not None:
+        init = HEAD_SCORES[cross_attention_score].init
+        score = None if init is None else init(next(rngs), H, D)
+        cross_attention, cross_norm = attention(score), init_norm(config)
     gated = config.activation == "swiglu"
     return BlockParams(
         self_attention_norm=init_norm(config),
-        attention=own,
-        cross_attention_norm=read_norm,
-        reading=read,
+        self_attention=self_attention,
+        cross_attention_norm=cross_norm,
+        cross_attention=cross_attention,
         mlp_norm=init_norm(config),
-        feed=MLPParams(
+        mlp=MLPParams(
             up=linear((M, F)),
-            down=linear((F, M), draw_output),
+            down=linear((F, M), init_output),
             gate=linear((M, F)) if gated else None,
         ),
     )

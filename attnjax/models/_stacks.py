@@ -1,4 +1,4 @@
-"""Stacks of Transformer blocks with their weights."""
+"""Stacks of Transformer blocks with their parameters."""
 
 from collections.abc import Callable
 from functools import partial
@@ -14,7 +14,7 @@ from attnjax.models._block_config import (
     ACTIVATIONS,
     REMAT,
     BlockConfig,
-    Draw,
+    Initializer,
     init_block,
     init_norm,
 )
@@ -22,17 +22,17 @@ from attnjax.models._parts import Params
 from attnjax.transformer.block import (
     AttentionParams,
     BlockDesign,
-    Source,
+    EncoderMemory,
     bidirectional_mask,
     causal_mask,
-    encoder_memory,
     no_rotation,
     normalise,
+    project_encoder_states,
     sliding_window_mask,
 )
 from attnjax.transformer.cache import KVCache, init_cache
 from attnjax.transformer.head_scores import HEAD_SCORES
-from attnjax.transformer.stack import TransformerOutput, blocks
+from attnjax.transformer.stack import TransformerOutput, transformer_stack
 
 
 class Stack(nnx.Module):
@@ -42,39 +42,44 @@ class Stack(nnx.Module):
         self,
         config: BlockConfig,
         *,
-        layers: int,
+        num_layers: int,
         causal: bool,
-        reading: str | None,
-        draw: Draw,
-        draw_output: Draw,
+        cross_attention_score: str | None,
+        initializer: Initializer,
+        init_output: Initializer,
         rngs: nnx.Rngs,
     ) -> None:
-        """Draws the weights.
+        """Initialises the parameters.
 
         Args:
-          config: what a block is.
-          layers: L.
-          causal: whether a position sees its past only.
-          reading: the score with which a source is read, of `HEAD_SCORES`; None
-            where there is none.
-          draw: how matrices are drawn.
-          draw_output: how matrices are drawn that end in the residual sum.
-          rngs: the stream `params` is drawn from.
+          config: settings of every block.
+          num_layers: L.
+          causal: whether a position attends to itself and earlier ones only.
+          cross_attention_score: row of `HEAD_SCORES`; None: no cross-attention.
+          initializer: initialiser of matrices.
+          init_output: initialiser of matrices whose output enters the residual sum.
+          rngs: its stream `params` is used.
         """
         config.check()
         self.config = config
         self.num_layers = layers
         self.causal = causal
-        self.reading = reading
+        self.cross_attention_score = cross_attention_score
         make = partial(
-            init_block, config, reading=reading, draw=draw, draw_output=draw_output
+            init_block,
+            config,
+            cross_attention_score=cross_attention_score,
+            initializer=initializer,
+            init_output=init_output,
         )
-        self.blocks = Params(jax.vmap(make)(jax.random.split(rngs.params(), layers)))
+        self.blocks = Params(
+            jax.vmap(make)(jax.random.split(rngs.params(), num_layers))
+        )
         if config.pre_norm:
             self.norm = Params(init_norm(config))
         if config.position_embedding == "relative":
             shape = (32, config.num_heads)
-            self.relative = nnx.Param(draw(rngs.params(), shape))
+            self.relative = nnx.Param(initializer(rngs.params(), shape))
 
     def __call__(
         self,
@@ -82,18 +87,18 @@ class Stack(nnx.Module):
         positions: Array,
         *,
         cache: KVCache | None = None,
-        source: Source | None = None,
+        memory: EncoderMemory | None = None,
         mask: Array | None = None,
         rng: Array | None = None,
     ) -> TransformerOutput:
-        """Sends positions [B, T, M] through the blocks; arguments as of `blocks`."""
-        out = blocks(
+        """Applies the blocks to x [B, T, M]; arguments as in `transformer_stack`."""
+        out = transformer_stack(
             self.blocks(x.dtype),
             x,
             positions=positions,
             design=self.design,
             cache=cache,
-            source=source,
+            memory=memory,
             bias=self._bias,
             mask=mask,
             rng=rng,
@@ -103,33 +108,33 @@ class Stack(nnx.Module):
             return out
         return out._replace(x=normalise(self.norm(x.dtype), out.x, self.design))
 
-    def source(self, states: Array, mask: Array) -> Source:
-        """Keys and values of every block, [L, B, N, S, D], for states [B, S, M]."""
+    def encoder_memory(self, states: Array, mask: Array) -> EncoderMemory:
+        """Projects encoder states [B, S, M] for every block: [L, B, N, S, D]."""
         design = self.design
 
-        def project(reading: AttentionParams) -> tuple[Array, Array]:
-            return encoder_memory(reading, states, design=design)
+        def project(params: AttentionParams) -> tuple[Array, Array]:
+            return project_encoder_states(params, states, design=design)
 
-        # One block at a time: narrow weight gradients of batched products are slow,
-        # and not to be had on every backend.
-        keys, values = jax.lax.map(project, self.blocks(states.dtype).reading)
-        return Source(keys, values, mask)
+        # One block at a time: the parameter gradient of a batched low-precision dot is
+        # slow on CPU, and some backends do not implement it.
+        keys, values = jax.lax.map(project, self.blocks(states.dtype).cross_attention)
+        return EncoderMemory(keys, values, mask)
 
     def empty(self, batch_size: int, size: int, dtype: Any) -> KVCache:
-        """A cache of `size` slots that has seen nothing."""
+        """Makes an empty KV cache with `size` slots."""
         config = self.config
         return init_cache(
             batch_size=batch_size,
-            layers=self.num_layers,
+            num_layers=self.num_layers,
             size=size,
-            key_heads=config.num_kv_heads or config.num_heads,
-            width=config.head_width,
+            num_kv_heads=config.num_kv_heads or config.num_heads,
+            head_dim=config.head_dim,
             dtype=dtype,
         )
 
     @property
     def design(self) -> BlockDesign:
-        """What a block does."""
+        """Static settings of a block."""
         config = self.config
         window = config.sliding_window if self.causal else None
         score = scores.scaled_dot
@@ -137,13 +142,17 @@ class Stack(nnx.Module):
             score = scores.softcap(score, cap=config.logit_softcap)
         past = causal_mask if window is None else sliding_window_mask(window)
         return BlockDesign(
-            heads=config.num_heads,
-            key_heads=config.num_kv_heads or config.num_heads,
-            sees=past if self.causal else bidirectional_mask,
-            window=window,
-            turn=self._turn if config.position_embedding == "rope" else no_rotation,
+            num_heads=config.num_heads,
+            num_kv_heads=config.num_kv_heads or config.num_heads,
+            mask_fn=past if self.causal else bidirectional_mask,
+            sliding_window=window,
+            rotate=self._apply_rope
+            if config.position_embedding == "rope"
+            else no_rotation,
             score=score,
-            cross_attention_score=HEAD_SCORES[self.reading or "scaled_dot"].score,
+            cross_attention_score=HEAD_SCORES[
+                self.cross_attention_score or "scaled_dot"
+            ].score,
             pre_norm=config.pre_norm,
             norm_epsilon=config.norm_epsilon,
             rms=config.rms,
@@ -151,7 +160,7 @@ class Stack(nnx.Module):
             dropout=config.dropout,
         )
 
-    def _turn(self, x: Array, positions: Array) -> Array:
+    def _apply_rope(self, x: Array, positions: Array) -> Array:
         frequencies = self.config.rope_frequencies()
         return places.apply_rope(x, positions[..., None], frequencies=frequencies)
 

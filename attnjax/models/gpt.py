@@ -1,8 +1,8 @@
-"""GPT: the decoder alone, which reads nothing but what it has written.
+"""GPT: a decoder-only Transformer.
 
 Radford et al. 2019, "Language Models are Unsupervised Multitask Learners" (GPT-2):
-pre-norm blocks, learned positions, one table for input and output. With rotary
-positions, RMSNorm, SwiGLU and shared key heads it is the family of Touvron et
+pre-norm blocks, learned positions, one table for input and output. With RoPE,
+RMSNorm, SwiGLU and grouped-query attention it is the family of Touvron et
 al. 2023 (LLaMA, arXiv:2302.13971).
 """
 
@@ -15,7 +15,7 @@ from flax import nnx
 from jax import Array
 
 from attnjax.core import masks
-from attnjax.core import positions as places
+from attnjax.core import positions as position_embeddings
 from attnjax.core.dropout import dropout
 from attnjax.models._block_config import BlockConfig
 from attnjax.models._parts import OutputLayer, embed, split_rng
@@ -49,31 +49,31 @@ class GPTConfig:
     """Sizes of a GPT; the defaults are the smallest GPT-2: 124,439,808 parameters."""
 
     vocab_size: int = 50_257
-    """Number of ids; a run sets it to its tokeniser's."""
+    """Size of the vocabulary; a run sets it from its tokeniser."""
     num_layers: int = 12
-    """Blocks."""
+    """Number of blocks."""
     max_length: int = 1024
-    """Most tokens seen at once."""
+    """Maximum number of tokens of a sequence."""
     block: BlockConfig = GPT2_BLOCK
-    """What every block is."""
+    """Settings of every block."""
     tie_output: bool = True
-    """Let the output matrix be the embedding."""
+    """Whether the output layer uses the embedding table."""
     dtype: Literal["float32", "bfloat16"] = "float32"
-    """Of computation; parameters are float32."""
+    """Compute dtype; parameters are float32."""
 
 
 class GPT(nnx.Module):
-    """A language model: the probability of every next token.
+    """A language model: logits of every next token.
 
-    Calling it reads known texts at once; `start`, `extend` and `step` read and write
-    with a cache, in pieces of any size, and give the same numbers.
+    The call processes whole texts; `start`, `prefill` and `step` process them with a KV
+    cache, in pieces of any size, with the same result.
     """
 
     def __init__(self, config: GPTConfig, *, rngs: nnx.Rngs) -> None:
         self.config = config
         M, L = config.block.d_model, config.num_layers
         normal = jax.nn.initializers.normal(0.02)
-        # The sum of 2 L sublayers keeps its variance (the paper, section 2.3).
+        # The residual sum of 2 L sublayers keeps its variance (the paper, section 2.3).
         output = jax.nn.initializers.normal(0.02 * (2 * L) ** -0.5)
         self.embedding = nnx.Param(normal(rngs.params(), (config.vocab_size, M)))
         if config.block.position_embedding == "learned":
@@ -81,11 +81,11 @@ class GPT(nnx.Module):
             self.positions = nnx.Param(table)
         self.decoder = Stack(
             config.block,
-            layers=L,
+            num_layers=L,
             causal=True,
-            reading=None,
-            draw=normal,
-            draw_output=output,
+            cross_attention_score=None,
+            initializer=normal,
+            init_output=output,
             rngs=rngs,
         )
         if not config.tie_output:
@@ -99,14 +99,14 @@ class GPT(nnx.Module):
         segments: Array | None = None,
         rng: Array | None = None,
     ) -> tuple[Array, Array]:
-        """Reads texts.
+        """Computes the logits of the next token at every position.
 
         Args:
           tokens: ids, shape [B, T].
-          positions: where each token stands, -1 for padding, shape [B, T]; None: the
-            order of the array.
-          segments: which of several texts in a row a token belongs to, shape
-            [B, T]; no token sees another text. Give positions that begin again.
+          positions: position of each token, -1 for padding, shape [B, T]; None: the
+            array index.
+          segments: which of several packed texts a token belongs to, shape [B, T]; no
+            token attends to another text. Give positions that restart with each text.
           rng: random key for dropout; None means none.
 
         Returns:
@@ -114,7 +114,7 @@ class GPT(nnx.Module):
           block.
 
         Raises:
-          ValueError: if there are more tokens than the context holds.
+          ValueError: if there are more than `max_length` tokens.
         """
         units, weights = self.features(
             tokens, positions=positions, segments=segments, rng=rng
@@ -150,24 +150,24 @@ class GPT(nnx.Module):
         return OutputLayer(table[...].astype(self.config.dtype), None)
 
     def start(self, batch_size: int, size: int | None = None) -> KVCache:
-        """A cache that has seen nothing.
+        """Makes an empty KV cache.
 
         Args:
           batch_size: B.
-          size: its slots, one a token; the context by default. With a window, as many
-            as the window and the tokens of one `extend` are enough for any text.
+          size: number of slots, one per token; `max_length` by default. With a sliding
+            window, its size plus the tokens of one `prefill` suffice for any text.
         """
         return self.decoder.empty(
             batch_size, size or self.config.max_length, jnp.dtype(self.config.dtype)
         )
 
-    def extend(
+    def prefill(
         self, cache: KVCache, tokens: Array, mask: Array | None = None
     ) -> tuple[KVCache, Array]:
-        """Reads more of the texts that a cache has begun.
+        """Processes several tokens per row at once, after those in the cache.
 
         Args:
-          cache: what `start`, `extend` or `step` returned.
+          cache: what `start`, `prefill` or `step` returned.
           tokens: ids, shape [B, T].
           mask: True = a token, False = padding after the row's last; shape [B, T].
 
@@ -175,29 +175,29 @@ class GPT(nnx.Module):
           The new cache, and the logits of the token after each, [B, T, V].
 
         Raises:
-          ValueError: if the cache cannot take in so many at once.
+          ValueError: if the cache has no capacity for so many tokens at once.
         """
         if mask is None:
             mask = jnp.ones(tokens.shape, bool)
         after = cache.lengths[:, None] + jnp.arange(tokens.shape[1])
-        out = self._read(cache, tokens, jnp.where(mask, after, -1))
+        out = self._forward(cache, tokens, jnp.where(mask, after, -1))
         return out.cache, self.output.logits(out.x)
 
     def step(self, carry: KVCache, token: Array) -> tuple[KVCache, Array, Array]:
-        """Reads one token a row: a step for `attnjax.decode`.
+        """Processes one token per row: a step for `attnjax.decode`.
 
         Args:
-          carry: what `start`, `extend` or the last step returned.
+          carry: what `start`, `prefill` or the last step returned.
           token: ids, shape [B].
 
         Returns:
           The new carry, logits [B, V] and the weights [B, S] of the last block, by
           slot of the cache.
         """
-        out = self._read(carry, token[:, None], carry.lengths[:, None])
+        out = self._forward(carry, token[:, None], carry.lengths[:, None])
         return out.cache, self.output.logits(out.x[:, 0]), out.weights[-1, :, 0]
 
-    def _read(
+    def _forward(
         self, cache: KVCache, tokens: Array, positions: Array
     ) -> TransformerOutput:
         x = self._embed(tokens, positions, None)
@@ -207,14 +207,18 @@ class GPT(nnx.Module):
         block, dtype = self.config.block, self.config.dtype
         x = embed(self.embedding, tokens, dtype)
         if block.position_embedding == "learned":
-            x = x + places.learned(self.positions[...].astype(dtype), positions)
+            x = x + position_embeddings.learned(
+                self.positions[...].astype(dtype), positions
+            )
         elif block.position_embedding == "sinusoidal":
-            x = x + places.sinusoidal(positions, block.d_model, dtype=jnp.dtype(dtype))
+            x = x + position_embeddings.sinusoidal(
+                positions, block.d_model, dtype=jnp.dtype(dtype)
+            )
         return dropout(rng, x, rate=block.dropout)
 
     def _check_length(self, tokens: Array) -> None:
         if tokens.shape[1] > self.config.max_length:
             raise ValueError(
                 f"tokens: expected at most {self.config.max_length}, got "
-                f"{tokens.shape[1]} (the context; cut the text, or raise it)"
+                f"{tokens.shape[1]} (max_length; cut the text, or raise it)"
             )

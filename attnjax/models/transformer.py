@@ -1,7 +1,7 @@
-"""The Transformer: the translator that kept only attention.
+"""The Transformer: translation by attention alone.
 
-Vaswani et al. 2017 (arXiv:1706.03762): an encoder whose positions read one
-another, a decoder whose positions read those before them and the source.
+Vaswani et al. 2017 (arXiv:1706.03762): an encoder with self-attention, a decoder with
+causal self-attention and cross-attention to the encoder's output.
 """
 
 import dataclasses
@@ -12,12 +12,12 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
-from attnjax.core import positions as places
+from attnjax.core import positions as position_embeddings
 from attnjax.core.dropout import dropout
 from attnjax.models._block_config import BlockConfig
 from attnjax.models._parts import OutputLayer, SequenceModel, embed, split_rng
 from attnjax.models._stacks import Stack
-from attnjax.transformer.block import Source
+from attnjax.transformer.block import EncoderMemory
 from attnjax.transformer.cache import KVCache
 from attnjax.transformer.stack import TransformerOutput
 
@@ -27,35 +27,35 @@ class TransformerConfig:
     """Sizes of a Transformer; the defaults are the paper's base model."""
 
     source_vocab_size: int = 37_000
-    """Number of source ids; a translation run sets it to its tokeniser's."""
+    """Size of the source vocabulary; a translation run sets it from its tokeniser."""
     target_vocab_size: int = 37_000
-    """Number of target ids; a translation run sets it to its tokeniser's."""
+    """Size of the target vocabulary; a translation run sets it from its tokeniser."""
     encoder_layers: int = 6
-    """Blocks that read the source."""
+    """Number of encoder blocks."""
     decoder_layers: int = 6
-    """Blocks that write the target."""
+    """Number of decoder blocks."""
     block: BlockConfig = dataclasses.field(default_factory=BlockConfig)
-    """What every block is."""
+    """Settings of every block."""
     max_length: int = 512
-    """Most positions of either side where positions are learned; most tokens that
-    are written where nothing else is said."""
+    """Number of learned positions of each side, and the default capacity of the KV
+    cache."""
     share_embeddings: bool = True
-    """One table for source, target and output; needs one joint vocabulary."""
+    """Whether source, target and output share one embedding table and vocabulary."""
     output_bias: bool = False
-    """Add a learned number to the logit of each target id."""
+    """Whether the output layer has a bias."""
     cross_attention_score: Literal[
         "scaled_dot", "dot", "additive", "bilinear", "cosine"
     ] = "scaled_dot"
-    """The score with which the decoder reads the source."""
+    """Score of cross-attention."""
     dtype: Literal["float32", "bfloat16"] = "float32"
-    """Of computation; parameters are float32."""
+    """Compute dtype; parameters are float32."""
 
 
 class Transformer(SequenceModel):
     """Encoder and decoder.
 
-    `encode` reads a source once, `start` and `step` write a target token by token
-    from a cache, calling the model writes a known target at once.
+    `encode` encodes a source once, `start` and `step` decode token by token with a KV
+    cache, and the call decodes a known target at once (teacher forcing).
     """
 
     def __init__(self, config: TransformerConfig, *, rngs: nnx.Rngs) -> None:
@@ -65,8 +65,8 @@ class Transformer(SequenceModel):
         ):
             raise ValueError(
                 f"target_vocab_size: expected {config.source_vocab_size}, got "
-                f"{config.target_vocab_size} (with share_embeddings both sides have one "
-                "vocabulary)"
+                f"{config.target_vocab_size} (with share_embeddings both sides share "
+                "one vocabulary)"
             )
         self.config = config
         M = config.block.d_model
@@ -86,25 +86,27 @@ class Transformer(SequenceModel):
             self.target_positions = table(config.max_length)
         self.encoder = Stack(
             config.block,
-            layers=config.encoder_layers,
+            num_layers=config.encoder_layers,
             causal=False,
-            reading=None,
-            draw=glorot,
-            draw_output=glorot,
+            cross_attention_score=None,
+            initializer=glorot,
+            init_output=glorot,
             rngs=rngs,
         )
         self.decoder = Stack(
             config.block,
-            layers=config.decoder_layers,
+            num_layers=config.decoder_layers,
             causal=True,
-            reading=config.cross_attention_score,
-            draw=glorot,
-            draw_output=glorot,
+            cross_attention_score=config.cross_attention_score,
+            initializer=glorot,
+            init_output=glorot,
             rngs=rngs,
         )
 
-    def encode(self, source: Array, mask: Array, rng: Array | None = None) -> Source:
-        """Reads source sentences.
+    def encode(
+        self, source: Array, mask: Array, rng: Array | None = None
+    ) -> EncoderMemory:
+        """Encodes source sentences.
 
         Args:
           source: token ids, shape [B, S].
@@ -123,10 +125,12 @@ class Transformer(SequenceModel):
         positions = jnp.where(mask, jnp.arange(source.shape[1]), -1)
         x = self._embed(table, source, positions, "source", rngs[0])
         states = self.encoder(x, positions, rng=rngs[1]).x
-        return self.decoder.source(states, mask)
+        return self.decoder.encoder_memory(states, mask)
 
-    def start(self, memory: Source, max_decode_length: int | None = None) -> KVCache:
-        """The decoder before its first word.
+    def start(
+        self, memory: EncoderMemory, max_decode_length: int | None = None
+    ) -> KVCache:
+        """Makes an empty KV cache for decoding.
 
         Args:
           memory: what `encode` returned.
@@ -136,14 +140,14 @@ class Transformer(SequenceModel):
         return self.decoder.empty(B, max_decode_length or self.config.max_length, dtype)
 
     def step(
-        self, memory: Source, carry: KVCache, token: Array
+        self, memory: EncoderMemory, carry: KVCache, token: Array
     ) -> tuple[KVCache, Array, Array]:
-        """Writes one token.
+        """Decodes one token.
 
         Args:
           memory: what `encode` returned.
           carry: what `start` or the last step returned.
-          token: ids of the last token written, shape [B].
+          token: ids of the last decoded token, shape [B].
 
         Returns:
           The new carry, logits [B, V] and weights [B, S].
@@ -151,24 +155,24 @@ class Transformer(SequenceModel):
         positions = carry.lengths[:, None]
         table = self.target_embedding
         x = self._embed(table, token[:, None], positions, "target", None)
-        out = self.decoder(x, positions, cache=carry, source=memory)
+        out = self.decoder(x, positions, cache=carry, memory=memory)
         logits = self.output.logits(out.x[:, 0])
         return out.cache, logits, self._alignment(out)[:, 0]
 
     def features(
         self, source: Array, mask: Array, previous: Array, rng: Array | None = None
     ) -> tuple[Array, Array]:
-        """As of `SequenceModel`."""
+        """See `SequenceModel`."""
         rngs = split_rng(rng, 3)
         memory = self.encode(source, mask, rngs[0])
         positions = jnp.broadcast_to(jnp.arange(previous.shape[1]), previous.shape)
         x = self._embed(self.target_embedding, previous, positions, "target", rngs[1])
-        out = self.decoder(x, positions, source=memory, rng=rngs[2])
+        out = self.decoder(x, positions, memory=memory, rng=rngs[2])
         return out.x, self._alignment(out)
 
     @property
     def output(self) -> OutputLayer:
-        """As of `SequenceModel`."""
+        """See `SequenceModel`."""
         config, dtype = self.config, self.config.dtype
         table = self.target_embedding if config.share_embeddings else self.w_output
         bias = self.b_output[...].astype(dtype) if config.output_bias else None
@@ -182,23 +186,25 @@ class Transformer(SequenceModel):
         side: Literal["source", "target"],
         rng: Array | None,
     ) -> Array:
-        """Embedded tokens times the root of M, with their positions, [B, T, M]."""
+        """Embeds tokens, scaled by sqrt(M), with positions: [B, T] -> [B, T, M]."""
         block, dtype = self.config.block, self.config.dtype
         x = embed(table, ids, dtype) * jnp.asarray(block.d_model**0.5, dtype)
         if block.position_embedding == "sinusoidal":
-            x = x + places.sinusoidal(positions, block.d_model, dtype=jnp.dtype(dtype))
+            x = x + position_embeddings.sinusoidal(
+                positions, block.d_model, dtype=jnp.dtype(dtype)
+            )
         elif block.position_embedding == "learned":
             _check_length(side, ids.shape[1], self.config.max_length)
             learned = (
                 self.source_positions if side == "source" else self.target_positions
             )
-            x = x + places.learned(learned[...].astype(dtype), positions)
+            x = x + position_embeddings.learned(learned[...].astype(dtype), positions)
         return dropout(rng, x, rate=block.dropout)
 
     def _alignment(self, out: TransformerOutput) -> Array:
-        """Weights of the last block but one, whose heads together align best.
+        """Weights of the last block but one, whose mean over heads aligns best.
 
-        Source: Garg et al. 2019 (arXiv:1909.02074), section 4.1.
+        EncoderMemory: Garg et al. 2019 (arXiv:1909.02074), section 4.1.
         """
         return out.weights[max(0, self.config.decoder_layers - 2)]
 

@@ -1,8 +1,7 @@
-"""The Transformer block: attend, then transform every position by itself.
+"""The Transformer block: self-attention, cross-attention, MLP.
 
-A block takes one position or many at a time, and gives the same numbers each way:
-what a position sees is decided by positions, never by where it stands in an array.
-Position -1 is no token: nothing reads it.
+A block takes one position or many at a time, with the same result: masks depend on
+positions, never on array indices. Position -1 is padding, which nothing attends to.
 """
 
 import dataclasses
@@ -21,36 +20,36 @@ from attnjax.core.dropout import dropout
 Tree = Any
 # query positions [B, T], key positions [B, S] -> mask [B, T, S]
 MaskFn = Callable[[Array, Array], Array]
-# queries or keys [B, T, H, D], positions [B, T] -> the same, turned
-Turn = Callable[[Array, Array], Array]
+# queries or keys [B, T, H, D], positions [B, T] -> rotated queries or keys
+Rotation = Callable[[Array, Array], Array]
 
 
 class NormParams(NamedTuple):
-    """Weights of a normalisation; RMSNorm has no bias."""
+    """Parameters of a normalisation; RMSNorm has no bias."""
 
     scale: Float[Array, "M"]
     bias: Float[Array, "M"] | None
 
 
 class LinearParams(NamedTuple):
-    """Weights of an affine map."""
+    """Parameters of an affine map."""
 
     w: Float[Array, "M N"]
     b: Float[Array, "N"] | None
 
 
 class AttentionParams(NamedTuple):
-    """Weights of multi-head attention: H query heads, N key heads."""
+    """Parameters of multi-head attention: H query heads, N key heads."""
 
     query: LinearParams  # [M, H*D]
     keys: LinearParams  # [M, N*D]
     values: LinearParams  # [M, N*D]
     output: LinearParams  # [H*D, M]
-    score: Tree  # what the score learns, leaves [H, ...]; None where nothing
+    score: Tree  # parameters of the score, leaves [H, ...]; None if it has none
 
 
 class MLPParams(NamedTuple):
-    """Weights of the two-layer network; with a gate, of its gated form."""
+    """Parameters of the two-layer network; with a gate, of its gated form."""
 
     up: LinearParams  # [M, F]
     down: LinearParams  # [F, M]
@@ -58,20 +57,20 @@ class MLPParams(NamedTuple):
 
 
 class BlockParams(NamedTuple):
-    """Weights of a block; a decoder that reads a source has all six."""
+    """Parameters of a block; a decoder with cross-attention has all six."""
 
     self_attention_norm: NormParams
-    attention: AttentionParams
+    self_attention: AttentionParams
     cross_attention_norm: NormParams | None
-    reading: AttentionParams | None
+    cross_attention: AttentionParams | None
     mlp_norm: NormParams
-    feed: MLPParams
+    mlp: MLPParams
 
 
-class Source(NamedTuple):
-    """What a block reads besides its own past, projected once per source.
+class EncoderMemory(NamedTuple):
+    """Keys and values for cross-attention, projected once per source.
 
-    Heads come before positions, as in the products that read them.
+    Heads come before positions, as in the dots that contract them: no transpose.
     """
 
     keys: Float[Array, "B N S D"]
@@ -80,45 +79,45 @@ class Source(NamedTuple):
 
 
 def bidirectional_mask(query_positions: Array, key_positions: Array) -> Array:
-    """Every query sees every token: an encoder."""
+    """Every query attends to every token, as in an encoder."""
     real = (key_positions >= 0)[:, None]
     return jnp.broadcast_to(real, (*query_positions.shape, key_positions.shape[1]))
 
 
 def causal_mask(query_positions: Array, key_positions: Array) -> Array:
-    """Every query sees its own token and those before: a decoder."""
+    """Every query attends to its own token and those before, as in a decoder."""
     seen = masks.causal(query_positions, key_positions)
     return seen & (key_positions >= 0)[:, None]
 
 
 def sliding_window_mask(before: int) -> MaskFn:
-    """Every query sees its own token and `before` tokens before it."""
+    """Every query attends to its own token and the `before` tokens before it."""
 
-    def sees(query_positions: Array, key_positions: Array) -> Array:
+    def mask(query_positions: Array, key_positions: Array) -> Array:
         near = masks.sliding_window(query_positions, key_positions, before=before)
         return near & (key_positions >= 0)[:, None]
 
-    return sees
+    return mask
 
 
 def no_rotation(x: Array, positions: Array) -> Array:
-    """Leaves queries and keys as they are: positions are known in another way."""
+    """Leaves queries and keys as they are: positions enter in another way."""
     return x
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BlockDesign:
-    """What a block does, apart from its weights."""
+    """The static settings of a block."""
 
-    heads: int
-    key_heads: int
-    sees: MaskFn = causal_mask
-    window: int | None = (
-        None  # `before` of `sliding_window_mask`; None where S bounds the past
-    )
-    turn: Turn = no_rotation
-    score: Callable[..., Array] = scores.scaled_dot  # of attention to the own past
-    cross_attention_score: Callable[..., Array] = scores.scaled_dot  # to the source
+    num_heads: int
+    num_kv_heads: int
+    mask_fn: MaskFn = causal_mask
+    sliding_window: int | None = None  # ``before` of `sliding_window_mask`; None: all
+    rotate: Rotation = no_rotation
+    score: Callable[..., Array] = scores.scaled_dot  # of self-attention
+    cross_attention_score: Callable[..., Array] = (
+        scores.scaled_dot
+    )  # of cross-attention
     pre_norm: bool = False
     norm_epsilon: float = 1e-5
     rms: bool = False
@@ -132,13 +131,13 @@ def linear(params: LinearParams, x: Float[Array, "... M"]) -> Float[Array, "... 
     return y if params.b is None else y + params.b.astype(y.dtype)
 
 
-def transform(
+def mlp(
     params: MLPParams,
     x: Float[Array, "... M"],
     *,
     activation: Callable[[Array], Array],
 ) -> Float[Array, "... M"]:
-    r"""Transforms every position by itself.
+    r"""Applies the two-layer network to every position.
 
     .. math:: W_2\, a(W_1 x + b_1) + b_2
 
@@ -153,28 +152,29 @@ def transform(
     return linear(params.down, activation(linear(params.gate, x)) * up)
 
 
-def encoder_memory(
+def project_encoder_states(
     params: AttentionParams, states: Float[Array, "B S E"], *, design: BlockDesign
 ) -> tuple[Array, Array]:
-    """Projects source states for a block that will read them: [B, N, S, D] twice."""
+    """Projects encoder states to keys and values, each [B, N, S, D]."""
 
     def project(params: LinearParams) -> Array:
-        return _heads(linear(params, states), design.key_heads).swapaxes(1, 2)
+        x = _split_heads(linear(params, states), design.num_kv_heads)
+        return x.swapaxes(1, 2)  # [B, S, N, D] -> [B, N, S, D]
 
     return project(params.keys), project(params.values)
 
 
-class Past(NamedTuple):
-    """How a block sees its own tokens."""
+class SelfAttentionContext(NamedTuple):
+    """What self-attention needs besides queries, keys and values."""
 
     mask: Bool[Array, "B 1 T S"]
     bias: Float[Array, "B H T S"] | None
-    # the new keys and values -> those to read, and what is kept
+    # new keys and values -> all keys and values to attend to, and the updated cache
     update_cache: Callable[[Array, Array], tuple[Array, Array, Tree]]
 
 
-def forget(keys: Array, values: Array) -> tuple[Array, Array, None]:
-    """Looks back at nothing but what is given at once, and keeps nothing."""
+def no_cache(keys: Array, values: Array) -> tuple[Array, Array, None]:
+    """Attends to the given keys and values only."""
     return keys, values, None
 
 
@@ -182,57 +182,61 @@ def block(
     params: BlockParams,
     x: Float[Array, "B T M"],
     positions: Int[Array, "B T"],
-    past: Past,
-    source: Source | None,
+    own: SelfAttentionContext,
+    memory: EncoderMemory | None,
     rng: Array | None,
     *,
     design: BlockDesign,
 ) -> tuple[Array, Tree, Array]:
-    """One block: its positions transformed, what it keeps, and its weights [B, T, S].
+    """Applies one block.
 
-    The weights are the mean over heads; of the source where one is read.
+    Returns:
+      The new x [B, T, M], the updated cache arrays, and the weights [B, T, S]: the
+      mean over heads, of cross-attention if there is an encoder memory.
     """
     rngs = [None] * 3 if rng is None else list(jax.random.split(rng, 3))
     residual = partial(_residual, design)
 
     def self_attention(x: Array) -> tuple[Array, Any]:
-        own = params.attention
-        query = design.turn(_heads(linear(own.query, x), design.heads), positions)
-        keys = _heads(linear(own.keys, x), design.key_heads)
-        values = _heads(linear(own.values, x), design.key_heads)
-        keys, values, kept = past.update_cache(design.turn(keys, positions), values)
-        read = attend_heads(
-            query, keys, values, past.mask, bias=past.bias, score=design.score
+        p = params.self_attention
+        query = design.rotate(
+            _split_heads(linear(p.query, x), design.num_heads), positions
         )
-        return _joined(own.output, read), (kept, read.weights.mean(axis=1))
+        keys = _split_heads(linear(p.keys, x), design.num_kv_heads)
+        values = _split_heads(linear(p.values, x), design.num_kv_heads)
+        keys, values, cache = own.update_cache(design.rotate(keys, positions), values)
+        read = attend_heads(
+            query, keys, values, own.mask, bias=own.bias, score=design.score
+        )
+        return _merge_heads(p.output, read), (cache, read.weights.mean(axis=1))
 
-    def cross_attention(own: AttentionParams, x: Array) -> tuple[Array, Array]:
-        if source is None:
+    def cross_attention(p: AttentionParams, x: Array) -> tuple[Array, Array]:
+        if memory is None:
             raise ValueError(
-                "source: expected keys and values, got None (a block with weights for "
-                "reading a source needs one)"
+                "memory: expected keys and values, got None (a block with parameters "
+                "for cross-attention needs an encoder memory)"
             )
         read = attend_heads(
-            _heads(linear(own.query, x), design.heads),
-            source.keys.swapaxes(1, 2),
-            source.values.swapaxes(1, 2),
-            source.mask[:, None, None],
+            _split_heads(linear(p.query, x), design.num_heads),
+            memory.keys.swapaxes(1, 2),  # [B, N, S, D] -> [B, S, N, D]
+            memory.values.swapaxes(1, 2),  # [B, N, S, D] -> [B, S, N, D]
+            memory.mask[:, None, None],
             score=design.cross_attention_score,
-            score_params=own.score,
+            score_params=p.score,
         )
-        return _joined(own.output, read), read.weights.mean(axis=1)
+        return _merge_heads(p.output, read), read.weights.mean(axis=1)
 
-    def feed(x: Array) -> tuple[Array, None]:
-        return transform(params.feed, x, activation=design.activation), None
+    def mlp_sublayer(x: Array) -> tuple[Array, None]:
+        return mlp(params.mlp, x, activation=design.activation), None
 
-    x, (kept, weights) = residual(
+    x, (cache, weights) = residual(
         params.self_attention_norm, self_attention, x, rngs[0]
     )
-    if params.reading is not None and params.cross_attention_norm is not None:
-        reading = partial(cross_attention, params.reading)
-        x, weights = residual(params.cross_attention_norm, reading, x, rngs[1])
-    x, _ = residual(params.mlp_norm, feed, x, rngs[2])
-    return x, kept, weights
+    if params.cross_attention is not None and params.cross_attention_norm is not None:
+        attend = partial(cross_attention, params.cross_attention)
+        x, weights = residual(params.cross_attention_norm, attend, x, rngs[1])
+    x, _ = residual(params.mlp_norm, mlp_sublayer, x, rngs[2])
+    return x, cache, weights
 
 
 def normalise(params: NormParams, x: Array, design: BlockDesign) -> Array:
@@ -249,15 +253,17 @@ def _residual(
     x: Array,
     rng: Array | None,
 ) -> tuple[Array, Any]:
-    """Adds what a sublayer makes of `x`; normalises before it, or after the sum."""
+    """Adds a sublayer's output to `x`, with the norm before it or after the sum."""
     y, rest = sublayer(normalise(norm, x, design) if design.pre_norm else x)
     total = x + dropout(rng, y, rate=design.dropout)
     return (total if design.pre_norm else normalise(norm, total, design)), rest
 
 
-def _heads(x: Array, count: int) -> Array:
-    return x.reshape(*x.shape[:-1], count, -1)
+def _split_heads(x: Array, count: int) -> Array:
+    return x.reshape(*x.shape[:-1], count, -1)  # [..., H*D] -> [..., H, D]
 
 
-def _joined(output: LinearParams, read: Attended) -> Array:
-    return linear(output, read.context.reshape(*read.context.shape[:-2], -1))
+def _merge_heads(output: LinearParams, read: Attended) -> Array:
+    *leading, H, D = read.context.shape
+    joined = read.context.reshape(*leading, H * D)  # [..., H, D] -> [..., H*D]
+    return linear(output, joined)

@@ -1,4 +1,4 @@
-"""A cache of the keys and values that a stack of Transformer blocks has made."""
+"""The KV cache: keys and values of the tokens that a stack has processed."""
 
 from typing import Any, NamedTuple
 
@@ -10,24 +10,30 @@ CacheArrays = tuple[Array, Array]  # keys and values of all layers
 
 
 class KVCache(NamedTuple):
-    """What a stack of L blocks remembers of the tokens it has seen.
+    """The KV cache of a stack of L blocks, with S slots.
 
-    The slot of a token is its position modulo S, so with a window of fewer than S
-    positions a cache serves texts of any length. Heads come before slots, as in the
-    products that read it: one step then copies nothing of what it reads.
+    A token's slot is its position modulo S (a ring buffer), so with a sliding window
+    of fewer than S positions a cache serves texts of any length. Heads come before
+    slots, as in the dots that contract them, so that a step copies no keys or values.
     """
 
     keys: Float[Array, "B L N S D"]
     values: Float[Array, "B L N S D"]
-    positions: Int[Array, "B S"]  # of the token in each slot; -1: free
-    lengths: Int[Array, "B"]  # tokens seen, which is the next position
+    positions: Int[Array, "B S"]  # of the token in each slot; -1: empty
+    lengths: Int[Array, "B"]  # tokens processed: the next position
 
 
 def init_cache(
-    *, batch_size: int, layers: int, size: int, key_heads: int, width: int, dtype: Any
+    *,
+    batch_size: int,
+    num_layers: int,
+    size: int,
+    num_kv_heads: int,
+    head_dim: int,
+    dtype: Any,
 ) -> KVCache:
-    """A cache that has seen nothing, with `size` slots of keys of width D."""
-    shape = (batch_size, layers, key_heads, size, width)
+    """Makes an empty cache with `size` slots."""
+    shape = (batch_size, num_layers, num_kv_heads, size, head_dim)
     return KVCache(
         keys=jnp.zeros(shape, dtype),
         values=jnp.zeros(shape, dtype),
@@ -36,13 +42,13 @@ def init_cache(
     )
 
 
-def check_capacity(cache: KVCache, T: int, window: int | None) -> None:
-    """Checks that T tokens at once leave the first of them its window.
+def check_capacity(cache: KVCache, T: int, sliding_window: int | None) -> None:
+    """Checks that the cache has the capacity for T tokens at once.
 
     Raises:
-      ValueError: if a slot that it sees would be taken by the last of them.
+      ValueError: if the last of them would overwrite a slot in the first one's window.
     """
-    S, before = cache.positions.shape[1], window or 0
+    S, before = cache.positions.shape[1], sliding_window or 0
     if before + T > S:
         raise ValueError(
             f"cache: expected at least {before + T} slots for {T} tokens at once"
@@ -54,9 +60,9 @@ def check_capacity(cache: KVCache, T: int, window: int | None) -> None:
 def allocate_slots(
     cache: KVCache, positions: Int[Array, "B T"]
 ) -> tuple[KVCache, Int[Array, "B T"]]:
-    """Gives new tokens their slots: the cache that knows of them, and the slots.
+    """Allocates slots for new tokens; returns the updated cache and the slots.
 
-    A token at position -1 gets slot S, which is out of range: nothing is kept of it.
+    Padding, at position -1, gets slot S, which is out of range: its write is dropped.
     """
     B, S = cache.positions.shape
     slots = jnp.where(positions >= 0, positions % S, S)
@@ -67,25 +73,26 @@ def allocate_slots(
 
 
 def write_and_read(
-    kept: CacheArrays,
+    arrays: CacheArrays,
     layer: Int[Array, ""],
     slots: Int[Array, "B T"],
     keys: Float[Array, "B T N D"],
     values: Float[Array, "B T N D"],
 ) -> tuple[Array, Array, CacheArrays]:
-    """Puts one layer's new keys and values into their slots.
+    """Writes one layer's new keys and values into their slots, and reads the layer.
 
     Returns:
-      All that the layer may read, twice [B, S, N, D], and what is kept of all layers.
+      The layer's keys and values, each [B, S, N, D], and the updated arrays of all
+      layers.
     """
     rows = jnp.arange(slots.shape[0])[:, None]
 
-    def put(old: Array, new: Array) -> Array:
+    def write(old: Array, new: Array) -> Array:
         return old.at[rows, layer, :, slots].set(new.astype(old.dtype), mode="drop")
 
-    def own(x: Array) -> Array:
+    def read(x: Array) -> Array:
         x = lax.dynamic_index_in_dim(x, layer, axis=1, keepdims=False)
-        return x.swapaxes(1, 2)
+        return x.swapaxes(1, 2)  # [B, N, S, D] -> [B, S, N, D]
 
-    every = put(kept[0], keys), put(kept[1], values)
-    return own(every[0]), own(every[1]), every
+    updated = write(arrays[0], keys), write(arrays[1], values)
+    return read(updated[0]), read(updated[1]), updated

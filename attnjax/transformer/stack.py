@@ -1,4 +1,4 @@
-"""A stack of Transformer blocks: layers are an axis of the weights, and scanned."""
+"""A stack of Transformer blocks: one scan over the layer axis of the parameters."""
 
 from collections.abc import Callable
 from functools import partial
@@ -12,106 +12,119 @@ from jaxtyping import Array, Bool, Float, Int
 from attnjax.transformer.block import (
     BlockDesign,
     BlockParams,
-    Past,
-    Source,
+    EncoderMemory,
+    SelfAttentionContext,
     block,
-    forget,
+    no_cache,
 )
-from attnjax.transformer.cache import KVCache, allocate_slots, check_capacity
+from attnjax.transformer.cache import (
+    KVCache,
+    allocate_slots,
+    check_capacity,
+    write_and_read,
+)
 
 
 class TransformerOutput(NamedTuple):
-    """What a stack of blocks gives."""
+    """The output of a stack of blocks."""
 
     x: Float[Array, "B T M"]
-    cache: Any  # a KVCache; None where none was given
-    weights: Float[Array, "L B T S"]  # mean of the heads; of the source if one is read
+    cache: Any  # the updated KVCache; None if none was given
+    weights: Float[
+        Array, "L B T S"
+    ]  # mean over heads; of cross-attention if there is a memory
 
 
-def blocks(
+def transformer_stack(
     params: BlockParams,
     x: Float[Array, "B T M"],
     *,
     positions: Int[Array, "B T"],
     design: BlockDesign,
     cache: KVCache | None = None,
-    source: Source | None = None,
+    memory: EncoderMemory | None = None,
     bias: Callable[[Array, Array], Array] | None = None,
     mask: Bool[Array, "B T S"] | None = None,
     rng: Array | None = None,
     remat: Callable[..., Any] | None = None,
 ) -> TransformerOutput:
-    """Sends positions through a stack of blocks.
+    """Applies a stack of blocks.
 
-    The layers are one `lax.scan` over stacked weights, a few at a time: what is
-    compiled does not grow with their number.
+    The layers are one `lax.scan` over stacked parameters, a few layers per iteration,
+    so compile time does not grow with their number.
 
-    Source: Vaswani et al. 2017 (arXiv:1706.03762), section 3.1.
+    EncoderMemory: Vaswani et al. 2017 (arXiv:1706.03762), section 3.1.
 
     Args:
-      params: weights of all blocks, leaves [L, ...].
+      params: parameters of all blocks, leaves [L, ...].
       x: embedded tokens, shape [B, T, M].
-      positions: where each token stands, shape [B, T]; -1 is no token.
-      design: what a block does.
-      cache: of the tokens before; the new ones are added. None: x is all there is.
-      source: keys and values of every block, leaves [L, B, N, S, D], and the mask
-        [B, S] of the source that they read.
-      bias: query and key positions -> what is added to the scores, [B, H, T, S].
-      mask: True = may be seen, besides what positions decide, [B, T, S].
+      positions: position of each token, shape [B, T]; -1 is padding.
+      design: static settings of a block.
+      cache: KV cache of the tokens before, to which these are added; None means that
+        there are none.
+      memory: keys and values of every block, leaves [L, B, N, S, D], and the mask
+        [B, S] of the source.
+      bias: query and key positions -> bias added to the scores, [B, H, T, S].
+      mask: True = attend, in addition to the mask by positions, [B, T, S].
       rng: random key for dropout; None means none.
-      remat: a policy of `jax.checkpoint_policies`: the layers' insides are made
-        again in the backward pass, but for what it names. None keeps all.
+      remat: policy of `jax.checkpoint_policies` that says which activations of a layer
+        to save; the backward pass recomputes the others. None saves all.
 
     Returns:
-      The positions transformed, the cache with them added, and the weights.
+      The new x, the updated cache, and the weights.
 
     Raises:
-      ValueError: if more tokens come at once than the cache can take in while the
-        first of them still sees its whole window.
+      ValueError: if the cache has no capacity for so many tokens at once.
     """
     if cache is not None:
-        check_capacity(cache, x.shape[1], design.window)
+        check_capacity(cache, x.shape[1], design.sliding_window)
         cache, slots = allocate_slots(cache, positions)
         key_positions = cache.positions
     else:
         slots, key_positions = positions, positions
-    seen = design.sees(positions, key_positions)
-    seen = (seen if mask is None else seen & mask)[:, None]
+    visible = design.mask_fn(positions, key_positions)
+    visible = (visible if mask is None else visible & mask)[:, None]
     biases = None if bias is None else bias(positions, key_positions)
 
     def body(carry: Any, layer: Any) -> Any:
-        x, kept = carry
-        index, own, read, layer_rng = layer
+        x, arrays = carry
+        index, block_params, projected, layer_rng = layer
         update_cache = (
-            forget if kept is None else partial(write_and_read, kept, index, slots)
+            no_cache
+            if arrays is None
+            else partial(write_and_read, arrays, index, slots)
         )
-        past = Past(seen, biases, update_cache)
-        reading = None if source is None else Source(read[0], read[1], source.mask)
-        x, kept, weights = block(
-            own, x, positions, past, reading, layer_rng, design=design
+        own = SelfAttentionContext(visible, biases, update_cache)
+        layer_memory = (
+            None
+            if memory is None
+            else EncoderMemory(projected[0], projected[1], memory.mask)
         )
-        return (x, kept), weights
+        x, arrays, weights = block(
+            block_params, x, positions, own, layer_memory, layer_rng, design=design
+        )
+        return (x, arrays), weights
 
     L = jax.tree.leaves(params)[0].shape[0]
     rngs = None if rng is None else jax.random.split(rng, L)
-    read = None if source is None else (source.keys, source.values)
-    kept = None if cache is None else (cache.keys, cache.values)
+    projected = None if memory is None else (memory.keys, memory.values)
+    arrays = None if cache is None else (cache.keys, cache.values)
     if remat is not None:
         body = jax.checkpoint(body, prevent_cse=False, policy=remat)
-    layers = (jnp.arange(L), params, read, rngs)
-    # Unrolled, the forward and the backward pass of what is made again could meet in
-    # one computation, where the compiler would keep it after all.
-    together = 1 if remat is not None else _layers_at_once(L)
-    (x, kept), weights = lax.scan(body, (x, kept), layers, unroll=together)
-    if cache is not None and kept is not None:
-        cache = cache._replace(keys=kept[0], values=kept[1])
+    layers = (jnp.arange(L), params, projected, rngs)
+    # Unrolled, XLA could merge the recomputation with the forward pass (CSE) and defeat
+    # remat.
+    unroll = 1 if remat is not None else _layers_at_once(L)
+    (x, arrays), weights = lax.scan(body, (x, arrays), layers, unroll=unroll)
+    if cache is not None and arrays is not None:
+        cache = cache._replace(keys=arrays[0], values=arrays[1])
     return TransformerOutput(x, cache, weights)
 
 
 def _layers_at_once(layers: int) -> int:
-    """How many layers a turn of the scan has; it divides their number.
+    """Number of layers per iteration of the scan, a divisor of their number.
 
-    One after the other in straight code they take 10 to 20 % less time than in a loop
-    on a CPU: what is kept for the backward pass is not copied into stacked arrays.
+    On a CPU unrolled layers take 10 to 20 % less time than a loop: their residuals are
+    not copied into stacked arrays.
     """
     return max(n for n in range(1, 5) if layers % n == 0)

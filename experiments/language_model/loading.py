@@ -4,17 +4,16 @@ import dataclasses
 from pathlib import Path
 from typing import NamedTuple
 
-import jax
 from jax.sharding import Mesh
 
-from attnjax.parallel import make_mesh, replicated_sharding
+from attnjax.parallel import make_mesh
 from attnjax.train import Params
 from experiments.datasets.text.datasets import Splits, TinyShakespeare, WikiText2
-from experiments.datasets.tokenizers.text import TextTokenizer
 from experiments.errors import UserError
 from experiments.language_model.config import Config
 from experiments.language_model.model import LanguageModel, build_model
 from experiments.runs.folder import Run
+from experiments.training.parameters import abstract_params
 
 
 class LoadedRun(NamedTuple):
@@ -71,25 +70,6 @@ def load_run(
         )
     step = run.checkpoint_step(checkpoint)
     mesh = make_mesh() if mesh is None else mesh
-    model, shapes = _abstract_model(config, tokenizer)
-    everywhere = replicated_sharding(mesh)
-    like = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere), shapes
-    )
-    params = run.load_params(checkpoint, like=like, count=config.keep_last)
+    model, shapes = abstract_params(lambda: build_model(config, tokenizer), mesh)
+    params = run.load_params(checkpoint, like=shapes, count=config.keep_last)
     return LoadedRun(run, config, model, params, step, mesh)
-
-
-def _abstract_model(
-    config: Config, tokenizer: TextTokenizer
-) -> tuple[LanguageModel, Params]:
-    """The model of a config, and the shapes of its parameters; draws no parameter."""
-    built: list[LanguageModel] = []
-
-    def build() -> Params:
-        model, params = build_model(config, tokenizer)
-        built.append(model)
-        return params
-
-    shapes = jax.eval_shape(build)
-    return built[0], shapes

@@ -126,7 +126,7 @@ class Sampler:
         model = self.model.rebuild(params)
         # A cache with a sliding window keeps that many tokens before the newest ones.
         size = self.max_length + (self.model.config.block.sliding_window or 0)
-        cache, logits = model.extend(model.start(1, size), tokens)
+        cache, logits = model.prefill(model.start(1, size), tokens)
         return cache, logits[0, -1]
 
     def _decode_one(

@@ -36,7 +36,6 @@ class LanguageModelTask(Task):
         splits = config.data.splits()
         self.tokenizer = self._load_tokenizer(splits, setup)
         self._check_batch_size(setup.mesh.size)
-        self.model, self._params = build_model(config, self.tokenizer)
         train, validation = (
             read_tokens(
                 splits[name], self.tokenizer, name=name, data_dir=config.data.data_dir
@@ -52,6 +51,7 @@ class LanguageModelTask(Task):
             )
         except UserError as error:
             raise UserError(f"train: {error}") from error
+        self.model, self._params = build_model(config, self.tokenizer)
         self._num_tokens = len(train)
         self._evaluator = Evaluator(
             self.model,

@@ -1,11 +1,16 @@
-"""Questions about a tree of parameters: how many there are, which of them decay."""
+"""Trees of parameters: their number, their shapes, and which of them decay."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import jax
+from jax.sharding import Mesh
 from jaxtyping import PyTree
 
+from attnjax.parallel import replicated_sharding
 from attnjax.train import Params
+
+Model = TypeVar("Model")
 
 STACKED = "blocks"  # below this key every leaf has a leading axis of layers
 
@@ -34,3 +39,30 @@ def weight_decay_mask(params: Params) -> PyTree:
         return x.ndim - stacked >= 2
 
     return jax.tree_util.tree_map_with_path(is_matrix, params)
+
+
+def abstract_params(
+    build: Callable[[], tuple[Model, Params]], mesh: Mesh
+) -> tuple[Model, Params]:
+    """Builds a model without drawing its parameters.
+
+    Args:
+      build: returns a model, as pure functions of parameters, and parameters.
+      mesh: the devices on which a checkpoint will be restored.
+
+    Returns:
+      The model, and the shapes, dtypes and (replicated) shardings of its parameters.
+    """
+    models: list[Model] = []
+
+    def init() -> Params:
+        model, params = build()
+        models.append(model)
+        return params
+
+    sharding = replicated_sharding(mesh)
+    shapes = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
+        jax.eval_shape(init),
+    )
+    return models[0], shapes

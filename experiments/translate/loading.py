@@ -15,6 +15,7 @@ from experiments.datasets.text_files import read_pairs
 from experiments.datasets.tokenizers.sentences import Tokenizer
 from experiments.errors import UserError
 from experiments.runs.folder import Run
+from experiments.training.parameters import abstract_params
 from experiments.translate.config import Config
 from experiments.translate.model import (
     Ensemble,
@@ -77,6 +78,14 @@ class LoadedRun(NamedTuple):
         )
 
 
+class _OpenRun(NamedTuple):
+    """A run's settings and tokenisers; its parameters are not loaded."""
+
+    run: Run
+    config: Config
+    tokenizers: Tokenizers
+
+
 def load_run(
     folder: Path | str, checkpoint: str = "best", *, mesh: Mesh | None = None
 ) -> LoadedRun:
@@ -91,6 +100,10 @@ def load_run(
       UserError: if the folder holds no translation run, or its checkpoint is
         missing, damaged or of another config.
     """
+    return _load(_open(folder), checkpoint, make_mesh() if mesh is None else mesh)
+
+
+def _open(folder: Path | str) -> _OpenRun:
     run = Run.open(folder)
     config = run.config_as(Config)
     tokenizers = Tokenizers.saved(run.folder)
@@ -99,12 +112,14 @@ def load_run(
             f"{run.folder}: expected the run's tokenisers (source.model or source.json "
             "and target.*), got none (it stopped before it began: train again)"
         )
+    return _OpenRun(run, config, tokenizers)
+
+
+def _load(opened: _OpenRun, checkpoint: str, mesh: Mesh) -> LoadedRun:
+    run, config, tokenizers = opened
     step = run.checkpoint_step(checkpoint)
-    mesh = make_mesh() if mesh is None else mesh
-    model, fresh = build_model(config, tokenizers)
-    params = run.load_params(
-        checkpoint, like=replicate(fresh, mesh), count=config.keep_last
-    )
+    model, shapes = abstract_params(lambda: build_model(config, tokenizers), mesh)
+    params = run.load_params(checkpoint, like=shapes, count=config.keep_last)
     return LoadedRun(run, config, model, params, step, mesh)
 
 
@@ -128,21 +143,25 @@ def load_ensemble(
     Raises:
       UserError: as `load_run`, or if the runs differ in model or vocabularies.
     """
-    first, *others = [load_run(folder, checkpoint, mesh=mesh) for folder in folders]
-    if not others:
+    opened = [_open(folder) for folder in folders]
+    for other in opened[1:]:  # before parameters are loaded, which takes longer
+        _check_same(opened[0], other)
+    mesh = make_mesh() if mesh is None else mesh
+    members = [_load(run, checkpoint, mesh) for run in opened]
+    first = members[0]
+    if len(members) == 1:
         return first
-    for other in others:
-        _check_same(first, other)
-    members = [first.params, *(other.params for other in others)]
-    params = jax.tree.map(lambda *leaves: jnp.stack(leaves), *members)
+    params = jax.tree.map(
+        lambda *leaves: jnp.stack(leaves), *(member.params for member in members)
+    )
     return first._replace(
         model=Ensemble(first.model.rebuild, first.model.tokenizers, combine),
-        params=replicate(params, first.mesh),
+        params=replicate(params, mesh),
         members=tuple(folders),
     )
 
 
-def _check_same(first: LoadedRun, other: LoadedRun) -> None:
+def _check_same(first: _OpenRun, other: _OpenRun) -> None:
     """Checks that two runs can form an ensemble."""
     if first.config.model != other.config.model:
         raise UserError(
@@ -150,7 +169,7 @@ def _check_same(first: LoadedRun, other: LoadedRun) -> None:
             "another (an ensemble is of one model, trained from different seeds)"
         )
     for side in ("source", "target"):
-        one, two = (_pieces(getattr(x.model.tokenizers, side)) for x in (first, other))
+        one, two = (_pieces(getattr(run.tokenizers, side)) for run in (first, other))
         if one != two:
             raise UserError(
                 f"{other.run.folder}: expected the {side} vocabulary of "

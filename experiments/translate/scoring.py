@@ -37,9 +37,9 @@ def score_files(
       A line for each pair, in nats.
 
     Raises:
-      UserError: if the files are at fault, or a sentence is too long.
+      UserError: if the files are invalid, or a sentence is too long.
     """
-    pairs = list(read_pairs(files, remedy="mend the files"))
+    pairs = list(read_pairs(files, remedy="fix the files"))
     translator.tokenize_sources([source for source, _ in pairs])
     encoded = encode_pairs(pairs, *loaded.model.tokenizers)
     shapes = evaluation_shapes(

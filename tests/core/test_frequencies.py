@@ -15,7 +15,7 @@ STRETCHES = {
     "linear": lambda theta, factor: theta / factor,
     "ntk": lambda theta, factor: frequencies.rope_scaling_ntk(theta, factor=factor),
     "by-parts": lambda theta, factor: frequencies.rope_scaling_llama3(
-        theta, factor=factor, context=512
+        theta, factor=factor, original_max_length=512
     ),
 }
 each_stretch = pytest.mark.parametrize("stretch", STRETCHES.values(), ids=STRETCHES)
@@ -78,7 +78,11 @@ def test_ntk_changes_the_base(width, factor):
 def test_parts_are_the_reference_codes_bands(base, factor, context, low, high):
     theta = frequencies.rope_frequencies(128, base=base)
     got = frequencies.rope_scaling_llama3(
-        theta, factor=factor, context=context, low=low, high=high
+        theta,
+        factor=factor,
+        original_max_length=context,
+        low_freq_factor=low,
+        high_freq_factor=high,
     )
     want = oracles.banded_frequencies(theta, factor, context, low, high)
     np.testing.assert_allclose(got, want, rtol=1e-13)
@@ -156,15 +160,19 @@ BAD = {
         r"^frequencies: expected shape \[P\], got \[1, 3\] \(",
     ),
     "parts-factor": (
-        lambda: frequencies.rope_scaling_llama3(THETA, factor=-1, context=7),
+        lambda: frequencies.rope_scaling_llama3(
+            THETA, factor=-1, original_max_length=7
+        ),
         r"^factor: expected a number > 0, got -1 \(",
     ),
     "parts-context": (
-        lambda: frequencies.rope_scaling_llama3(THETA, factor=2, context=0),
+        lambda: frequencies.rope_scaling_llama3(THETA, factor=2, original_max_length=0),
         r"^context: expected a number of positions >= 1, got 0 \(the longest",
     ),
     "parts-high": (
-        lambda: frequencies.rope_scaling_llama3(THETA, factor=2, context=7, low=4.0),
+        lambda: frequencies.rope_scaling_llama3(
+            THETA, factor=2, original_max_length=7, low_freq_factor=4.0
+        ),
         r"^high: expected more turns than low = 4\.0, got 4\.0 \(Llama 3\.1 uses",
     ),
 }

@@ -79,7 +79,7 @@ def test_frequencies_are_stretched_as_in_llama():
         original_max_position_embeddings=8192,
         **common,
     ).inv_freq
-    got = frequencies.rope_scaling_llama3(theta, factor=8, context=8192)
+    got = frequencies.rope_scaling_llama3(theta, factor=8, original_max_length=8192)
     np.testing.assert_allclose(got, parts, F32)
 
 

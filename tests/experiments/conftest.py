@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.experiments.commands import TINY, TINY_GPT, finish, launch
+from tests.experiments.commands import TINY, TINY_GPT, finish, launch, run
 from tests.sharing import made_once, session_folder
 
 
@@ -71,3 +71,20 @@ def language_run(
         assert code == 0, err
 
     return made_once(tmp_path_factory, "language-run", train)
+
+
+@pytest.fixture(scope="session")
+def pieces_run(
+    tmp_path_factory: pytest.TempPathFactory, corpus: Path, data_dir: Path
+) -> Path:
+    """The folder of a language model of subword pieces. Tests must not change it."""
+
+    def train(folder: Path) -> None:
+        command = (
+            *("train", "text", "--out", folder, "--data.text", corpus),
+            *("--data.data-dir", data_dir, "--tokenizer.kind", "unigram"),
+            *("--tokenizer.size", 61, *TINY_GPT, "--model.max-length", 23),
+        )
+        assert run(*command, program="language_model") == 0
+
+    return made_once(tmp_path_factory, "pieces-run", train)

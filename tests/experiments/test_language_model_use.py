@@ -20,7 +20,7 @@ from experiments.language_model.loading import load_run
 from experiments.language_model.sampling import Sampler, stream_samples
 from experiments.runs.folder import Run
 from tests.experiments import commands
-from tests.experiments.commands import TINY_GPT, contents, finish
+from tests.experiments.commands import contents, finish
 
 run = partial(commands.run, program="language_model")
 CONTEXT = 11
@@ -41,22 +41,26 @@ def loaded(language_run):
 
 
 @pytest.fixture(scope="module")
-def pieces(corpus, data_dir, tmp_path_factory):
-    """A run whose ids are pieces of lines."""
+def pieces(pieces_run, tmp_path_factory):
+    """A copy of the run of subword pieces, loaded."""
     folder = tmp_path_factory.mktemp("pieces") / "run"
-    command = (
-        *("train", "text", "--out", folder, "--data.text", corpus),
-        *("--data.data-dir", data_dir, "--tokenizer.kind", "unigram"),
-        *("--tokenizer.size", 61, *TINY_GPT, "--model.max-length", 23),
-    )
-    assert run(*command) == 0
+    shutil.copytree(pieces_run, folder)
     return load_run(folder, mesh=make_mesh(1))
 
 
 def logits_of(loaded):
-    """Reads ids at once: their logits."""
-    read = jax.jit(lambda params, ids: loaded.model.rebuild(params)(ids)[0][0])
-    return lambda ids: read(loaded.params, jnp.array([ids], jnp.int32))
+    """Gives a function of ids, at most the context: their logits, without a cache.
+
+    Ids are padded at the end, which a causal model cannot see: one program serves all.
+    """
+    forward = jax.jit(lambda params, ids: loaded.model.rebuild(params)(ids)[0][0])
+    length = loaded.model.config.max_length
+
+    def logits(ids):
+        padded = jnp.array([[*ids, *[0] * (length - len(ids))]], jnp.int32)
+        return forward(loaded.params, padded)[: len(ids)]
+
+    return logits
 
 
 def nats(loaded, text: str) -> tuple[float, int]:
@@ -181,7 +185,7 @@ def test_tokens_are_those_of_the_librarys_sample(pieces, options):
     prompt = tokenizer.encode("line 4 of")
     sampler = Sampler(pieces.model, pieces.params, **options)
     room = 23 - len(prompt)
-    cache, _ = model.extend(model.start(1), jnp.array([prompt[:-1]], jnp.int32))
+    cache, _ = model.prefill(model.start(1), jnp.array([prompt[:-1]], jnp.int32))
 
     def step(carry, token):
         return model.step(carry, jnp.where(token == BOS, prompt[-1], token))
@@ -270,9 +274,9 @@ def test_a_terminal_is_not_obeyed(loaded):
         def stream(self, ids):
             return ("\x1b[2J\t" for _ in ids)
 
-    system = loaded.model._replace(tokenizer=Hostile("ab"))
+    hostile = loaded.model._replace(tokenizer=Hostile("ab"))
     sampler = Sampler(loaded.model, loaded.params)
-    sampler.system = system
+    sampler.model = hostile
     stream_samples(sampler, Sink(), tokens=1, escape_controls=True)
     assert b"".join(written) == "\ufffd[2J\t\n".encode()
 

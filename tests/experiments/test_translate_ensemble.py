@@ -1,6 +1,5 @@
 """Several runs as one system, at the real command line."""
 
-import dataclasses
 import io
 import json
 import shutil
@@ -16,11 +15,9 @@ from experiments.datasets.pairs.ordered import ordered_batches
 from experiments.datasets.pairs.tokenized import encode_pairs
 from experiments.datasets.tokenizers.sentences import PAD
 from experiments.runs.folder import Run
-from experiments.training.trainer import train
 from experiments.translate.batch_shapes import evaluation_shapes
-from experiments.translate.config import Config, SearchConfig
+from experiments.translate.config import SearchConfig
 from experiments.translate.loading import load_ensemble, load_run
-from experiments.translate.task import TranslationTask
 from tests.experiments.commands import contents, run
 
 PAIRS = [("3 May", "3 mai"), ("1 0 : 3 0 PM", "2 2 : 3 0"), ("1 km", "1 km")]
@@ -28,11 +25,11 @@ PAIRS = [("3 May", "3 mai"), ("1 0 : 3 0 PM", "2 2 : 3 0"), ("1 km", "1 km")]
 
 @pytest.fixture(scope="module")
 def other_run(smoke_run, tmp_path_factory) -> Path:
-    """A run as the smoke run, from another seed; its data are the same."""
+    """The smoke run at an earlier step: the same model, other parameters."""
     folder = tmp_path_factory.mktemp("other") / "run"
-    config = Run.open(smoke_run).config_as(Config)
-    config = dataclasses.replace(config, seed=1, steps=2, eval_every=0)
-    train(TranslationTask, config, folder)
+    shutil.copytree(smoke_run, folder)
+    checkpoints = Run.open(folder).checkpoints
+    shutil.rmtree(checkpoints.path(checkpoints.steps()[-1]))
     return folder
 
 
@@ -68,14 +65,14 @@ def test_an_ensemble_of_a_run_with_itself_is_the_run(smoke_run, decode, combine)
 def test_an_ensemble_joins_probabilities_as_it_writes_and_as_it_scores(
     smoke_run, other_run, combine
 ):
-    loaded = load_ensemble([smoke_run, other_run], combine=combine)
+    loaded = load_ensemble([smoke_run, other_run], "last", combine=combine)
     tokenizers = loaded.model.tokenizers
     encoded = encode_pairs(PAIRS, *tokenizers)
     *_, shape = evaluation_shapes([encoded], batch_tokens=512, devices=2)
     (_, batch), *_ = ordered_batches(encoded, [shape])
     apart = []
     for folder in (smoke_run, other_run):
-        one = load_run(folder)
+        one = load_run(folder, "last")
         logits, _ = one.model.teacher_forced(one.params, batch)
         apart.append(jax.nn.softmax(logits))
     if combine == "linear":
@@ -106,7 +103,7 @@ def test_evaluating_an_ensemble_keeps_the_runs_own_record(
     smoke_run, other_run, tmp_path
 ):
     folder = Path(shutil.copytree(smoke_run, tmp_path / "run"))
-    search = ("--splits", "test", "--beam-size", 2)
+    search = ("--splits", "test", "--beam-size", 2, "--checkpoint", "last")
     assert run("evaluate", folder, *search) == 0
     before = contents(folder)
     assert run("evaluate", folder, *search, "--ensemble", other_run) == 0
@@ -122,14 +119,19 @@ def test_evaluating_an_ensemble_keeps_the_runs_own_record(
 
 
 def test_runs_that_do_not_fit_are_named(smoke_run, tmp_path, capsys):
-    config = Run.open(smoke_run).config_as(Config)
-    wider = dataclasses.replace(config.model, hidden_dim=11)
-    fewer = dataclasses.replace(config.tokenizer, target_size=10)
-    for name, changed, message in (
-        ("wider", {"model": wider}, "expected the model of"),
-        ("fewer", {"tokenizer": fewer}, "expected the target vocabulary of"),
+    larger, fewer = (
+        Path(shutil.copytree(smoke_run, tmp_path / name))
+        for name in ("larger", "fewer")
+    )
+    config = (larger / "config.json").read_text()
+    config = config.replace('"hidden_dim": 7', '"hidden_dim": 11')
+    (larger / "config.json").write_text(config)
+    words = json.loads((fewer / "target.json").read_text())
+    words["words"].pop()
+    (fewer / "target.json").write_text(json.dumps(words))
+    for folder, message in (
+        (larger, "expected the model of"),
+        (fewer, "expected the target vocabulary of"),
     ):
-        other = dataclasses.replace(config, steps=1, eval_every=0, **changed)
-        train(TranslationTask, other, tmp_path / name)
-        assert run("evaluate", smoke_run, "--ensemble", tmp_path / name) == 2
-        assert f"{name}: {message}" in capsys.readouterr().err
+        assert run("evaluate", smoke_run, "--ensemble", folder) == 2
+        assert f"{folder}: {message}" in capsys.readouterr().err

@@ -42,7 +42,7 @@ STRETCHED = {
     kind: dataclasses.replace(
         ROTARY, rope_scaling=kind, rope_scaling_factor=3.0, rope_original_max_length=40
     )
-    for kind in ("linear", "ntk", "parts")
+    for kind in ("linear", "ntk", "llama3")
 }
 each_block = pytest.mark.parametrize("name", BLOCKS)
 TOKENS = np.random.default_rng(0).integers(0, V, (3, T))
@@ -60,7 +60,7 @@ class Model:
         params = jax.tree.map(jnp.float32, random_like(params, 0))
         self.model = self.rebuild(params)
         self.call = jax.jit(lambda *x, **k: self.rebuild(params)(*x, **k))
-        self.extend = jax.jit(lambda *x: self.rebuild(params).extend(*x))
+        self.prefill = jax.jit(lambda *x: self.rebuild(params).prefill(*x))
         self.step = jax.jit(lambda *x: self.rebuild(params).step(*x))
 
 
@@ -134,7 +134,7 @@ def test_any_pieces_are_the_whole_text(name, sizes):
     cache, begun = m.model.start(3, size=T + 5), 0
     for size in sizes:
         piece = slice(begun, begun + size)
-        cache, logits = m.extend(cache, TOKENS[:, piece])
+        cache, logits = m.prefill(cache, TOKENS[:, piece])
         close(logits, want[:, piece])
         begun += size
     assert (cache.lengths == T).all()
@@ -146,13 +146,13 @@ def test_rows_of_many_lengths_are_the_rows_alone(name):
     m = model(name)
     mask = np.arange(T) < LENGTHS[:, None]
     poisoned = np.where(mask, TOKENS, V - 1)
-    cache, logits = m.extend(m.model.start(3, size=T + 5), poisoned, mask)
+    cache, logits = m.prefill(m.model.start(3, size=T + 5), poisoned, mask)
     np.testing.assert_array_equal(cache.lengths, LENGTHS)
     more = np.array([4, 5, 6])
     _, after, _ = m.step(cache, more)
     for b, length in enumerate(LENGTHS):
         row = TOKENS[b : b + 1, :length]
-        alone, own = m.extend(m.model.start(1, size=T + 5), row)
+        alone, own = m.prefill(m.model.start(1, size=T + 5), row)
         close(logits[b, :length], own[0])
         if name == "gpt-2" and length == T:
             continue  # the row has filled the context: there is no next position
@@ -173,7 +173,7 @@ def test_a_window_needs_no_more_slots_than_it_sees(name):
     cache, begun = m.model.start(3, size=before + 2), 0
     while begun < T:
         piece = slice(begun, begun + 2)
-        cache, logits = m.extend(cache, TOKENS[:, piece])
+        cache, logits = m.prefill(cache, TOKENS[:, piece])
         close(logits, want[:, piece])
         begun += 2
 
@@ -202,7 +202,7 @@ def test_packed_texts_do_not_see_each_other(name):
 
 def test_decoding_with_the_cache_is_decoding_without():
     m = model("rope")
-    cache, logits = m.extend(m.model.start(3, size=T), TOKENS[:, :4])
+    cache, logits = m.prefill(m.model.start(3, size=T), TOKENS[:, :4])
     del logits
     found = greedy(
         m.model.step, cache, batch_size=3, max_length=5, bos=2, eos=1, min_length=5
@@ -235,7 +235,7 @@ def test_more_tokens_at_once_than_the_cache_holds_are_refused():
     with pytest.raises(
         ValueError, match="at least 8 slots for 5 tokens at once and a window of 3"
     ):
-        m.extend(m.start(1, size=7), np.zeros((1, 5), int))
+        m.prefill(m.start(1, size=7), np.zeros((1, 5), int))
 
 
 @pytest.mark.parametrize("name", sorted(set(ACTIVATIONS) - {"relu"}))

@@ -62,7 +62,7 @@ def turning(block, width):
         "none": plain,
         "linear": [theta / factor for theta in plain],
         "ntk": oracle_positions.ntk_frequencies(width, factor, block.rope_theta),
-        "parts": oracle_positions.banded_frequencies(plain, factor, context, 1, 4),
+        "llama3": oracle_positions.banded_frequencies(plain, factor, context, 1, 4),
     }[block.rope_scaling]
 
 
@@ -170,7 +170,7 @@ def test_the_base_model_has_the_papers_size():
     assert count == V * M + 6 * (encoder + decoder) == 63_082_496
 
 
-@pytest.mark.parametrize("remat", ["products", "all"])
+@pytest.mark.parametrize("remat", ["dots", "all"])
 def test_remaking_the_inside_changes_no_gradient(remat):
     plain = laws.model(Transformer, config())
     block = dataclasses.replace(PAPER, remat=remat)
@@ -196,25 +196,28 @@ def test_a_narrow_model_computes_narrowly():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"heads": 4}, "heads: expected a divisor of the width 18, got 4"),
-        ({"key_heads": 2}, "key_heads: expected a divisor of the 3 heads, got 2"),
-        ({"heads": 2}, r"heads: expected an even width of each .*, got 9"),
-        ({"window": -1}, "window: expected at least 0 tokens, got -1"),
+        ({"num_heads": 4}, "num_heads: expected a divisor of d_model = 18, got 4"),
+        (
+            {"num_kv_heads": 2},
+            "num_kv_heads: expected a divisor of num_heads = 3, got 2",
+        ),
+        ({"num_heads": 2}, r"num_heads: expected an even d_model / num_heads, got 9"),
+        ({"sliding_window": -1}, "sliding_window: expected at least 0 tokens, got -1"),
         (
             {"rope_scaling_factor": 0.0},
             "rope_scaling_factor: expected a number > 0, got 0.0",
         ),
         (
             {"rope_scaling": "ntk"},
-            "rope_scaling: expected none with sinusoidal positions, got ntk",
+            "rope_scaling: expected none, got ntk .it needs position_embedding rope",
         ),
         (
             {
-                "positions": "rope",
-                "rope_scaling": "parts",
+                "position_embedding": "rope",
+                "rope_scaling": "llama3",
                 "rope_original_max_length": 0,
             },
-            "context: expected a number of positions >= 1, got 0",
+            "original_max_length: expected at least 1 position, got 0",
         ),
     ],
 )

@@ -181,13 +181,13 @@ def _fill_stack(spec: Any, params: Tree, positions: np.ndarray, pre_norm: bool) 
         _fill_norm(spec.layer_norm, params["norm"])
     for i, layer in enumerate(spec.layer):
         block = _layer(params["blocks"], i)
-        attention, mlp = block["attention"], block["feed"]
+        attention, mlp = block["self_attention"], block["mlp"]
         parts = [attention[name] for name in ("query", "keys", "values")]
         _fill_linear(layer.self_attention.linear[0], *parts)
         _fill_linear(layer.self_attention.linear[1], attention["output"])
         _fill_norm(layer.self_attention.layer_norm, block["self_attention_norm"])
-        if "reading" in block:
-            cross = block["reading"]
+        if "cross_attention" in block:
+            cross = block["cross_attention"]
             _fill_linear(layer.attention.linear[0], cross["query"])
             _fill_linear(layer.attention.linear[1], cross["keys"], cross["values"])
             _fill_linear(layer.attention.linear[2], cross["output"])

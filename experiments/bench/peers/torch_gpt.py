@@ -150,7 +150,7 @@ def state_dict(params: Tree) -> dict[str, Any]:
 
 def _block(blocks: Tree) -> dict[str, np.ndarray]:
     """Parameters by their names in one block; the leading axis of layers is kept."""
-    attention, mlp = blocks["attention"], blocks["feed"]
+    attention, mlp = blocks["self_attention"], blocks["mlp"]
     parts = [_linear(attention[name], "qkv") for name in ("query", "keys", "values")]
     return {
         **{k: np.concatenate([part[k] for part in parts], axis=1) for k in parts[0]},

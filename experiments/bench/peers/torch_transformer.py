@@ -74,15 +74,15 @@ class Block(nn.Module):
         super().__init__()
         self.num_heads, self.drop = block.num_heads, nn.Dropout(block.dropout)
         self.pre_norm = block.pre_norm
-        self_attention, mlp = params["attention"], params["feed"]
+        self_attention, mlp = params["self_attention"], params["mlp"]
         self.self_attention_norm = _norm(params["self_attention_norm"])
         self.qkv = _linear(
             self_attention["query"], self_attention["keys"], self_attention["values"]
         )
         self.self_attention_output = _linear(self_attention["output"])
-        self.is_decoder = "reading" in params
+        self.is_decoder = "cross_attention" in params
         if self.is_decoder:
-            cross_attention = params["reading"]
+            cross_attention = params["cross_attention"]
             self.cross_attention_norm = _norm(params["cross_attention_norm"])
             self.query = _linear(cross_attention["query"])
             self.kv = _linear(cross_attention["keys"], cross_attention["values"])
