@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import types
 from functools import partial
 
 import jax
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from attnjax.decode import beam_search
+from attnjax.models.rnnsearch import RNNSearchConfig
 from attnjax.models.transformer import TransformerConfig
 from experiments.bench import systems
 from experiments.bench.commands import main
@@ -18,6 +20,7 @@ from experiments.bench.shapes import MULTI30K_BATCHES
 from experiments.bench.transformer_configs import TINY, build, set_vocab_size
 from experiments.datasets.tokenizers.sentences import BOS, EOS, PAD
 from experiments.errors import UserError
+from experiments.translate import loading
 from tests.experiments.commands import finish, launch
 
 DECODE = ["decode", "--smoke", "--repeats", "1"]
@@ -151,9 +154,14 @@ def test_the_test_set_of_a_run_is_translated(transformer_run, tmp_path):
     assert (records[0]["system"], records[0]["same"]) == ("attnjax", 1)
 
 
-def test_a_run_of_another_model_is_an_error(smoke_run, capsys, no_peers):
+def test_a_run_of_another_model_is_an_error(tmp_path, capsys, monkeypatch):
+    run = types.SimpleNamespace(
+        config=types.SimpleNamespace(model=RNNSearchConfig()),
+        model=types.SimpleNamespace(tokenizers=None),
+    )
+    monkeypatch.setattr(loading, "load_run", lambda folder, checkpoint: run)
     with pytest.raises(SystemExit) as stopped:
-        main([*DECODE, "--run", str(smoke_run)])
+        main([*DECODE, "--run", str(tmp_path)])
     assert stopped.value.code == 2
     message = "error: --run: expected a run of a Transformer, got one of a RNNSearch ("
     assert message in capsys.readouterr().err

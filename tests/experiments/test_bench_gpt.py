@@ -39,12 +39,12 @@ def make_trainers(systems, **changes):
     """The tiny config, and the trainers of these systems."""
     options = types.SimpleNamespace(smoke=True, steps=11)
     config = dataclasses.replace(gpt.build_config(options, "float32"), **changes)
-    system, params = build_model(config, Characters(map(chr, range(V))))
+    model, params = build_model(config, Characters(map(chr, range(V))))
     # With noise no scale is exactly 1, so a missing scale cannot pass.
     rng = np.random.default_rng(0)
     noise = lambda x: rng.normal(0, 0.1, x.shape).astype("float32")  # noqa: E731
     params = jax.tree.map(lambda x: x + noise(x), params)
-    factories = gpt.trainer_factories(config, system, params, systems)
+    factories = gpt.trainer_factories(config, model, params, systems)
     return config, {name: make() for name, make in factories.items()}
 
 
@@ -53,16 +53,16 @@ def windows(config, seed):
     return np.random.default_rng(seed).integers(0, V, shape, dtype=np.int32)
 
 
-@pytest.mark.parametrize("accumulate", [1, gpt.TINY.batch_size])
+@pytest.mark.parametrize("accumulation_steps", [1, gpt.TINY.batch_size])
 @pytest.mark.parametrize("gelu", ["gelu", "gelu-tanh"])
-def test_pytorch_has_the_same_losses_and_updates(gelu, accumulate):
+def test_pytorch_has_the_same_losses_and_updates(gelu, accumulation_steps):
     torch_gpt = pytest.importorskip(
         "experiments.bench.peers.torch_gpt", reason="torch is not installed"
     )
     block = dataclasses.replace(gpt.TINY.model.block, activation=gelu)
     model = dataclasses.replace(gpt.TINY.model, block=block)
     config, trainers = make_trainers(
-        ("attnjax", "torch"), model=model, accumulation_steps=accumulate
+        ("attnjax", "torch"), model=model, accumulation_steps=accumulation_steps
     )
     ours, peer = trainers["attnjax"], trainers["torch"]
     batch = windows(config, 0)
@@ -82,20 +82,22 @@ def test_pytorch_has_the_same_losses_and_updates(gelu, accumulate):
     assert peer.loss(batch)[0] < 0.99 * want
 
 
-@pytest.mark.parametrize("warmup", [0, 100])
-def test_the_learning_rate_of_pytorch_is_that_of_the_config(warmup):
+@pytest.mark.parametrize("warmup_steps", [0, 100])
+def test_the_learning_rate_of_pytorch_is_that_of_the_config(warmup_steps):
     torch_gpt = pytest.importorskip(
         "experiments.bench.peers.torch_gpt", reason="torch is not installed"
     )
-    settings = dataclasses.replace(SHAKESPEARE_CHAR.optimizer, warmup_steps=warmup)
-    schedule = settings.schedule(2_000)
+    settings = dataclasses.replace(
+        SHAKESPEARE_CHAR.optimizer, warmup_steps=warmup_steps
+    )
+    schedule = settings.build_schedule(2_000)
     for step in (0, 1, 99, 100, 101, 1_000, 1_999):
         got = torch_gpt.learning_rate(settings, step, 2_000)
         assert math.isclose(got, schedule(step), rel_tol=1e-5, abs_tol=1e-10)
 
 
 def test_a_step_is_timed_on_random_ids(tmp_path, capsys, no_peers):
-    out = tmp_path / "figures.json"
+    out = tmp_path / "timings.json"
     main(["gpt", "--smoke", "--repeats", "1", "--out", str(out)])
     assert "tokens/s" in capsys.readouterr().out
     (record,) = json.loads(out.read_text())["records"]

@@ -131,7 +131,7 @@ def test_the_big_transformer_has_a_step(no_peers):
 
 def test_pytorch_is_credited_with_the_same_flops(tmp_path):
     pytest.importorskip("torch", reason="torch is not installed")
-    out = tmp_path / "figures.json"
+    out = tmp_path / "timings.json"
     main([*SMOKE, "--systems", "attnjax", "torch", "--out", str(out)])
     records = json.loads(out.read_text())["records"]
     assert [r["system"] for r in records] == 2 * ["attnjax", "torch"]

@@ -51,13 +51,13 @@ Factories = dict[str, Callable[[], Trainer]]
 class JaxTrainer:
     """The training of `experiments.language_model`; implements `gpt_task.Trainer`."""
 
-    def __init__(self, config: Config, system: LanguageModel, params: Params) -> None:
+    def __init__(self, config: Config, model: LanguageModel, params: Params) -> None:
         """Initialises the state; the first step compiles."""
         tx = config.optimizer.build(config.steps)
         self._train = make_train_step(
-            system.loss, tx, accumulate=config.accumulation_steps
+            model.loss, tx, accumulate=config.accumulation_steps
         )
-        self._loss = jax.jit(system.loss)
+        self._loss = jax.jit(model.loss)
         self._rng = jax.random.key(config.seed)
         self.state = init_state(params, tx)
 
@@ -135,14 +135,14 @@ def train_gpt(options: Any) -> list[dict[str, Any]]:
     for dtype in options.dtypes:
         config = build_config(options, dtype)
         text = TokenizedText.from_file(options.text, config)
-        system, params = build_model(config, text.tokenizer)
+        model, params = build_model(config, text.tokenizer)
         labels = {
             "config": config_name(options),
             "dtype": dtype,
             "steps": config.steps,
             "parameters": count_parameters(params),
         }
-        factories = trainer_factories(config, system, params, options.systems)
+        factories = trainer_factories(config, model, params, options.systems)
         for name, make in factories.items():
             figures = train_and_validate(name, make, text, config)
             records.append(labels | {"system": name} | figures)
@@ -160,12 +160,13 @@ def train_and_validate(
     """
     start, cpu = time.perf_counter(), time.process_time()
     trainer = make()
-    with ProgressBar(f"training {name}, {config.model.dtype}", config.steps) as counter:
+    title = f"training {name}, {config.model.dtype}"
+    with ProgressBar(title, config.steps) as progress:
         _step_and_wait(trainer, text.train.batch(0))
         first = time.perf_counter() - start
         for step in range(1, config.steps):
             trainer.step(text.train.batch(step))
-            counter.advance(1)
+            progress.advance(1)
         trainer.wait()
     seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
     losses = np.array([trainer.loss(windows) for windows in text.validation_windows()])
@@ -198,7 +199,7 @@ def build_config(options: Any, dtype: Any) -> Config:
 
 
 def trainer_factories(
-    config: Config, system: LanguageModel, params: Params, systems: tuple[str, ...]
+    config: Config, model: LanguageModel, params: Params, systems: tuple[str, ...]
 ) -> Factories:
     """Constructors of the selected systems' trainers.
 
@@ -208,13 +209,13 @@ def trainer_factories(
     Raises:
       UserError: if a selected system is not installed.
     """
-    factories: Factories = {ATTNJAX: partial(JaxTrainer, config, system, params)}
+    factories: Factories = {ATTNJAX: partial(JaxTrainer, config, model, params)}
     if not is_installed("torch"):
         return select_systems(factories, systems)
     from experiments.bench.peers.torch_device import check_torch_compile
     from experiments.bench.peers.torch_gpt import TorchTrainer
 
-    make = partial(TorchTrainer, config, system.config, params)
+    make = partial(TorchTrainer, config, model.config, params)
     factories |= {
         "torch": partial(make, compiled=False),
         TORCH_COMPILED: partial(make, compiled=True),

@@ -174,8 +174,8 @@ def decoder_workloads(spec: DecoderSpec) -> dict[str, Workload]:
         memory = Memory(ADDITIVE.project_keys(params.aligner, values), values, mask)
         xs = gru_inputs(params.layers[0], inputs["embedded"])
         first = jax.vmap(partial(initial_carry, params))([inputs["start"]], memory)
-        _, read = scan(rnnsearch, params, first, xs, memory=memory)
-        return jnp.concatenate([read.hidden, read.context], axis=-1)
+        _, out = scan(rnnsearch, params, first, xs, memory=memory)
+        return jnp.concatenate([out.hidden, out.context], axis=-1)
 
     workloads = {
         name: Workload(partial(apply, scan), params, inputs)

@@ -120,9 +120,9 @@ def gpt_flops(config: LanguageConfig) -> int:
     """Model FLOPs of a training step of a GPT."""
     shape = config.batch_size, config.model.max_length + 1
     init = partial(gpt.random_init, config, config.model.vocab_size)
-    system, params = abstract_init(init)
+    model, params = abstract_init(init)
     windows = jax.ShapeDtypeStruct(shape, jnp.int32)
-    return FLOPS_FACTOR * matmul_flops(system.loss, params, windows)
+    return FLOPS_FACTOR * matmul_flops(model.loss, params, windows)
 
 
 def gpt_config(options: Any, dtype: Any) -> LanguageConfig:

@@ -58,8 +58,8 @@ class RNNSearch(nn.Module):
         embedded = self.drop(self.target(previous))
         # The initial state depends on the backward direction at the first token.
         first = torch.tanh(self.start(values[:, 0, D:]))
-        read = self.decoder(embedded, values, first, mask)
-        units = self.readout(torch.cat([read[..., :D], embedded, read[..., D:]], -1))
+        out = self.decoder(embedded, values, first, mask)  # state and context
+        units = self.readout(torch.cat([out[..., :D], embedded, out[..., D:]], -1))
         if self.maxout:
             units = units.unflatten(-1, (-1, 2)).amax(-1)  # [B, T, 2*L] -> [B, T, L]
         else:
