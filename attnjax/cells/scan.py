@@ -183,7 +183,8 @@ def _run(
     return carry, swap(ys)
 
 
-_compiled = partial(jax.jit, static_argnums=(0, 1))(_run)
+# Inlined: across a call, XLA does not see that two residuals are the same array.
+_compiled = partial(jax.jit, static_argnums=(0, 1), inline=True)(_run)
 
 
 def _differentiable(
