@@ -18,7 +18,7 @@ from experiments.cli.counter import Counter
 from experiments.cli.tables import print_table
 from experiments.datasets.text.datasets import Text
 from experiments.datasets.text.token_files import read_tokens
-from experiments.datasets.text.windows import consecutive_crops
+from experiments.datasets.text.windows import consecutive_windows
 from experiments.datasets.tokenizers.text import TextTokenizer
 from experiments.files import write_atomic
 from experiments.language_model.loading import Loaded
@@ -39,7 +39,7 @@ class Measured:
           tokenizer: that made the ids.
           tokens: ids, shape [N].
         """
-        text = tokenizer.decode(tokens.tolist())
+        text = tokenizer.detokenize(tokens.tolist())
         self.tokens, self.first = tokens, tokenizer.newline
         self.characters, self.bytes = len(text), len(text.encode())
         none = tokenizer.unknown is None
@@ -104,7 +104,7 @@ class Measure:
           text: what to measure by.
           progress: told, after every batch, how many more tokens are done.
         """
-        crops = consecutive_crops(
+        crops = consecutive_windows(
             text.tokens, first=text.first, rows=self._rows, length=self._length
         )
         total = count = 0.0

@@ -30,7 +30,7 @@ class System(NamedTuple):
     def loss(self, params: Params, crops: Array, rng: Array | None = None) -> Loss:
         """Nats of the tokens that crops [B, T + 1] predict, and how many they are.
 
-        Negative ids (`datasets.crops.NOTHING`) are neither read nor predicted.
+        Negative ids (`windows.IGNORE_INDEX`) are neither read nor predicted.
         """
         read, targets = jnp.maximum(crops[:, :-1], 0), crops[:, 1:]
         model = self.rebuild(params)

@@ -11,7 +11,7 @@ from attnjax.train import Batch, Params
 from experiments.cli.checks import check_numbers
 from experiments.datasets.text.datasets import Splits
 from experiments.datasets.text.token_files import read_tokens
-from experiments.datasets.text.windows import Crops
+from experiments.datasets.text.windows import TokenWindows
 from experiments.datasets.tokenizers.text import TextTokenizer
 from experiments.errors import UserError
 from experiments.language_model.config import Config
@@ -56,7 +56,7 @@ class Trainer:
             for name in ("train", "validation")
         )
         try:
-            self.crops = Crops(
+            self.crops = TokenWindows(
                 train,
                 rows=config.batch_rows,
                 length=config.model.max_length,

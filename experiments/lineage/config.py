@@ -114,4 +114,6 @@ class LineageConfig:
     @property
     def tokenizer(self) -> TokenizerConfig:
         """Units as they are; a few hundred."""
-        return TokenizerConfig(kind="words", source_size=8_000, target_size=8_000)
+        return TokenizerConfig(
+            kind="words", source_vocab_size=8_000, target_vocab_size=8_000
+        )

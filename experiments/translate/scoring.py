@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.datasets.pairs.ordered import ordered_batches
-from experiments.datasets.pairs.tokenized import encode_pairs
+from experiments.datasets.pairs.evaluation_batches import evaluation_batches
+from experiments.datasets.pairs.tokenized import tokenize_pairs
 from experiments.datasets.text_files import read_pairs
 from experiments.datasets.tokenizers.sentences import EOS
 from experiments.translate.loading import Loaded
@@ -39,10 +39,10 @@ def score_files(
     Raises:
       UserError: if the files are at fault, or a sentence is too long.
     """
-    pairs = list(read_pairs(files, remedy="mend the files"))
+    pairs = list(read_pairs(files, remedy="fix the files"))
     translator.encode([source for source, _ in pairs])
-    encoded = encode_pairs(pairs, *loaded.system.tokenizers)
-    batches = ordered_batches(encoded, shapes_for(loaded, [encoded]))
+    encoded = tokenize_pairs(pairs, *loaded.system.tokenizers)
+    batches = evaluation_batches(encoded, shapes_for(loaded, [encoded]))
     gains: list[np.ndarray] = [np.empty(0)] * len(pairs)
     for index, found in translator.score(loaded.params, batches):
         gains[index] = found

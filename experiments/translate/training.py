@@ -13,10 +13,14 @@ from jax.sharding import Mesh
 from attnjax.parallel import make_global_batch, make_mesh
 from attnjax.train import Batch, Params
 from experiments.cli.checks import check_numbers
-from experiments.datasets.pairs.batching import TokenBatches
-from experiments.datasets.pairs.bucketing import Shape, assign, choose_shapes
-from experiments.datasets.pairs.ordered import ordered_batches
-from experiments.datasets.pairs.tokenized import Encoded, encode_pairs
+from experiments.datasets.pairs.bucketing import (
+    Shape,
+    assign_buckets,
+    choose_shapes,
+)
+from experiments.datasets.pairs.evaluation_batches import evaluation_batches
+from experiments.datasets.pairs.tokenized import TokenizedPairs, tokenize_pairs
+from experiments.datasets.pairs.training_batches import TokenBatches
 from experiments.errors import UserError
 from experiments.runs.processes import on_main
 from experiments.training.config import train_on
@@ -50,9 +54,9 @@ class Trainer:
         self.mesh = make_mesh() if mesh is None else mesh
         self.system, self.params = build_system(config, tokenizers)
         self.batches = plan_batches(
-            config, encode_pairs(corpora.train, *tokenizers), self.mesh.size
+            config, tokenize_pairs(corpora.train, *tokenizers), self.mesh.size
         )
-        self.validation = encode_pairs(corpora.validation, *tokenizers)
+        self.validation = tokenize_pairs(corpora.validation, *tokenizers)
         self.translator = Translator(
             self.system,
             # Greedy: BLEU while training only has to choose a checkpoint.
@@ -97,17 +101,19 @@ class Trainer:
         corpus = score_corpus(pairs, texts, bleu_tokenizer=tokenizer)
         scores = {"bleu": corpus.bleu, "exact_match": corpus.exact_match}
         if fitting := self._fitting(self.validation):
-            batches = ordered_batches(fitting, self.batches.shapes)
+            batches = evaluation_batches(fitting, self.batches.shapes)
             scores["loss"] = self.translator.nats_per_token(params, batches)
         return scores
 
-    def _fitting(self, examples: Encoded) -> Sequence[Any]:
+    def _fitting(self, examples: TokenizedPairs) -> Sequence[Any]:
         """The examples that fit a training shape; others only show in BLEU."""
-        room = assign(examples.lengths + 1, self.batches.shapes) >= 0
+        room = assign_buckets(examples.lengths + 1, self.batches.shapes) >= 0
         return [examples[i] for i in np.flatnonzero(room)]
 
 
-def plan_batches(config: Config, examples: Encoded, devices: int) -> TokenBatches:
+def plan_batches(
+    config: Config, examples: TokenizedPairs, devices: int
+) -> TokenBatches:
     """Plans a run's batches.
 
     Their rows are a multiple of `row_multiple`, so that runs on 1, 2, 4 or 8 devices
@@ -129,7 +135,7 @@ def plan_batches(config: Config, examples: Encoded, devices: int) -> TokenBatche
         shapes = shapes_of_rows(config, examples, rows)
     return TokenBatches(
         examples,
-        tokens=tokens,
+        batch_tokens=tokens,
         seed=config.seed,
         buckets=config.buckets,
         shapes=shapes,
@@ -138,13 +144,15 @@ def plan_batches(config: Config, examples: Encoded, devices: int) -> TokenBatche
     )
 
 
-def shapes_of_rows(config: Config, examples: Encoded, rows: int) -> list[Shape] | None:
+def shapes_of_rows(
+    config: Config, examples: TokenizedPairs, rows: int
+) -> list[Shape] | None:
     """Chooses batch shapes that all have so many rows; None if no example is left."""
     lengths = examples.lengths[(examples.lengths <= config.max_length).all(axis=1)] + 1
     if not len(lengths):
         return None
     tokens = rows * int(lengths.max())
-    chosen = choose_shapes(lengths, tokens=tokens, buckets=config.buckets)
+    chosen = choose_shapes(lengths, batch_tokens=tokens, buckets=config.buckets)
     return [Shape(rows, shape.source, shape.target) for shape in chosen]
 
 

@@ -12,7 +12,10 @@ from attnjax.align import replace_unknown
 from attnjax.decode import Hypotheses
 from attnjax.parallel import batch_sharding, make_mesh
 from attnjax.train import Params
-from experiments.datasets.pairs.ordered import OrderedBatch, source_batches
+from experiments.datasets.pairs.evaluation_batches import (
+    EvaluationBatch,
+    source_batches,
+)
 from experiments.datasets.tokenizers.sentences import EOS, PAD, UNKNOWN
 from experiments.errors import UserError
 from experiments.runs.processes import gather_rows, place_batch
@@ -74,7 +77,7 @@ class Translator:
         Raises:
           UserError: if a sentence is longer than the limit.
         """
-        encoded = [self.system.tokenizers.source.encode(s) for s in sentences]
+        encoded = [self.system.tokenizers.source.tokenize(s) for s in sentences]
         for number, ids in enumerate(encoded, start=1):
             if len(ids) > self.source_limit:
                 raise UserError(
@@ -124,7 +127,7 @@ class Translator:
         return results
 
     def align(
-        self, params: Params, batches: Iterable[OrderedBatch]
+        self, params: Params, batches: Iterable[EvaluationBatch]
     ) -> Iterator[tuple[int, np.ndarray]]:
         """Finds what the system reads when it writes given translations.
 
@@ -145,7 +148,7 @@ class Translator:
                     yield int(index), weights[row, :T, :S]
 
     def score(
-        self, params: Params, batches: Iterable[OrderedBatch]
+        self, params: Params, batches: Iterable[EvaluationBatch]
     ) -> Iterator[tuple[int, np.ndarray]]:
         """Finds how likely given translations are.
 
@@ -163,7 +166,9 @@ class Translator:
                 if index >= 0:
                     yield int(index), gains[row, : (batch.target[row] != PAD).sum()]
 
-    def nats_per_token(self, params: Params, batches: Iterable[OrderedBatch]) -> float:
+    def nats_per_token(
+        self, params: Params, batches: Iterable[EvaluationBatch]
+    ) -> float:
         """Measures given translations: mean nats of their tokens, EOS among them.
 
         The exponential of it is the perplexity; of no tokens at all it is NaN.
@@ -188,7 +193,7 @@ class Translator:
                 continue
             ids = tokens[: length - 1].tolist()
             read = np.asarray(weights[:length, :S])
-            text = self.system.tokenizers.target.decode(ids)
+            text = self.system.tokenizers.target.detokenize(ids)
             if self.search.replace_unk and UNKNOWN in text:
                 text = self._replace(sentence, source, text, ids, read)
             yield Translation(

@@ -12,8 +12,8 @@ import pytest
 from experiments.bench import trials
 from experiments.bench.cases import gpt
 from experiments.bench.commands import main
-from experiments.datasets.text.windows import NOTHING
-from experiments.datasets.tokenizers.text import Characters
+from experiments.datasets.text.windows import IGNORE_INDEX
+from experiments.datasets.tokenizers.text import CharacterTokenizer
 from experiments.language_model.configs import SHAKESPEARE_CHAR
 from experiments.language_model.system import build_system
 
@@ -38,7 +38,7 @@ def made(systems, **changes):
     """The tiny config, and the learners of these systems."""
     options = types.SimpleNamespace(tiny=True, steps=11)
     config = dataclasses.replace(gpt.sized(options, "float32"), **changes)
-    system, params = build_system(config, Characters(map(chr, range(V))))
+    system, params = build_system(config, CharacterTokenizer(map(chr, range(V))))
     # Numbers everywhere, so that no scale passes by being 1.
     rng = np.random.default_rng(0)
     noise = lambda x: rng.normal(0, 0.1, x.shape).astype("float32")  # noqa: E731
@@ -63,7 +63,7 @@ def test_pytorch_computes_and_learns_what_ours_does(gelu, accumulate):
     config, learners = made(("attnjax", "torch"), model=model, accumulate=accumulate)
     ours, theirs = learners["attnjax"], learners["torch"]
     some = crops(config, 0)
-    some[-1, 7:] = NOTHING
+    some[-1, 7:] = IGNORE_INDEX
     want, count = ours.nats(some)
     assert count == config.batch_rows * config.model.max_length - 5
     assert theirs.nats(some) == (pytest.approx(want, rel=1e-5), count)
@@ -122,8 +122,8 @@ def test_every_character_of_the_last_tenth_is_counted_once(text):
     options = types.SimpleNamespace(tiny=True, steps=1)
     reading = gpt.Reading.of(text, gpt.sized(options, "float32"))
     targets = np.concatenate([b[:, 1:].ravel() for b in reading.whole_validation()])
-    ids = targets[targets != NOTHING]
-    assert reading.tokenizer.decode(ids.tolist()) == TEXT[int(0.9 * len(TEXT)) :]
+    ids = targets[targets != IGNORE_INDEX]
+    assert reading.tokenizer.detokenize(ids.tolist()) == TEXT[int(0.9 * len(TEXT)) :]
 
 
 def test_what_does_not_compile_is_left_out(monkeypatch, capsys):

@@ -47,7 +47,7 @@ def pieces(corpus, data_dir, tmp_path_factory):
     command = (
         *("train", "text", "--out", folder, "--data.text", corpus),
         *("--data.data-dir", data_dir, "--tokenizer.kind", "unigram"),
-        *("--tokenizer.size", 61, *TINY_GPT, "--model.max-length", 23),
+        *("--tokenizer.vocab-size", 61, *TINY_GPT, "--model.max-length", 23),
     )
     assert run(*command) == 0
     return load_run(folder, mesh=make_mesh(1))
@@ -62,7 +62,7 @@ def logits_of(loaded):
 def nats(loaded, text: str) -> tuple[float, int]:
     """A loop over crops, one token after the other: their nats, and how many."""
     model, tokenizer = logits_of(loaded), loaded.system.tokenizer
-    ids = [tokenizer.newline, *tokenizer.encode(text)]
+    ids = [tokenizer.newline, *tokenizer.tokenize(text)]
     total, count = 0.0, 0
     for start in range(0, len(ids) - 1, CONTEXT):
         crop = ids[start : start + CONTEXT]
@@ -162,7 +162,7 @@ def test_tokens_are_those_drawn_without_a_cache(loaded, options):
     """To three times the context: when it is full, its last half is read again."""
     model, tokenizer = logits_of(loaded), loaded.system.tokenizer
     writer = Writer(loaded.system, loaded.params, **options)
-    rng, prompt = jax.random.key(7), tokenizer.encode("line")
+    rng, prompt = jax.random.key(7), tokenizer.tokenize("line")
     got = list(itertools.islice(writer.tokens(rng, prompt), 3 * CONTEXT))
     row, read, want = jax.random.fold_in(rng, 0), list(prompt), []
     for t in range(3 * CONTEXT):
@@ -178,7 +178,7 @@ def test_tokens_are_those_drawn_without_a_cache(loaded, options):
 @each_options
 def test_tokens_are_those_of_the_librarys_sample(pieces, options):
     model, tokenizer = pieces.system.rebuild(pieces.params), pieces.system.tokenizer
-    prompt = tokenizer.encode("line 4 of")
+    prompt = tokenizer.tokenize("line 4 of")
     writer = Writer(pieces.system, pieces.params, **options)
     room = 23 - len(prompt)
     cache, _ = model.extend(model.start(1), jnp.array([prompt[:-1]], jnp.int32))
@@ -238,7 +238,7 @@ def test_without_a_prompt_a_text_begins_after_a_newline(sample, loaded):
     drawn = itertools.islice(
         writer.tokens(rng, [loaded.system.tokenizer.newline]), 3 * CONTEXT
     )
-    text = loaded.system.tokenizer.decode(list(drawn))
+    text = loaded.system.tokenizer.detokenize(list(drawn))
     assert out == text + "\n" * (text[-1] != "\n")
 
 
@@ -303,7 +303,7 @@ BAD = {
     "min p": (("--min-p", 2), "min_p: expected from 0 to 1, got 2.0"),
     "character": (
         ("--prompt", "a Z"),
-        "prompt: expected the 26 characters of the text that was learnt from, got 'Z'",
+        "prompt: expected the 26 characters of the training data, got 'Z'",
     ),
     "long prompt": (
         ("--prompt", "a line of words"),
@@ -323,7 +323,7 @@ def test_unknown_words_and_blanks_are_no_prompt(sample, pieces):
     folder = pieces.run.folder
     code, out, err = sample("--prompt", "a ζ line", folder=folder)
     assert (code, out) == (2, "")
-    assert "prompt: expected words of the text that was learnt from, got 'ζ'" in err
+    assert "prompt: expected words of the training data, got 'ζ'" in err
     code, out, err = sample("--prompt", " \t", folder=folder)
     assert (code, out) == (2, "")
     assert "prompt: expected text, got blanks only" in err
@@ -335,7 +335,7 @@ BAD_TEXTS = {
     "encoding": (("--text", "latin"), "latin: expected UTF-8, got byte 0xe9 in line 1"),
     "character": (
         ("--text", "good", "strange"),
-        "strange, line 2: expected the 26 characters of the text that was learnt from, "
+        "strange, line 2: expected the 26 characters of the training data, "
         "got 'Z' (U+005A)",
     ),
     "raw data": (("--raw-dir", "."), "raw_dir: expected none (this run's text is no"),

@@ -55,10 +55,10 @@ def log_prob(folder: Path, source: str, target: str) -> float:
     loaded = load_run(folder)
     model = loaded.system.rebuild(loaded.params)
     tokenizers = loaded.system.tokenizers
-    ids = jnp.array([[*tokenizers.source.encode(source), EOS]])
+    ids = jnp.array([[*tokenizers.source.tokenize(source), EOS]])
     memory = model.encode(ids, ids > 0)
     carry, previous, total = model.start(memory), BOS, 0.0
-    for token in [*tokenizers.target.encode(target), EOS]:
+    for token in [*tokenizers.target.tokenize(target), EOS]:
         carry, logits, _ = model.step(memory, carry, jnp.array([previous]))
         logits = np.asarray(logits[0], np.float64)
         total += logits[token] - np.log(np.exp(logits).sum())

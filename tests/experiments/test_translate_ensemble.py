@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.datasets.pairs.ordered import ordered_batches
-from experiments.datasets.pairs.tokenized import encode_pairs
+from experiments.datasets.pairs.evaluation_batches import evaluation_batches
+from experiments.datasets.pairs.tokenized import tokenize_pairs
 from experiments.datasets.tokenizers.sentences import PAD
 from experiments.training.fit import Run
 from experiments.translate.config import Config, SearchConfig
@@ -69,8 +69,8 @@ def test_an_ensemble_joins_probabilities_as_it_writes_and_as_it_scores(
 ):
     loaded = load_ensemble([smoke_run, other_run], combine=combine)
     tokenizers = loaded.system.tokenizers
-    encoded = encode_pairs(PAIRS, *tokenizers)
-    (_, batch), *_ = ordered_batches(encoded, shapes_for(loaded, [encoded])[-1:])
+    encoded = tokenize_pairs(PAIRS, *tokenizers)
+    (_, batch), *_ = evaluation_batches(encoded, shapes_for(loaded, [encoded])[-1:])
     apart = []
     for folder in (smoke_run, other_run):
         one = load_run(folder)
@@ -122,7 +122,7 @@ def test_evaluating_an_ensemble_keeps_the_runs_own_record(
 def test_runs_that_do_not_fit_are_named(smoke_run, tmp_path, capsys):
     config = Run.open(smoke_run).config_as(Config)
     wider = dataclasses.replace(config.model, hidden_dim=11)
-    fewer = dataclasses.replace(config.tokenizer, target_size=10)
+    fewer = dataclasses.replace(config.tokenizer, target_vocab_size=10)
     for name, changed, message in (
         ("wider", {"model": wider}, "expected the model of"),
         ("fewer", {"tokenizer": fewer}, "expected the target vocabulary of"),

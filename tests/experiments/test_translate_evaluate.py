@@ -72,10 +72,10 @@ def test_perplexity_and_aer_are_those_of_stepping_through_each_reference(
     model, nats, count, links = loaded.system.rebuild(loaded.params), 0.0, 0, []
     tokenizers = loaded.system.tokenizers
     for pair in splits["validation"]:
-        ids = jnp.array([[*tokenizers.source.encode(pair.source), EOS]])
+        ids = jnp.array([[*tokenizers.source.tokenize(pair.source), EOS]])
         memory = model.encode(ids, ids > 0)
         carry, previous, best = model.start(memory), BOS, []
-        for token in [*tokenizers.target.encode(pair.target), EOS]:
+        for token in [*tokenizers.target.tokenize(pair.target), EOS]:
             carry, logits, weights = model.step(memory, carry, jnp.array([previous]))
             logits = np.asarray(logits[0], np.float64)
             nats -= logits[token] - np.log(np.exp(logits).sum())

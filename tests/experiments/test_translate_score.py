@@ -63,7 +63,7 @@ def test_what_is_decoded_scores_what_decoding_said(decoded, score, tmp_path):
     ("text", "message"),
     [
         ("3 May\t3 mai\n1 km\n", "expected source, tab, target, got no tab in line 2"),
-        ("3 May\t3 mai\n1 km\t\n", "got 1 empty (line 2; mend the files)"),
+        ("3 May\t3 mai\n1 km\t\n", "got 1 empty (line 2; fix the files)"),
         ("", "expected lines of text, got an empty file"),
         ("1 " * 99 + "\tx\n", "line 1: expected at most 90 tokens, got 99"),
     ],

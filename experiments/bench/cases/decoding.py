@@ -20,7 +20,7 @@ from attnjax.models.transformer import TransformerConfig
 from experiments.bench import trials
 from experiments.bench.shapes import MULTI30K_BATCHES, TINY_BATCHES, BatchSpec
 from experiments.bench.transformers import SIZES, build, sized_transformer
-from experiments.datasets.pairs.ordered import source_batches
+from experiments.datasets.pairs.evaluation_batches import source_batches
 from experiments.datasets.tokenizers.sentences import BOS, EOS, PAD, SPECIALS
 from experiments.errors import UserError
 from experiments.translate.config import SearchConfig
@@ -201,7 +201,7 @@ def trained_task(options: Any) -> Task:
     splits = read_splits(relocate(loaded.config.data, options.raw_dir))
     name = next((name for name in splits if name.startswith("test")), max(splits))
     pairs = splits[name][: options.sentences]
-    sources = [tokenizers.source.encode(pair.source) for pair in pairs]
+    sources = [tokenizers.source.tokenize(pair.source) for pair in pairs]
     return Task(
         f"{options.folder.name} {name}",
         config,

@@ -20,8 +20,8 @@ from experiments.bench import trials
 from experiments.bench.trials import COMPILED, Calls, choose, timed
 from experiments.cli.counter import Counter
 from experiments.datasets.text.datasets import TextFiles
-from experiments.datasets.text.windows import Crops, consecutive_crops
-from experiments.datasets.tokenizers.text import Characters
+from experiments.datasets.text.windows import TokenWindows, consecutive_windows
+from experiments.datasets.tokenizers.text import CharacterTokenizer
 from experiments.language_model.config import Config
 from experiments.language_model.configs import SHAKESPEARE_CHAR
 from experiments.language_model.system import System, build_system
@@ -154,14 +154,15 @@ def train_gpt(options: Any) -> list[dict[str, Any]]:
 
 def without_text(config: Config, V: int) -> tuple[System, Params]:
     """A system whose vocabulary is V characters, and its first parameters."""
-    return build_system(config, Characters(map(chr, range(V))))  # a newline is there
+    # Code points below V include the newline.
+    return build_system(config, CharacterTokenizer(map(chr, range(V))))
 
 
 class Reading(NamedTuple):
     """A text, cut and encoded as the config says."""
 
-    tokenizer: Characters
-    crops: Crops  # of its beginning, to learn from
+    tokenizer: CharacterTokenizer
+    crops: TokenWindows  # of its beginning, to learn from
     validation: np.ndarray  # ids of its last tenth
 
     @classmethod
@@ -169,18 +170,18 @@ class Reading(NamedTuple):
         """Reads a file."""
         splits = TextFiles(text=(path,)).splits()
         train, validation = ("".join(splits[n]) for n in ("train", "validation"))
-        tokenizer = Characters(train + validation)
-        crops = Crops(
-            np.array(tokenizer.encode(train), np.int32),
+        tokenizer = CharacterTokenizer(train + validation)
+        crops = TokenWindows(
+            np.array(tokenizer.tokenize(train), np.int32),
             rows=config.batch_rows,
             length=config.model.max_length,
             seed=config.seed,
         )
-        return cls(tokenizer, crops, np.array(tokenizer.encode(validation), np.int32))
+        return cls(tokenizer, crops, np.array(tokenizer.tokenize(validation), np.int32))
 
     def whole_validation(self) -> Iterator[np.ndarray]:
         """Batches in which every validation token is predicted once."""
-        return consecutive_crops(
+        return consecutive_windows(
             self.validation,
             first=self.tokenizer.newline,
             rows=self.crops.rows,

@@ -16,7 +16,7 @@ from torch.nn import functional as F  # noqa: N812
 from attnjax import BlockConfig
 from attnjax.models.gpt import GPTConfig
 from experiments.bench.peers.torch_device import DEVICE, autocast, finish
-from experiments.datasets.text.windows import NOTHING
+from experiments.datasets.text.windows import IGNORE_INDEX
 from experiments.language_model.config import Config
 from experiments.training.config import OptimizerConfig
 
@@ -65,11 +65,11 @@ class GPT(nn.Module):
         self.norm = nn.LayerNorm(block.d_model, block.norm_epsilon, bias=block.use_bias)
 
     def forward(self, ids: Tensor, targets: Tensor) -> Tensor:
-        """Nats a target of ids [B, T], those that are `NOTHING` left out."""
+        """Nats a target of ids [B, T], those that are `IGNORE_INDEX` left out."""
         x = self.embedding(ids) + self.positions[: ids.shape[1]]
         logits = F.linear(self.norm(self.blocks(x)), self.embedding.weight)
         return F.cross_entropy(
-            logits.float().flatten(0, 1), targets.flatten(), ignore_index=NOTHING
+            logits.float().flatten(0, 1), targets.flatten(), ignore_index=IGNORE_INDEX
         )
 
 
@@ -120,7 +120,7 @@ class TorchLearner:
 
     def nats(self, crops: np.ndarray) -> tuple[float, int]:
         """See `Learner`."""
-        count = int((crops[:, 1:] != NOTHING).sum())
+        count = int((crops[:, 1:] != IGNORE_INDEX).sum())
         with torch.no_grad():
             return float(self._loss(crops)) * count, count
 
