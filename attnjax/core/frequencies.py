@@ -138,7 +138,7 @@ def rope_scaling_llama3(
         )
     if high_freq_factor <= low_freq_factor:
         raise ValueError(
-            f"high_freq_factor: expected more than {low_freq_factor} (low_freq_factor), "
+            f"high_freq_factor: expected more than {low_freq_factor} (the low one), "
             f"got {high_freq_factor} (Llama 3.1 uses 1 and 4)"
         )
     rotations = original_max_length * frequencies / (2 * math.pi)

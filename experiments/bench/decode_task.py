@@ -14,7 +14,7 @@ import numpy as np
 from attnjax.models.transformer import TransformerConfig
 from experiments.bench.shapes import MULTI30K_BATCHES, TINY_BATCHES, BatchSpec
 from experiments.bench.transformer_configs import SIZES, build, set_vocab_size
-from experiments.datasets.pairs.ordered import source_batches
+from experiments.datasets.pairs.evaluation_batches import source_batches
 from experiments.datasets.tokenizers.sentences import EOS, PAD, SPECIALS
 from experiments.errors import UserError
 
@@ -126,7 +126,7 @@ def trained_task(options: Any) -> Task:
     splits = read_splits(relocate(loaded.config.data, options.raw_dir))
     name = next((name for name in splits if name.startswith("test")), max(splits))
     pairs = splits[name][: options.sentences]
-    sources = [tokenizers.source.encode(pair.source) for pair in pairs]
+    sources = [tokenizers.source.tokenize(pair.source) for pair in pairs]
     return Task(
         f"{options.folder.name} {name}",
         config,

@@ -7,8 +7,8 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from experiments.datasets.text.datasets import TextFiles
-from experiments.datasets.text.windows import Crops, consecutive_crops
-from experiments.datasets.tokenizers.text import Characters
+from experiments.datasets.text.windows import TokenWindows, consecutive_windows
+from experiments.datasets.tokenizers.text import CharacterTokenizer
 from experiments.language_model.config import Config
 
 
@@ -31,8 +31,8 @@ class Trainer(Protocol):
 class TokenizedText(NamedTuple):
     """A text file, split and tokenised as a config says."""
 
-    tokenizer: Characters
-    train: Crops  # random windows of the training split
+    tokenizer: CharacterTokenizer
+    train: TokenWindows  # random windows of the training split
     validation: np.ndarray  # ids of the last tenth of the file
 
     @classmethod
@@ -44,18 +44,20 @@ class TokenizedText(NamedTuple):
         """
         splits = TextFiles(text=(path,)).splits()
         train, validation = ("".join(splits[n]) for n in ("train", "validation"))
-        tokenizer = Characters(train + validation)
-        windows = Crops(
-            np.array(tokenizer.encode(train), np.int32),
+        tokenizer = CharacterTokenizer(train + validation)
+        windows = TokenWindows(
+            np.array(tokenizer.tokenize(train), np.int32),
             rows=config.batch_size,
             length=config.model.max_length,
             seed=config.seed,
         )
-        return cls(tokenizer, windows, np.array(tokenizer.encode(validation), np.int32))
+        return cls(
+            tokenizer, windows, np.array(tokenizer.tokenize(validation), np.int32)
+        )
 
     def validation_windows(self) -> Iterator[np.ndarray]:
         """Batches of windows in which every validation token is a target once."""
-        return consecutive_crops(
+        return consecutive_windows(
             self.validation,
             first=self.tokenizer.newline,
             rows=self.train.rows,

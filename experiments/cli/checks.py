@@ -17,7 +17,7 @@ COUNTS = (  # at least 1
         "log_every",
         "keep_last",
     ),
-    *("beam_size", "source_size", "target_size", "size", "lines"),
+    *("beam_size", "lines"),
     *("vocab_size", "source_vocab_size", "target_vocab_size"),
     *("embed_dim", "hidden_dim", "align_dim", "readout_dim"),
     *("num_layers", "encoder_layers", "decoder_layers", "d_model", "d_ff"),

@@ -99,7 +99,7 @@ SHAKESPEARE_CHAR_GPU = dataclasses.replace(
 WIKITEXT2 = Config(
     data=WikiText2(),
     # All 33,277 words of the text, and the four special ids.
-    tokenizer=TextTokenizerConfig(kind="words", size=33_281),
+    tokenizer=TextTokenizerConfig(kind="words", vocab_size=33_281),
     model=GPTConfig(
         num_layers=6,
         max_length=128,
@@ -128,7 +128,7 @@ WIKITEXT2 = Config(
 
 GPT2_124M = Config(
     data=TextFiles(),
-    tokenizer=TextTokenizerConfig(kind="bpe", size=50_257),
+    tokenizer=TextTokenizerConfig(kind="bpe", vocab_size=50_257),
     model=GPTConfig(dtype="bfloat16"),
     optimizer=OptimizerConfig(
         learning_rate=6e-4,

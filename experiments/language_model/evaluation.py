@@ -18,7 +18,7 @@ from experiments.cli.progress_bar import ProgressBar
 from experiments.cli.tables import print_table
 from experiments.datasets.text.datasets import Text
 from experiments.datasets.text.token_files import read_tokens
-from experiments.datasets.text.windows import consecutive_crops
+from experiments.datasets.text.windows import consecutive_windows
 from experiments.datasets.tokenizers.text import TextTokenizer
 from experiments.files import write_atomic
 from experiments.language_model.loading import LoadedRun
@@ -39,7 +39,7 @@ class EvaluationText:
           tokenizer: the one that produced the ids.
           tokens: ids, shape [N].
         """
-        text = tokenizer.decode(tokens.tolist())
+        text = tokenizer.detokenize(tokens.tolist())
         self.tokens, self.first = tokens, tokenizer.newline
         self.characters, self.bytes = len(text), len(text.encode())
         has_no_unk = tokenizer.unknown is None
@@ -104,7 +104,7 @@ class Evaluator:
           text: the text.
           progress: called after every batch with the number of its tokens.
         """
-        crops = consecutive_crops(
+        crops = consecutive_windows(
             text.tokens, first=text.first, rows=self._rows, length=self._length
         )
         total = count = 0.0

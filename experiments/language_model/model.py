@@ -40,7 +40,7 @@ class LanguageModel(NamedTuple):
         Args:
           params: the model's parameters.
           crops: windows of ids, [B, T + 1]: each token predicts the next. Negative
-            ids (`datasets.text.windows.NOTHING`) are padding.
+            ids (`datasets.text.windows.IGNORE_INDEX`) are padding.
           rng: random key for dropout; None disables it.
         """
         inputs, targets = jnp.maximum(crops[:, :-1], 0), crops[:, 1:]

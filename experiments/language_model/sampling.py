@@ -76,13 +76,13 @@ class Sampler:
         if not prompt:
             return [tokenizer.newline]
         try:
-            ids = tokenizer.encode(prompt)
+            ids = tokenizer.tokenize(prompt)
         except UserError as error:
             raise UserError(f"prompt: {error}") from error
         for word in prompt.split():
-            if tokenizer.unknown in tokenizer.encode(word):
+            if tokenizer.unknown in tokenizer.tokenize(word):
                 raise UserError(
-                    f"prompt: expected words of the text that was learnt from, got "
+                    f"prompt: expected words of the training data, got "
                     f"{word!r} (it has no id: leave it out)"
                 )
         if not ids:

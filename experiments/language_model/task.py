@@ -9,7 +9,7 @@ import jax
 from attnjax.train import Batch, Loss, Params
 from experiments.datasets.text.datasets import Splits
 from experiments.datasets.text.token_files import read_tokens
-from experiments.datasets.text.windows import Crops
+from experiments.datasets.text.windows import TokenWindows
 from experiments.datasets.tokenizers.text import TextTokenizer
 from experiments.errors import UserError
 from experiments.language_model.config import Config
@@ -43,7 +43,7 @@ class LanguageModelTask(Task):
             for name in ("train", "validation")
         )
         try:
-            self._windows = Crops(
+            self._windows = TokenWindows(
                 train,
                 rows=config.batch_size,
                 length=config.model.max_length,

@@ -24,11 +24,12 @@ from attnjax.train import (
     make_train_step,
 )
 from experiments.datasets.cldr.cldr_builder import Cldr, generate
-from experiments.datasets.pairs.batching import Batch, TokenBatches
+from experiments.datasets.pairs.batching import Batch
 from experiments.datasets.pairs.bucketing import Shape, choose_shapes
 from experiments.datasets.pairs.datasets import Pair, read_pairs
-from experiments.datasets.pairs.ordered import ordered_batches
-from experiments.datasets.pairs.tokenized import Encoded, encode_pairs
+from experiments.datasets.pairs.evaluation_batches import evaluation_batches
+from experiments.datasets.pairs.tokenized import TokenizedPairs, tokenize_pairs
+from experiments.datasets.pairs.training_batches import TokenBatches
 from experiments.lineage.config import SYSTEMS, LineageConfig, System
 from experiments.runs.folder import Run
 from experiments.training.fit import fit
@@ -54,8 +55,8 @@ class Language(NamedTuple):
 class EncodedLanguage(NamedTuple):
     """The phrases of one pair of locales as ids."""
 
-    train: Encoded
-    test: Encoded
+    train: TokenizedPairs
+    test: TokenizedPairs
 
 
 class PreparedSystem(NamedTuple):
@@ -113,14 +114,14 @@ class Comparison:
         self.tokenizers = Tokenizers(*config.tokenizer.train(all_pairs))
         self.encoded = {
             pair: EncodedLanguage(
-                *(encode_pairs(split, *self.tokenizers) for split in language)
+                *(tokenize_pairs(split, *self.tokenizers) for split in language)
             )
             for pair, language in languages.items()
         }
         lengths = [s.lengths for encoded in self.encoded.values() for s in encoded]
         self.shapes: Sequence[Shape] = choose_shapes(
             np.concatenate(lengths) + 1,  # EOS
-            tokens=config.batch_tokens,
+            batch_tokens=config.batch_tokens,
             buckets=NUM_BUCKETS,
             row_multiple=self.mesh.size,
         )
@@ -215,7 +216,7 @@ class Comparison:
     def _batches(self, pair: str, start: int) -> Iterator[Batch]:
         batches = TokenBatches(
             self.encoded[pair].train,
-            tokens=self.config.batch_tokens,
+            batch_tokens=self.config.batch_tokens,
             seed=self.config.seed,
             shapes=self.shapes,
             row_multiple=self.mesh.size,
@@ -249,6 +250,6 @@ class Comparison:
     ) -> float:
         """AER of the attention weights of the references, teacher-forced."""
         test = self.languages[pair].test
-        batches = ordered_batches(self.encoded[pair].test, self.shapes)
+        batches = evaluation_batches(self.encoded[pair].test, self.shapes)
         weights = dict(translator.align(params, batches))
         return score_alignments([weights[i] for i in range(len(test))], test).aer

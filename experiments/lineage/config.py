@@ -117,4 +117,6 @@ class LineageConfig:
     @property
     def tokenizer(self) -> TokenizerConfig:
         """One token for each unit of the phrases, a few hundred in all."""
-        return TokenizerConfig(kind="words", source_size=8_000, target_size=8_000)
+        return TokenizerConfig(
+            kind="words", source_vocab_size=8_000, target_vocab_size=8_000
+        )

@@ -11,7 +11,7 @@ from rich.table import Table
 from attnjax.align import parse_pharaoh
 from attnjax.viz import Panel, alignment_grid, length_plot
 from experiments.cli.alignments import print_alignment
-from experiments.datasets.cldr.segment import bare, detokenize
+from experiments.datasets.cldr.pretokenization import detokenize, strip_marks
 from experiments.datasets.pairs.datasets import Pair
 from experiments.files import write_atomic
 from experiments.lineage.compare import Language, Result
@@ -147,8 +147,8 @@ def show_examples(
 def _words(given: Pair, text: str) -> tuple[list[str], list[str]]:
     """The units of both sides without their marks, and EOS."""
     return (
-        [*map(bare, given.source.split()), "</s>"],
-        [*map(bare, text.split()), "</s>"],
+        [*map(strip_marks, given.source.split()), "</s>"],
+        [*map(strip_marks, text.split()), "</s>"],
     )
 
 

@@ -9,8 +9,9 @@ from attnjax.models.rnnsearch import RNNSearchConfig
 from attnjax.models.transformer import TransformerConfig
 from experiments.cli.checks import check_numbers
 from experiments.datasets.cldr.cldr_builder import Cldr
-from experiments.datasets.pairs.datasets import Multi30k, ParallelText
+from experiments.datasets.multi30k.multi30k_builder import Multi30k
 from experiments.datasets.pairs.tokenized import TokenizerConfig
+from experiments.datasets.parallel_text.parallel_text_builder import ParallelText
 from experiments.errors import UserError
 from experiments.training.config import TrainingConfig
 

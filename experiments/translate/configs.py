@@ -49,15 +49,18 @@ from attnjax.models.rnn_encdec import RNNEncoderDecoderConfig
 from attnjax.models.rnnsearch import RNNSearchConfig
 from attnjax.models.transformer import TransformerConfig
 from experiments.datasets.cldr.cldr_builder import Cldr
-from experiments.datasets.pairs.datasets import Multi30k, ParallelText
+from experiments.datasets.multi30k.multi30k_builder import Multi30k
 from experiments.datasets.pairs.tokenized import TokenizerConfig
+from experiments.datasets.parallel_text.parallel_text_builder import ParallelText
 from experiments.training.optimizer import OptimizerConfig
 from experiments.translate.config import Config, SearchConfig
 
 # The paper: appendices A and B. Sizes are RNNSearchConfig's defaults.
 WMT14_RNNSEARCH = Config(
     data=ParallelText(train=()),
-    tokenizer=TokenizerConfig(kind="words", source_size=30_000, target_size=30_000),
+    tokenizer=TokenizerConfig(
+        kind="words", source_vocab_size=30_000, target_vocab_size=30_000
+    ),
     model=RNNSearchConfig(),
     optimizer=OptimizerConfig(name="adadelta", learning_rate=1.0, max_grad_norm=1.0),
     search=SearchConfig(beam_size=12),
@@ -71,7 +74,7 @@ WMT14_RNNSEARCH = Config(
 MULTI30K_RNNSEARCH = Config(
     data=Multi30k(pair="en-de"),
     # Small vocabulary, model and batches: 29,000 sentences for 20 epochs.
-    tokenizer=TokenizerConfig(joint=True, source_size=5_000),
+    tokenizer=TokenizerConfig(joint=True, source_vocab_size=5_000),
     model=RNNSearchConfig(
         embed_dim=256,
         hidden_dim=256,
@@ -145,7 +148,7 @@ MULTI30K_TRANSFORMER_ROPE = dataclasses.replace(
 # checkpoint averaging).
 WMT14_TRANSFORMER_BASE = Config(
     data=ParallelText(train=()),
-    tokenizer=TokenizerConfig(kind="bpe", joint=True, source_size=37_000),
+    tokenizer=TokenizerConfig(kind="bpe", joint=True, source_vocab_size=37_000),
     model=TransformerConfig(block=BlockConfig(dropout=0.1)),
     optimizer=OptimizerConfig(
         learning_rate=6.99e-4,
@@ -181,7 +184,9 @@ TEXT_RNNSEARCH = dataclasses.replace(MULTI30K_RNNSEARCH, data=ParallelText(train
 
 CLDR_RNNSEARCH = Config(
     data=Cldr(pair="en-fr"),
-    tokenizer=TokenizerConfig(kind="words", source_size=4_000, target_size=4_000),
+    tokenizer=TokenizerConfig(
+        kind="words", source_vocab_size=4_000, target_vocab_size=4_000
+    ),
     model=RNNSearchConfig(
         embed_dim=64,
         hidden_dim=128,

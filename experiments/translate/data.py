@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from experiments.datasets.cldr.cldr_builder import Cldr
-from experiments.datasets.pairs.datasets import Multi30k, Pair, read_pairs
+from experiments.datasets.multi30k.multi30k_builder import Multi30k
+from experiments.datasets.pairs.datasets import Pair, read_pairs
 from experiments.errors import UserError
 from experiments.translate.config import DataConfig
 

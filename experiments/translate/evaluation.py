@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from experiments.cli.progress_bar import ProgressBar
-from experiments.datasets.pairs.ordered import ordered_batches
-from experiments.datasets.pairs.tokenized import encode_pairs
+from experiments.datasets.pairs.evaluation_batches import evaluation_batches
+from experiments.datasets.pairs.tokenized import tokenize_pairs
 from experiments.errors import UserError
 from experiments.files import write_atomic
 from experiments.training.parameters import count_parameters
@@ -57,7 +57,7 @@ class Evaluator:
         everything = [pair for pairs in splits.values() for pair in pairs]
         self.ranges = length_ranges(everything)
         self.encoded = {
-            name: encode_pairs(pairs, *loaded.model.tokenizers)
+            name: tokenize_pairs(pairs, *loaded.model.tokenizers)
             for name, pairs in splits.items()
         }
         self.shapes = evaluation_shapes(
@@ -77,7 +77,7 @@ class Evaluator:
         corpus = score_corpus(
             pairs, texts, bleu_tokenizer=self.tokenizer, ranges=self.ranges
         )
-        batches = ordered_batches(self.encoded[split], self.shapes)
+        batches = evaluation_batches(self.encoded[split], self.shapes)
         nats = self.translator.nats_per_token(params, batches)
         return {
             "pairs": len(pairs),
@@ -94,7 +94,7 @@ class Evaluator:
             return {}
         tokenizers, encoded = self.loaded.model.tokenizers, self.encoded[split]
         examples = [encoded[i] for i in gold]
-        batches = ordered_batches(examples, self.shapes)
+        batches = evaluation_batches(examples, self.shapes)
         words: list[np.ndarray] = [np.empty(0)] * len(gold)
         for n, weights in self.translator.align(self.loaded.params, batches):
             sides = zip(tokenizers, examples[n], strict=True)

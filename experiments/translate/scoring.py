@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.datasets.pairs.ordered import ordered_batches
-from experiments.datasets.pairs.tokenized import encode_pairs
+from experiments.datasets.pairs.evaluation_batches import evaluation_batches
+from experiments.datasets.pairs.tokenized import tokenize_pairs
 from experiments.datasets.text_files import read_pairs
 from experiments.datasets.tokenizers.sentences import EOS
 from experiments.translate.batch_shapes import evaluation_shapes
@@ -41,13 +41,13 @@ def score_files(
     """
     pairs = list(read_pairs(files, remedy="fix the files"))
     translator.tokenize_sources([source for source, _ in pairs])
-    encoded = encode_pairs(pairs, *loaded.model.tokenizers)
+    encoded = tokenize_pairs(pairs, *loaded.model.tokenizers)
     shapes = evaluation_shapes(
         [encoded],
         batch_tokens=loaded.config.batch_tokens,
         devices=loaded.mesh.size,
     )
-    batches = ordered_batches(encoded, shapes)
+    batches = evaluation_batches(encoded, shapes)
     log_probs: list[np.ndarray] = [np.empty(0)] * len(pairs)
     for index, found in translator.token_log_probs(loaded.params, batches):
         log_probs[index] = found

@@ -8,9 +8,9 @@ import jax
 import numpy as np
 
 from attnjax.train import Batch, Loss, Params
-from experiments.datasets.pairs.bucketing import assign
-from experiments.datasets.pairs.ordered import ordered_batches
-from experiments.datasets.pairs.tokenized import Encoded, encode_pairs
+from experiments.datasets.pairs.bucketing import assign_buckets
+from experiments.datasets.pairs.evaluation_batches import evaluation_batches
+from experiments.datasets.pairs.tokenized import TokenizedPairs, tokenize_pairs
 from experiments.training.task import Best, Task, TaskSetup
 from experiments.translate.batch_shapes import plan_batches
 from experiments.translate.config import Config, SearchConfig
@@ -41,9 +41,11 @@ class TranslationTask(Task):
         self.tokenizers = self._load_tokenizers(setup)
         self.model, self._params = build_model(config, self.tokenizers)
         self._batches = plan_batches(
-            config, encode_pairs(self.corpora.train, *self.tokenizers), setup.mesh.size
+            config,
+            tokenize_pairs(self.corpora.train, *self.tokenizers),
+            setup.mesh.size,
         )
-        self._validation = encode_pairs(self.corpora.validation, *self.tokenizers)
+        self._validation = tokenize_pairs(self.corpora.validation, *self.tokenizers)
         self.translator = Translator(
             self.model,
             search=GREEDY,  # BLEU during training only has to choose a checkpoint
@@ -90,14 +92,14 @@ class TranslationTask(Task):
         corpus = score_corpus(pairs, texts, bleu_tokenizer=tokenizer)
         metrics = {"bleu": corpus.bleu, "exact_match": corpus.exact_match}
         if fitting := self._fitting(self._validation):
-            batches = ordered_batches(fitting, self._batches.shapes)
+            batches = evaluation_batches(fitting, self._batches.shapes)
             metrics["loss"] = self.translator.nats_per_token(params, batches)
         self._translations = found[:SAMPLES]
         return metrics
 
-    def _fitting(self, examples: Encoded) -> Sequence[Any]:
+    def _fitting(self, examples: TokenizedPairs) -> Sequence[Any]:
         """The examples that fit a training shape; the others only count for BLEU."""
-        fits = assign(examples.lengths + 1, self._batches.shapes) >= 0  # + EOS
+        fits = assign_buckets(examples.lengths + 1, self._batches.shapes) >= 0  # + EOS
         return [examples[i] for i in np.flatnonzero(fits)]
 
     def samples(self, params: Params) -> Iterator[str]:

@@ -12,7 +12,10 @@ from attnjax.align import replace_unknown
 from attnjax.decode import Hypotheses
 from attnjax.parallel import batch_sharding, make_mesh
 from attnjax.train import Params
-from experiments.datasets.pairs.ordered import OrderedBatch, source_batches
+from experiments.datasets.pairs.evaluation_batches import (
+    EvaluationBatch,
+    source_batches,
+)
 from experiments.datasets.tokenizers.sentences import EOS, PAD, UNKNOWN
 from experiments.errors import UserError
 from experiments.runs.processes import gather_rows, place_batch
@@ -77,7 +80,7 @@ class Translator:
         Raises:
           UserError: if a sentence is longer than the limit.
         """
-        encoded = [self.model.tokenizers.source.encode(s) for s in sentences]
+        encoded = [self.model.tokenizers.source.tokenize(s) for s in sentences]
         for number, ids in enumerate(encoded, start=1):
             if len(ids) > self.max_source_length:
                 raise UserError(
@@ -127,7 +130,7 @@ class Translator:
         return results
 
     def align(
-        self, params: Params, batches: Iterable[OrderedBatch]
+        self, params: Params, batches: Iterable[EvaluationBatch]
     ) -> Iterator[tuple[int, np.ndarray]]:
         """Computes the attention weights of given translations.
 
@@ -148,7 +151,7 @@ class Translator:
                     yield int(index), weights[row, :T, :S]
 
     def token_log_probs(
-        self, params: Params, batches: Iterable[OrderedBatch]
+        self, params: Params, batches: Iterable[EvaluationBatch]
     ) -> Iterator[tuple[int, np.ndarray]]:
         """Computes the log-probabilities of the tokens of given translations.
 
@@ -169,7 +172,9 @@ class Translator:
                     T = int((batch.target[row] != PAD).sum())
                     yield int(index), log_probs[row, :T]
 
-    def nats_per_token(self, params: Params, batches: Iterable[OrderedBatch]) -> float:
+    def nats_per_token(
+        self, params: Params, batches: Iterable[EvaluationBatch]
+    ) -> float:
         """Computes the mean cross-entropy of given translations, EOS included.
 
         Its exponential is the perplexity. Without any token it is NaN.
@@ -194,7 +199,7 @@ class Translator:
                 continue
             ids = tokens[: length - 1].tolist()
             attended = np.asarray(weights[:length, :S])
-            text = self.model.tokenizers.target.decode(ids)
+            text = self.model.tokenizers.target.detokenize(ids)
             if self.search.replace_unk and UNKNOWN in text:
                 text = self._replace_unknown(sentence, source, text, ids, attended)
             yield Translation(

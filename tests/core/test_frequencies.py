@@ -173,7 +173,7 @@ BAD = {
         lambda: frequencies.rope_scaling_llama3(
             THETA, factor=2, original_max_length=7, low_freq_factor=4.0
         ),
-        r"^high_freq_factor: expected more than 4\.0 \(low_freq_factor\), got 4\.0",
+        r"^high_freq_factor: expected more than 4\.0 \(the low one\), got 4\.0",
     ),
 }
 

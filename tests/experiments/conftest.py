@@ -83,7 +83,7 @@ def pieces_run(
         command = (
             *("train", "text", "--out", folder, "--data.text", corpus),
             *("--data.data-dir", data_dir, "--tokenizer.kind", "unigram"),
-            *("--tokenizer.size", 61, *TINY_GPT, "--model.max-length", 23),
+            *("--tokenizer.vocab-size", 61, *TINY_GPT, "--model.max-length", 23),
         )
         assert run(*command, program="language_model") == 0
 

@@ -27,12 +27,12 @@ def stepper(loaded: LoadedRun) -> Callable[[str, str], Stepped]:
 
     def through(source: str, target: str) -> Stepped:
         tokenizers = loaded.model.tokenizers
-        ids = [*tokenizers.source.encode(source), EOS]
+        ids = [*tokenizers.source.tokenize(source), EOS]
         padded = jnp.array([ids + [0] * (WIDTH - len(ids))])
         memory = encode(params, padded)
         carry, previous = start(params, memory), BOS
         log_probs, rows = [], []
-        for token in [*tokenizers.target.encode(target), EOS]:
+        for token in [*tokenizers.target.tokenize(target), EOS]:
             carry, logits, weights = step(params, memory, carry, jnp.array([previous]))
             logits = np.asarray(logits[0], np.float64)
             log_probs.append(logits[token] - np.log(np.exp(logits).sum()))

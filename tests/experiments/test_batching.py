@@ -12,14 +12,14 @@ from experiments.datasets.pairs.bucketing import (
     Shape,
     assign,
     choose_shapes,
-    plan_moves,
+    plan_leftovers,
 )
-from experiments.datasets.pairs.ordered import (
-    ladder_length,
-    ordered_batches,
+from experiments.datasets.pairs.evaluation_batches import (
+    evaluation_batches,
+    padded_length,
     source_batches,
 )
-from experiments.datasets.pairs.tokenized import Encoded, encode_pairs
+from experiments.datasets.pairs.tokenized import TokenizedPairs, tokenize_pairs
 from experiments.datasets.tokenizers.sentences import EOS, PAD, WordVocabulary
 from experiments.errors import UserError
 
@@ -210,9 +210,9 @@ def test_leftovers_move_only_where_that_saves_positions():
     small, large = Shape(8, 4, 4), Shape(4, 9, 9)
     # By hand: one example left in a batch of 8 x 8 = 64 positions. In a half-filled
     # batch of the larger shape it is free; else it starts one of 4 x 18 = 72.
-    assert plan_moves([9, 2], [small, large]) == [(0, 1, 1)]
-    assert plan_moves([9, 4], [small, large]) == []
-    assert plan_moves([9, 2], [small, Shape(4, 9, 3)]) == []  # does not fit there
+    assert plan_leftovers([9, 2], [small, large]) == [(0, 1, 1)]
+    assert plan_leftovers([9, 4], [small, large]) == []
+    assert plan_leftovers([9, 2], [small, Shape(4, 9, 3)]) == []  # does not fit there
 
 
 @pytest.mark.parametrize("process_count", [2, 4])
@@ -244,7 +244,7 @@ def test_ordered_batches_hold_every_example_once_under_its_index(lengths):
     examples = make(lengths)
     shapes = [Shape(5, 7, 7), Shape(3, 14, 14)]
     seen = []
-    for indices, batch in ordered_batches(examples, shapes):
+    for indices, batch in evaluation_batches(examples, shapes):
         assert (*batch.source.shape, batch.target.shape[1]) in shapes
         real = indices[indices >= 0].tolist()
         assert rows_of(batch) == [examples[i] for i in real]
@@ -254,7 +254,7 @@ def test_ordered_batches_hold_every_example_once_under_its_index(lengths):
 
 def test_ordered_batches_name_an_example_that_does_not_fit():
     with pytest.raises(UserError, match=r"example 1: .*\[\(2, 5, 5\)\], got \[6, 2\]"):
-        list(ordered_batches(make([(1, 1), (5, 1)]), [Shape(2, 5, 5)]))
+        list(evaluation_batches(make([(1, 1), (5, 1)]), [Shape(2, 5, 5)]))
 
 
 @quick
@@ -269,7 +269,7 @@ def test_source_batches_hold_every_sentence_once(lengths, rows, row_multiple):
     for indices, ids in source_batches(sources, rows=rows, row_multiple=row_multiple):
         assert len(ids) % row_multiple == 0
         assert len(ids) <= max(rows, row_multiple)
-        assert ids.shape[1] == ladder_length(ids.shape[1])
+        assert ids.shape[1] == padded_length(ids.shape[1])
         for index, row in zip(indices.tolist(), ids, strict=True):
             kept = row[row != PAD].tolist()
             assert kept == ([*sources[index], EOS] if index >= 0 else [])
@@ -286,7 +286,7 @@ def test_one_sentence_makes_a_batch_of_one():
 def test_encoded_pairs_are_as_the_tokenisers_say():
     pairs = [("b a", "x", ""), ("", "y x", "0-0"), ("a", "", "")]
     source, target = WordVocabulary(["a", "b"]), WordVocabulary(["x", "y"])
-    encoded = encode_pairs(pairs, source, target)
+    encoded = tokenize_pairs(pairs, source, target)
     assert [(s.tolist(), t.tolist()) for s, t in encoded] == [
         ([5, 4], [4]),
         ([], [5, 4]),
@@ -300,4 +300,4 @@ def test_encoded_sides_of_unequal_length():
     with pytest.raises(
         ValueError, match="targets: expected 2 rows as in sources, got 1"
     ):
-        Encoded([[4], [5]], [[6]])
+        TokenizedPairs([[4], [5]], [[6]])

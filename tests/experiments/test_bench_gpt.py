@@ -13,8 +13,8 @@ from experiments.bench import systems as bench_systems
 from experiments.bench.cases import gpt
 from experiments.bench.commands import main
 from experiments.bench.gpt_task import TokenizedText
-from experiments.datasets.text.windows import NOTHING
-from experiments.datasets.tokenizers.text import Characters
+from experiments.datasets.text.windows import IGNORE_INDEX
+from experiments.datasets.tokenizers.text import CharacterTokenizer
 from experiments.language_model.configs import SHAKESPEARE_CHAR
 from experiments.language_model.model import build_model
 
@@ -39,7 +39,7 @@ def make_trainers(systems, **changes):
     """The tiny config, and the trainers of these systems."""
     options = types.SimpleNamespace(smoke=True, steps=11)
     config = dataclasses.replace(gpt.build_config(options, "float32"), **changes)
-    model, params = build_model(config, Characters(map(chr, range(V))))
+    model, params = build_model(config, CharacterTokenizer(map(chr, range(V))))
     # With noise no scale is exactly 1, so a missing scale cannot pass.
     rng = np.random.default_rng(0)
     noise = lambda x: rng.normal(0, 0.1, x.shape).astype("float32")  # noqa: E731
@@ -66,7 +66,7 @@ def test_pytorch_has_the_same_losses_and_updates(gelu, accumulation_steps):
     )
     ours, peer = trainers["attnjax"], trainers["torch"]
     batch = windows(config, 0)
-    batch[-1, 7:] = NOTHING
+    batch[-1, 7:] = IGNORE_INDEX
     want, count = ours.loss(batch)
     assert count == config.batch_size * config.model.max_length - 5
     assert peer.loss(batch) == (pytest.approx(want, rel=1e-5), count)
@@ -135,8 +135,8 @@ def test_every_character_of_the_last_tenth_is_a_target_once(text):
     split = TokenizedText.from_file(text, gpt.build_config(options, "float32"))
     # [B, T] -> [B*T], for each batch
     targets = np.concatenate([b[:, 1:].ravel() for b in split.validation_windows()])
-    ids = targets[targets != NOTHING]
-    assert split.tokenizer.decode(ids.tolist()) == TEXT[int(0.9 * len(TEXT)) :]
+    ids = targets[targets != IGNORE_INDEX]
+    assert split.tokenizer.detokenize(ids.tolist()) == TEXT[int(0.9 * len(TEXT)) :]
 
 
 def test_a_system_that_cannot_compile_is_skipped(monkeypatch, capsys):

@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from babel import dates, lists, numbers, units
+from experiments.datasets.cldr.fields import STYLES, Formatter, Spec
+from experiments.datasets.cldr.segment import Piece, detokenize, segment, text_of
 
 from experiments.datasets.cldr import cldr_builder, links, values
-from experiments.datasets.cldr.fields import STYLES, Formatter, Spec
 from experiments.datasets.cldr.locales import open_locale
 from experiments.datasets.cldr.phrases import LONG, Phrases
-from experiments.datasets.cldr.segment import Piece, detokenize, segment, text_of
 from experiments.errors import UserError
 
 PAIRS = ("en-fr", "en-ja", "fr-en", "ja-en", "de-zh_Hans", "ko-th", "ar-he", "es-ru")

@@ -17,10 +17,14 @@ from experiments.datasets.text.datasets import (
     downloaded,
 )
 from experiments.datasets.text.token_files import read_tokens
-from experiments.datasets.text.windows import NOTHING, Crops, consecutive_crops
+from experiments.datasets.text.windows import (
+    IGNORE_INDEX,
+    TokenWindows,
+    consecutive_windows,
+)
 from experiments.datasets.tokenizers.text import (
-    Bytes,
-    Characters,
+    ByteTokenizer,
+    CharacterTokenizer,
     TextTokenizerConfig,
 )
 from experiments.errors import UserError
@@ -30,9 +34,9 @@ PLAIN = "".join(f"the {n} was a café: “{n * n}” — and naïve\n\n" for n i
 KINDS = {
     "bytes": TextTokenizerConfig(kind="bytes"),
     "characters": TextTokenizerConfig(kind="characters"),
-    "unigram": TextTokenizerConfig(kind="unigram", size=67),
-    "bpe": TextTokenizerConfig(kind="bpe", size=71),
-    "words": TextTokenizerConfig(kind="words", size=1000),
+    "unigram": TextTokenizerConfig(kind="unigram", vocab_size=67),
+    "bpe": TextTokenizerConfig(kind="bpe", vocab_size=71),
+    "words": TextTokenizerConfig(kind="words", vocab_size=1000),
 }
 each_kind = pytest.mark.parametrize("kind", KINDS)
 
@@ -83,9 +87,9 @@ def test_a_split_cuts_at_a_character(share, write):
 
 @each_kind
 def test_ids_of_a_text_are_those_of_its_lines_and_give_it_back(kind, tokenizer, text):
-    lines = [id_ for line in text for id_ in tokenizer.encode(line)]
-    assert tokenizer.encode(PLAIN) == lines
-    assert tokenizer.decode(lines) == PLAIN
+    lines = [id_ for line in text for id_ in tokenizer.tokenize(line)]
+    assert tokenizer.tokenize(PLAIN) == lines
+    assert tokenizer.detokenize(lines) == PLAIN
     assert lines.count(tokenizer.newline) == PLAIN.count("\n")
     assert set(lines) <= set(range(tokenizer.vocab_size)) - set(tokenizer.unused)
     assert tokenizer.unknown not in lines
@@ -93,7 +97,7 @@ def test_ids_of_a_text_are_those_of_its_lines_and_give_it_back(kind, tokenizer, 
 
 @each_kind
 def test_a_stream_gives_what_decoding_gives_as_it_comes(kind, tokenizer):
-    ids = tokenizer.encode(PLAIN[:-1])  # an unfinished line too
+    ids = tokenizer.tokenize(PLAIN[:-1])  # an unfinished line too
     given = []
 
     def counted():
@@ -105,8 +109,8 @@ def test_a_stream_gives_what_decoding_gives_as_it_comes(kind, tokenizer):
     for written in tokenizer.stream(counted()):
         texts.append(written)
         # Nothing waits for what follows, but for a character's last byte.
-        assert len(tokenizer.decode(ids[: len(given)])) - len("".join(texts)) <= 1
-    assert "".join(texts) == tokenizer.decode(ids) == PLAIN[:-1]
+        assert len(tokenizer.detokenize(ids[: len(given)])) - len("".join(texts)) <= 1
+    assert "".join(texts) == tokenizer.detokenize(ids) == PLAIN[:-1]
 
 
 @each_kind
@@ -119,20 +123,24 @@ def test_a_saved_tokenizer_is_the_same(kind, tokenizer, tmp_path):
     again = KINDS[kind].load(folder)
     assert type(again) is type(tokenizer)
     assert again.vocab_size == tokenizer.vocab_size
-    assert again.encode(PLAIN) == tokenizer.encode(PLAIN)
+    assert again.encode(PLAIN) == tokenizer.tokenize(PLAIN)
 
 
 def test_bytes_cut_in_a_character_are_shown_as_such():
     ids = "né".encode()
-    assert "".join(Bytes().stream(ids[:-1])) == Bytes().decode(ids[:-1]) == "n\ufffd"
+    assert (
+        "".join(ByteTokenizer().stream(ids[:-1]))
+        == ByteTokenizer().decode(ids[:-1])
+        == "n\ufffd"
+    )
 
 
 def test_lines_of_pieces_lose_only_blanks(write):
     text = Text((write("a", " some   words\t\nof  text \n"),))
     tokenizer = TextTokenizerConfig(kind="words").train({"train": text})
-    ids = tokenizer.encode("".join(text))
-    assert tokenizer.decode(ids) == "some words\nof text\n"
-    assert tokenizer.unknown in tokenizer.encode("other words")
+    ids = tokenizer.tokenize("".join(text))
+    assert tokenizer.detokenize(ids) == "some words\nof text\n"
+    assert tokenizer.unknown in tokenizer.tokenize("other words")
 
 
 def test_characters_are_those_of_all_splits(write):
@@ -141,35 +149,35 @@ def test_characters_are_those_of_all_splits(write):
         "validation": Text((write("b", "cab"),)),
     }
     tokenizer = TextTokenizerConfig().train(splits)
-    assert tokenizer.encode("\nabc") == [0, 1, 2, 3]
+    assert tokenizer.tokenize("\nabc") == [0, 1, 2, 3]
 
 
 def test_pieces_are_found_in_lines_spread_over_the_text(write):
     lines = [f"{word}\n" for word in ("one", "two", "six", "ten") for _ in range(10)]
     text = Text((write("a", "".join(lines)),))
-    config = TextTokenizerConfig(kind="bpe", size=15, lines=4)
+    config = TextTokenizerConfig(kind="bpe", vocab_size=15, lines=4)
     tokenizer = config.train({"train": text})
-    assert tokenizer.unknown not in tokenizer.encode("".join(lines))
+    assert tokenizer.unknown not in tokenizer.tokenize("".join(lines))
 
 
 def test_a_character_without_an_id_is_named():
     with pytest.raises(
         UserError,
-        match=r"expected the 4 characters of the text that was learnt from, got 'é' "
+        match=r"expected the 4 characters of the training data, got 'é' "
         r"\(U\+00E9\)",
     ):
-        Characters("abc").encode("bcé")
+        CharacterTokenizer("abc").encode("bcé")
 
 
 @pytest.mark.parametrize(
     ("config", "message"),
     [
         (
-            TextTokenizerConfig(kind="unigram", size=9000),
+            TextTokenizerConfig(kind="unigram", vocab_size=9000),
             r"tokenizer: vocab_size: expected at most \d+ for this text, got 9000",
         ),
         (
-            TextTokenizerConfig(kind="words", size=4),
+            TextTokenizerConfig(kind="words", vocab_size=4),
             "tokenizer: vocab_size: expected more than 4",
         ),
     ],
@@ -191,7 +199,7 @@ def test_a_damaged_tokenizer_is_named(content, write):
 @each_kind
 def test_tokens_are_made_once(kind, tokenizer, text, tmp_path, monkeypatch):
     first = read_tokens(text, tokenizer, name="train", data_dir=tmp_path / "data")
-    assert first.tolist() == tokenizer.encode(PLAIN)
+    assert first.tolist() == tokenizer.tokenize(PLAIN)
     assert first.dtype == (np.uint8 if tokenizer.vocab_size <= 256 else np.uint16)
     assert not first.flags.writeable
     monkeypatch.setattr(token_files, "_write", None)
@@ -216,39 +224,43 @@ def test_other_content_parts_and_tokenizers_give_other_tokens(write, tmp_path):
 
 def test_long_texts_are_written_in_parts(text, tmp_path, monkeypatch):
     monkeypatch.setattr(token_files, "_BUFFER", 7)
-    tokens = read_tokens(text, Bytes(), name="train", data_dir=tmp_path)
+    tokens = read_tokens(text, ByteTokenizer(), name="train", data_dir=tmp_path)
     assert bytes(tokens) == PLAIN.encode()
 
 
 def test_what_cannot_be_encoded_is_named_and_leaves_nothing(write, tmp_path):
     text = Text((write("a", "ab\nba\nac\n"),))
     with pytest.raises(UserError, match=r"train, line 3: expected the 3 characters"):
-        read_tokens(text, Characters("ab"), name="train", data_dir=tmp_path / "data")
+        read_tokens(
+            text, CharacterTokenizer("ab"), name="train", data_dir=tmp_path / "data"
+        )
     assert [p.name[0] for p in (tmp_path / "data" / "tokens").iterdir()] == ["."]
     empty = Text((write("empty.gz", gzip.compress(b"")),))
     with pytest.raises(UserError, match="train: expected text, got none"):
-        read_tokens(empty, Bytes(), name="train", data_dir=tmp_path / "data")
+        read_tokens(empty, ByteTokenizer(), name="train", data_dir=tmp_path / "data")
     with pytest.raises(UserError, match="data_dir: cannot keep prepared data in"):
-        read_tokens(text, Bytes(), name="train", data_dir=write("file", "x") / "data")
+        read_tokens(
+            text, ByteTokenizer(), name="train", data_dir=write("file", "x") / "data"
+        )
 
 
 TOKENS = np.arange(101, dtype=np.uint8)  # so that a token says where it stands
 
 
 def test_a_batch_is_a_function_of_seed_and_step():
-    crops = Crops(TOKENS, rows=6, length=7, seed=3)
+    crops = TokenWindows(TOKENS, rows=6, length=7, seed=3)
     batches = [crops.batch(step) for step in range(5)]
     for got, want in zip(crops.iterate(2), batches[2:], strict=False):
         np.testing.assert_array_equal(got, want)
-    again = Crops(TOKENS, rows=6, length=7, seed=3)
+    again = TokenWindows(TOKENS, rows=6, length=7, seed=3)
     np.testing.assert_array_equal(again.batch(4), batches[4])
-    other = Crops(TOKENS, rows=6, length=7, seed=4)
+    other = TokenWindows(TOKENS, rows=6, length=7, seed=4)
     assert (other.batch(4) != batches[4]).any()
     assert (batches[3] != batches[4]).any()
 
 
 def test_crops_are_of_neighbours_and_begin_anywhere():
-    crops = Crops(TOKENS, rows=64, length=7)
+    crops = TokenWindows(TOKENS, rows=64, length=7)
     batches = np.concatenate([crops.batch(step) for step in range(40)])
     assert batches.dtype == np.int32
     assert (np.diff(batches, axis=1) == 1).all()
@@ -258,7 +270,7 @@ def test_crops_are_of_neighbours_and_begin_anywhere():
 
 @pytest.mark.parametrize("processes", [1, 2, 3])
 def test_each_process_makes_its_rows(processes):
-    crops = Crops(TOKENS, rows=6, length=5, seed=1)
+    crops = TokenWindows(TOKENS, rows=6, length=5, seed=1)
     parts = [crops.local(9, index, processes) for index in range(processes)]
     np.testing.assert_array_equal(np.concatenate(parts), crops.batch(9))
     with pytest.raises(ValueError, match="divisible by 4 processes, got 6"):
@@ -276,28 +288,31 @@ def test_a_process_reads_only_its_own_crops():
             read.append(places.size)
             return TOKENS[places]
 
-    Crops(Recorder(), rows=6, length=5).local(0, 1, 3)
+    TokenWindows(Recorder(), rows=6, length=5).local(0, 1, 3)
     assert read == [2 * 6]
 
 
 def test_a_text_shorter_than_a_crop_is_refused():
-    assert Crops(TOKENS[:8], rows=2, length=7).batch(0).tolist() == [[*range(8)]] * 2
+    assert (
+        TokenWindows(TOKENS[:8], rows=2, length=7).batch(0).tolist()
+        == [[*range(8)]] * 2
+    )
     with pytest.raises(
         UserError, match=r"expected a text of more than 7 tokens \(the context\), got 7"
     ):
-        Crops(TOKENS[:7], rows=2, length=7)
+        TokenWindows(TOKENS[:7], rows=2, length=7)
 
 
 @pytest.mark.parametrize("count", [1, 7, 14, 15, 20, 21, 22, 101])
 def test_consecutive_crops_predict_every_token_once_from_the_one_before(count):
     tokens = TOKENS[:count] + 1
-    batches = list(consecutive_crops(tokens, first=0, rows=3, length=7))
+    batches = list(consecutive_windows(tokens, first=0, rows=3, length=7))
     assert {batch.shape for batch in batches} == {(3, 8)}
     assert len(batches) == -(-count // 21)
     read = np.concatenate([batch[:, :-1].ravel() for batch in batches])
     targets = np.concatenate([batch[:, 1:].ravel() for batch in batches])
     np.testing.assert_array_equal(targets[:count], tokens)
-    assert (targets[count:] == NOTHING).all()
+    assert (targets[count:] == IGNORE_INDEX).all()
     np.testing.assert_array_equal(read[:count], [0, *tokens[:-1]])
 
 
@@ -371,7 +386,7 @@ def test_tiny_shakespeare_is_nanogpts(shared):
 
 def test_wikitext_2_has_the_published_counts_and_no_unknown_words(shared, tmp_path):
     splits = WikiText2(raw_dir=shared / "data" / "wikitext-2").splits()
-    tokenizer = TextTokenizerConfig(kind="words", size=33_281).train(splits)
+    tokenizer = TextTokenizerConfig(kind="words", vocab_size=33_281).train(splits)
     assert tokenizer.vocab_size == 33_281
     counts = {}
     for name, text in splits.items():

@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.datasets.text.windows import NOTHING
-from experiments.datasets.tokenizers.text import Bytes, Characters
+from experiments.datasets.text.windows import IGNORE_INDEX
+from experiments.datasets.tokenizers.text import ByteTokenizer, CharacterTokenizer
 from experiments.language_model.configs import CONFIGS
 from experiments.language_model.loading import load_run
 from experiments.language_model.model import build_model
@@ -277,7 +277,7 @@ def test_the_smoke_config_runs(tmp_path, capsys):
 def system_of(name, characters):
     """A config's system and the shapes of its parameters; no array is made."""
     config = CONFIGS[name][1]
-    tokenizer = Characters(characters)
+    tokenizer = CharacterTokenizer(characters)
     return config, jax.eval_shape(lambda: build_model(config, tokenizer)[1])
 
 
@@ -328,13 +328,15 @@ def test_a_step_takes_off_its_share_of_matrices():
 def test_the_loss_is_that_of_every_token_given_those_before():
     smoke = CONFIGS["smoke"][1]
     model = dataclasses.replace(smoke.model, max_length=5)
-    model, params = build_model(dataclasses.replace(smoke, model=model), Bytes())
+    model, params = build_model(
+        dataclasses.replace(smoke, model=model), ByteTokenizer()
+    )
     crops = np.random.default_rng(5).integers(0, 256, (2, 6)).astype(np.int32)
-    crops[1, 4:] = NOTHING
+    crops[1, 4:] = IGNORE_INDEX
     read = jax.jit(lambda params, ids: model.rebuild(params)(ids)[0][0, -1])
     want, count = 0.0, 0
     for row in crops:
-        row = row[row != NOTHING]
+        row = row[row != IGNORE_INDEX]
         for t in range(1, len(row)):
             logits = np.asarray(read(params, row[None, :t]), np.float64)
             want += np.log(np.exp(logits).sum()) - logits[row[t]]

@@ -66,7 +66,7 @@ def logits_of(loaded):
 def nats(loaded, text: str) -> tuple[float, int]:
     """A loop over crops, one token after the other: their nats, and how many."""
     model, tokenizer = logits_of(loaded), loaded.model.tokenizer
-    ids = [tokenizer.newline, *tokenizer.encode(text)]
+    ids = [tokenizer.newline, *tokenizer.tokenize(text)]
     total, count = 0.0, 0
     for start in range(0, len(ids) - 1, CONTEXT):
         crop = ids[start : start + CONTEXT]
@@ -166,7 +166,7 @@ def test_tokens_are_those_drawn_without_a_cache(loaded, options):
     """To three times the context: when it is full, its last half is read again."""
     model, tokenizer = logits_of(loaded), loaded.model.tokenizer
     sampler = Sampler(loaded.model, loaded.params, **options)
-    rng, prompt = jax.random.key(7), tokenizer.encode("line")
+    rng, prompt = jax.random.key(7), tokenizer.tokenize("line")
     got = list(itertools.islice(sampler.tokens(rng, prompt), 3 * CONTEXT))
     row, read, want = jax.random.fold_in(rng, 0), list(prompt), []
     for t in range(3 * CONTEXT):
@@ -182,7 +182,7 @@ def test_tokens_are_those_drawn_without_a_cache(loaded, options):
 @each_options
 def test_tokens_are_those_of_the_librarys_sample(pieces, options):
     model, tokenizer = pieces.model.rebuild(pieces.params), pieces.model.tokenizer
-    prompt = tokenizer.encode("line 4 of")
+    prompt = tokenizer.tokenize("line 4 of")
     sampler = Sampler(pieces.model, pieces.params, **options)
     room = 23 - len(prompt)
     cache, _ = model.prefill(model.start(1), jnp.array([prompt[:-1]], jnp.int32))
@@ -242,7 +242,7 @@ def test_without_a_prompt_a_text_begins_after_a_newline(sample, loaded):
     drawn = itertools.islice(
         sampler.tokens(rng, [loaded.model.tokenizer.newline]), 3 * CONTEXT
     )
-    text = loaded.model.tokenizer.decode(list(drawn))
+    text = loaded.model.tokenizer.detokenize(list(drawn))
     assert out == text + "\n" * (text[-1] != "\n")
 
 
@@ -307,7 +307,7 @@ BAD = {
     "min p": (("--min-p", 2), "min_p: expected from 0 to 1, got 2.0"),
     "character": (
         ("--prompt", "a Z"),
-        "prompt: expected the 26 characters of the text that was learnt from, got 'Z'",
+        "prompt: expected the 26 characters of the training data, got 'Z'",
     ),
     "long prompt": (
         ("--prompt", "a line of words"),
@@ -327,7 +327,7 @@ def test_unknown_words_and_blanks_are_no_prompt(sample, pieces):
     folder = pieces.run.folder
     code, out, err = sample("--prompt", "a ζ line", folder=folder)
     assert (code, out) == (2, "")
-    assert "prompt: expected words of the text that was learnt from, got 'ζ'" in err
+    assert "prompt: expected words of the training data, got 'ζ'" in err
     code, out, err = sample("--prompt", " \t", folder=folder)
     assert (code, out) == (2, "")
     assert "prompt: expected text, got blanks only" in err
@@ -339,7 +339,7 @@ BAD_TEXTS = {
     "encoding": (("--text", "latin"), "latin: expected UTF-8, got byte 0xe9 in line 1"),
     "character": (
         ("--text", "good", "strange"),
-        "strange, line 2: expected the 26 characters of the text that was learnt from, "
+        "strange, line 2: expected the 26 characters of the training data, "
         "got 'Z' (U+005A)",
     ),
     "raw data": (("--raw-dir", "."), "raw_dir: expected none (this run's text is no"),

@@ -11,7 +11,7 @@ import tensorflow_datasets as tfds
 from experiments.datasets.multi30k import multi30k_builder
 from experiments.datasets.pairs.batching import TokenBatches
 from experiments.datasets.pairs.datasets import Multi30k, Pair, load_pairs, read_pairs
-from experiments.datasets.pairs.tokenized import TokenizerConfig, encode_pairs
+from experiments.datasets.pairs.tokenized import TokenizerConfig, tokenize_pairs
 from experiments.errors import UserError
 
 STEMS = ["train", "val", "test_2016_flickr", "test_2017_flickr", "test_2017_mscoco"]
@@ -188,6 +188,6 @@ def test_the_real_files(shared, tmp_path):
         "\u00a0" in text or text != text.strip() for p in train for text in p
     )
     source, target = TokenizerConfig(kind="bpe").train(train)
-    batches = TokenBatches(encode_pairs(train, source, target), tokens=2048)
+    batches = TokenBatches(tokenize_pairs(train, source, target), tokens=2048)
     assert len(batches.shapes) == 8
     assert batches.efficiency >= 0.85

@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.datasets.pairs.ordered import ordered_batches
-from experiments.datasets.pairs.tokenized import encode_pairs
+from experiments.datasets.pairs.evaluation_batches import evaluation_batches
+from experiments.datasets.pairs.tokenized import tokenize_pairs
 from experiments.datasets.tokenizers.sentences import PAD
 from experiments.runs.folder import Run
 from experiments.translate.batch_shapes import evaluation_shapes
@@ -67,9 +67,9 @@ def test_an_ensemble_joins_probabilities_as_it_writes_and_as_it_scores(
 ):
     loaded = load_ensemble([smoke_run, other_run], "last", combine=combine)
     tokenizers = loaded.model.tokenizers
-    encoded = encode_pairs(PAIRS, *tokenizers)
+    encoded = tokenize_pairs(PAIRS, *tokenizers)
     *_, shape = evaluation_shapes([encoded], batch_tokens=512, devices=2)
-    (_, batch), *_ = ordered_batches(encoded, [shape])
+    (_, batch), *_ = evaluation_batches(encoded, [shape])
     apart = []
     for folder in (smoke_run, other_run):
         one = load_run(folder, "last")

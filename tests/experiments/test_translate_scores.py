@@ -56,7 +56,7 @@ def test_pieces_are_merged_to_words_before_they_are_linked():
     source = SentencePiece.train(text, 22)
     target = WordVocabulary.train(text)
     given, written = "wider newest", "newer wide low"
-    ids, words = source.encode(given), target.encode(written)
+    ids, words = source.tokenize(given), target.tokenize(written)
     assert len(ids) > 3  # there is something to merge
     groups = [*source.words(ids), [len(ids)]]
     reads = [1, 0, 2, 1]  # word for word, EOS last on both sides

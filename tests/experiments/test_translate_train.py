@@ -114,11 +114,11 @@ CAPTIONS = ("multi30k-rnnsearch", "--data.raw-dir")
 BAD = {
     "unequal": (
         (*TEXT, "short", *HELD_OUT),
-        "expected files of equal length, got 40 lines in DIR/good and 39 lines in",
+        "expected equally many lines, got 40 in DIR/good and 39 in",
     ),
     "empty lines": (
         (*TEXT, "gaps", *HELD_OUT),
-        "DIR/gaps: expected a sentence in every line, got 2 empty (line 4, 8; mend",
+        "DIR/gaps: expected a sentence in every line, got 2 empty (line 4, 8; fix",
     ),
     "encoding": (
         (*TEXT, "latin", *HELD_OUT),
@@ -203,14 +203,14 @@ def test_a_folder_with_other_things_is_not_touched(texts, capsys):
 
 
 def test_the_papers_run_has_80_sentences_in_every_batch():
-    from experiments.datasets.pairs.tokenized import Encoded
+    from experiments.datasets.pairs.tokenized import TokenizedPairs
     from experiments.translate.batch_shapes import plan_batches
 
     draw = np.random.default_rng(3)
     lengths = draw.integers(1, 70, (3000, 2))
     rows = [[[4] * n for n in side] for side in lengths.T]
     config = CONFIGS["wmt14-rnnsearch-50"][1]
-    batches = plan_batches(config, Encoded(*rows), devices=2)
+    batches = plan_batches(config, TokenizedPairs(*rows), devices=2)
     assert {shape.rows for shape in batches.shapes} == {80}
     assert batches.dropped == (lengths > 50).any(axis=1).sum()
     assert len(batches.shapes) > 3

@@ -25,7 +25,7 @@ from experiments.bench.systems import (
 )
 from experiments.bench.timing import measure
 from experiments.cli.progress_bar import ProgressBar
-from experiments.datasets.tokenizers.text import Characters
+from experiments.datasets.tokenizers.text import CharacterTokenizer
 from experiments.language_model.config import Config
 from experiments.language_model.configs import SHAKESPEARE_CHAR
 from experiments.language_model.model import LanguageModel, build_model
@@ -183,7 +183,7 @@ def train_and_validate(
 def random_init(config: Config, V: int) -> tuple[LanguageModel, Params]:
     """A model with a vocabulary of V characters, and its initial parameters."""
     # Characters needs a newline, which is chr(10), so V must exceed 10.
-    return build_model(config, Characters(map(chr, range(V))))
+    return build_model(config, CharacterTokenizer(map(chr, range(V))))
 
 
 def config_name(options: Any) -> str:

@@ -15,7 +15,7 @@ from torch.nn import functional as F  # noqa: N812
 from attnjax import BlockConfig
 from attnjax.models.gpt import GPTConfig
 from experiments.bench.peers.torch_device import DEVICE, autocast, synchronize
-from experiments.datasets.text.windows import NOTHING
+from experiments.datasets.text.windows import IGNORE_INDEX
 from experiments.language_model.config import Config
 from experiments.training.optimizer import OptimizerConfig
 
@@ -66,12 +66,12 @@ class GPT(nn.Module):
         self.norm = nn.LayerNorm(block.d_model, block.norm_epsilon, bias=block.use_bias)
 
     def forward(self, ids: Tensor, targets: Tensor) -> Tensor:
-        """Mean cross-entropy in nats of targets [B, T]; `NOTHING` is ignored."""
+        """Mean cross-entropy in nats of targets [B, T]; `IGNORE_INDEX` is ignored."""
         x = self.embedding(ids) + self.positions[: ids.shape[1]]
         logits = F.linear(self.norm(self.blocks(x)), self.embedding.weight)
         # [B, T, V] -> [B*T, V]; [B, T] -> [B*T]
         return F.cross_entropy(
-            logits.float().flatten(0, 1), targets.flatten(), ignore_index=NOTHING
+            logits.float().flatten(0, 1), targets.flatten(), ignore_index=IGNORE_INDEX
         )
 
 
@@ -125,7 +125,7 @@ class TorchTrainer:
 
     def loss(self, windows: np.ndarray) -> tuple[float, int]:
         """The summed cross-entropy of the targets, in nats, and their number."""
-        count = int((windows[:, 1:] != NOTHING).sum())
+        count = int((windows[:, 1:] != IGNORE_INDEX).sum())
         with torch.no_grad():
             return float(self._mean_loss(windows)) * count, count
 
