@@ -1,5 +1,6 @@
 """Tiny trained runs, shared by all tests that need a run."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -60,3 +61,15 @@ def language_run(
     ((code, err),) = finish(training)
     assert code == 0, err
     return folder
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[[str, str | bytes], Path]:
+    """Writes a file of text or bytes into the test's folder and returns its path."""
+
+    def call(name: str, content: str | bytes) -> Path:
+        data = content.encode() if isinstance(content, str) else content
+        (tmp_path / name).write_bytes(data)
+        return tmp_path / name
+
+    return call
