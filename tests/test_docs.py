@@ -113,7 +113,9 @@ def test_paths_exist(name):
     named = re.findall(r"`((?:[\w.-]+/)+[\w.-]*|[\w.-]+\.(?:py|md|toml))`", text)
     # A run's folder is made by a command; RESULTS.md is in every experiment's.
     named = [x for x in named if not x.startswith("runs/") and x != "RESULTS.md"]
-    some = {x for x in named if x in ("config.py", "task.py", "__main__.py")}  # of any experiment
+    some = {
+        x for x in named if x in ("config.py", "task.py", "__main__.py")
+    }  # of any experiment
     missing = [
         x
         for x in sorted(set(named) - some)

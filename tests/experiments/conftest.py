@@ -1,5 +1,6 @@
 """Tiny trained runs, shared by all tests that need a run, in all workers."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -88,3 +89,15 @@ def pieces_run(
         assert run(*command, program="language_model") == 0
 
     return made_once(tmp_path_factory, "pieces-run", train)
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[[str, str | bytes], Path]:
+    """Writes a file of text or bytes into the test's folder and returns its path."""
+
+    def call(name: str, content: str | bytes) -> Path:
+        data = content.encode() if isinstance(content, str) else content
+        (tmp_path / name).write_bytes(data)
+        return tmp_path / name
+
+    return call

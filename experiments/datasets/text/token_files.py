@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.cli.counter import Counter
+from experiments.cli.progress_bar import ProgressBar
 from experiments.datasets.data_dir import (
     fingerprint,
     folder_errors,
@@ -73,14 +73,14 @@ def _write(
     with (
         atomic_path(path) as partial,
         partial.open("wb") as file,
-        Counter(f"tokenising {name}", text.length) as count,
+        ProgressBar(f"tokenising {name}", text.length) as count,
     ):
         for number, line in enumerate(text, start=1):
             try:
                 buffer += tokenizer.tokenize(line)
             except UserError as error:
                 raise UserError(f"{name}, line {number}: {error}") from error
-            count.add(len(line))
+            count.advance(len(line))
             if len(buffer) >= _BUFFER:
                 np.array(buffer, dtype).tofile(file)
                 buffer.clear()
