@@ -46,3 +46,12 @@ def build(config: Any) -> Any:
     from attnjax.models.state import split
 
     return split(MODELS[type(config)](config, rngs=nnx.Rngs(params=0)))
+
+
+def build_abstract(config: Any) -> Any:
+    """`(rebuild, shapes)` of a model of any config, without drawing parameters."""
+    from flax import nnx
+
+    from attnjax.models.state import split_abstract
+
+    return split_abstract(lambda: MODELS[type(config)](config, rngs=nnx.Rngs(params=0)))

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union
 
 import tyro
 
-from attnjax.parallel import is_main_process, start_distributed
+from attnjax.parallel import is_main_process, initialize_distributed
 from experiments.cli.exit_codes import exit_codes, settings_at_fault
 
 Config = TypeVar("Config")
@@ -54,7 +54,7 @@ class TrainOptions:
           then: the command to name when it is done; the folder follows it.
         """
         with settings_at_fault("processes"):
-            start_distributed(**dataclasses.asdict(self.processes))
+            initialize_distributed(**dataclasses.asdict(self.processes))
         tell = say if is_main_process() else lambda text: None
         folder = Path("runs") / self.name if self.out is None else self.out
         config = kind(**_fields(self, kind))

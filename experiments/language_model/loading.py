@@ -4,16 +4,15 @@ import dataclasses
 from pathlib import Path
 from typing import NamedTuple
 
-import jax
 from jax.sharding import Mesh
 
-from attnjax.parallel import make_mesh
+from attnjax.parallel import make_mesh, replicate
 from attnjax.train import Params
 from experiments.datasets.text.datasets import Splits, TinyShakespeare, WikiText2
 from experiments.datasets.tokenizers.text import TextTokenizer
 from experiments.errors import UserError
 from experiments.language_model.config import Config
-from experiments.language_model.system import System, build_system
+from experiments.language_model.system import System, abstract_system
 from experiments.runs.folder import Run
 
 
@@ -71,23 +70,8 @@ def load_run(
         )
     step = run.checkpoint_step(checkpoint)
     mesh = make_mesh() if mesh is None else mesh
-    system, shapes = _shapes(config, tokenizer)
-    everywhere = replicated_sharding(mesh)
-    like = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere), shapes
+    system, shapes = abstract_system(config, tokenizer)
+    params = run.load_params(
+        checkpoint, like=replicate(shapes, mesh), count=config.keep_last
     )
-    params = run.load_params(checkpoint, like=like, count=config.keep_last)
     return Loaded(run, config, system, params, step, mesh)
-
-
-def _shapes(config: Config, tokenizer: TextTokenizer) -> tuple[System, Params]:
-    """The system of a config, and the shapes of its parameters; none is drawn."""
-    made: list[System] = []
-
-    def build() -> Params:
-        system, params = build_system(config, tokenizer)
-        made.append(system)
-        return params
-
-    shapes = jax.eval_shape(build)
-    return made[0], shapes

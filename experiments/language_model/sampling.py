@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from attnjax.core.precision import upcast
-from attnjax.decode.logits_processors import check_truncation, truncate
+from attnjax.decode.logits_processors import check_warp_arguments, warp_logits
 from attnjax.train import Params
 from attnjax.transformer.cache import KVCache
 from experiments.cli.exit_codes import settings_at_fault
@@ -52,10 +52,10 @@ class Writer:
                 "likeliest tokens, use --top-k 1)"
             )
         options = partial(
-            truncate, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p
+            warp_logits, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p
         )
         with settings_at_fault():
-            check_truncation(system.config.vocab_size, **options.keywords)
+            check_warp_arguments(system.config.vocab_size, **options.keywords)
         self._options = options
         self._read = jax.jit(self._read_at_once)
         self._step = jax.jit(self._read_one, donate_argnums=1)

@@ -11,7 +11,7 @@ from jax import Array
 
 from attnjax.core.losses import linear_cross_entropy
 from attnjax.models.gpt import GPT, GPTConfig
-from attnjax.models.state import split
+from attnjax.models.state import split, split_abstract
 from attnjax.train import Loss, Params
 from experiments.cli.exit_codes import settings_at_fault
 from experiments.datasets.tokenizers.text import TextTokenizer
@@ -60,3 +60,13 @@ def build_system(config: Config, tokenizer: TextTokenizer) -> tuple[System, Para
         crops = jax.ShapeDtypeStruct((1, sized.max_length + 1), jnp.int32)
         jax.eval_shape(system.loss, params, crops, jax.random.key(0))
     return system, params
+
+
+def abstract_system(config: Config, tokenizer: TextTokenizer) -> tuple[System, Params]:
+    """Makes the system of a config and its parameters' shapes; nothing is drawn."""
+    sized = dataclasses.replace(config.model, vocab_size=tokenizer.vocab_size)
+    with settings_at_fault("model"):
+        rebuild, shapes = split_abstract(
+            lambda: GPT(sized, rngs=nnx.Rngs(params=config.seed))
+        )
+    return System(rebuild, tokenizer, sized), shapes

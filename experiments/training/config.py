@@ -146,7 +146,7 @@ def train_on(
         train_step=make_train_step(
             loss,
             tx,
-            accumulate=config.accumulate,
+            accumulation_steps=config.accumulate,
             ema_decay=config.ema_decay,
             state_sharding=replicated_sharding(mesh),
         ),

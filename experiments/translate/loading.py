@@ -20,7 +20,7 @@ from experiments.translate.system import (
     Ensemble,
     System,
     Tokenizers,
-    build_system,
+    abstract_system,
 )
 from experiments.translate.translator import Translator
 
@@ -97,9 +97,9 @@ def load_run(
         )
     step = run.checkpoint_step(checkpoint)
     mesh = make_mesh() if mesh is None else mesh
-    system, fresh = build_system(config, tokenizers)
+    system, shapes = abstract_system(config, tokenizers)
     params = run.load_params(
-        checkpoint, like=replicate(fresh, mesh), count=config.keep_last
+        checkpoint, like=replicate(shapes, mesh), count=config.keep_last
     )
     return Loaded(run, config, system, params, step, mesh)
 

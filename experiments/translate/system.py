@@ -15,7 +15,7 @@ from attnjax.core.losses import linear_cross_entropy, token_cross_entropy
 from attnjax.decode import Hypotheses, Step, beam_search, ensemble
 from attnjax.models.rnn_encdec import RNNEncoderDecoder, RNNEncoderDecoderConfig
 from attnjax.models.rnnsearch import RNNSearch, RNNSearchConfig
-from attnjax.models.state import split
+from attnjax.models.state import split, split_abstract
 from attnjax.models.transformer import Transformer, TransformerConfig
 from attnjax.train import Loss, Params
 from experiments.cli.exit_codes import settings_at_fault
@@ -124,7 +124,7 @@ class System:
             batch_size=source.shape[0],
             beam_size=max(search.beam_size, n_best),
             max_length=jnp.where(lengths > 0, limit, 0),
-            size=size,
+            max_decode_length=size,
             bos=BOS,
             eos=EOS,
             pad=PAD,
@@ -208,3 +208,11 @@ def build_system(config: Config, tokenizers: Tokenizers) -> tuple[System, Params
     """Makes the system of a config, and its parameters before training."""
     rebuild, params = split(build_model(config.model, tokenizers, config.seed))
     return System(rebuild, tokenizers), params
+
+
+def abstract_system(config: Config, tokenizers: Tokenizers) -> tuple[System, Params]:
+    """Makes the system of a config and its parameters' shapes; nothing is drawn."""
+    rebuild, shapes = split_abstract(
+        lambda: build_model(config.model, tokenizers, config.seed)
+    )
+    return System(rebuild, tokenizers), shapes

@@ -15,7 +15,11 @@ from attnjax.train import init_state, make_train_step
 from experiments.bench import trials
 from experiments.bench.cases.training import random_batch
 from experiments.bench.shapes import MULTI30K_BATCHES, TINY_BATCHES
-from experiments.bench.transformers import TRAINING, build, sized_transformer
+from experiments.bench.transformers import (
+    TRAINING,
+    build_abstract,
+    sized_transformer,
+)
 from experiments.translate.config import Config
 from experiments.translate.system import System
 
@@ -56,7 +60,7 @@ def time_compiling(options: Any) -> list[dict[str, Any]]:
 def compile_call(config: Config, spec: Any) -> Callable[[], Any]:
     """A call that compiles the training step of a config from nothing."""
     tx = config.optimizer.build(config.steps)
-    rebuild, params = _shapes(config.model)
+    rebuild, params = build_abstract(config.model)
     state = jax.eval_shape(lambda params: init_state(params, tx), params)
     batch = random_batch(spec, config.model.target_vocab_size)
     rng = jax.random.key(config.seed)
@@ -70,16 +74,3 @@ def compile_call(config: Config, spec: Any) -> Callable[[], Any]:
         return make_train_step(loss, tx).lower(state, batch, rng).compile()  # type: ignore[attr-defined]
 
     return compiled
-
-
-def _shapes(config: Any) -> tuple[Any, Any]:
-    """`(rebuild, params)` with shapes in place of arrays."""
-    kept = []
-
-    def make() -> Any:
-        rebuild, params = build(config)
-        kept.append(rebuild)
-        return params
-
-    params = jax.eval_shape(make)
-    return kept[0], params

@@ -107,7 +107,7 @@ def jax_decoder(
             batch_size=source.shape[0],
             beam_size=beam_size,
             max_length=jnp.where(mask.any(axis=1), limit, 0),
-            size=size,
+            max_decode_length=size,
             bos=BOS,
             eos=EOS,
             pad=PAD,

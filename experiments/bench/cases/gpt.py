@@ -61,7 +61,9 @@ class JaxLearner:
     def __init__(self, config: Config, system: System, params: Params) -> None:
         """Nothing is compiled yet."""
         tx = config.optimizer.build(config.steps)
-        self._train = make_train_step(system.loss, tx, accumulate=config.accumulate)
+        self._train = make_train_step(
+            system.loss, tx, accumulation_steps=config.accumulate
+        )
         self._loss = jax.jit(system.loss)
         self._rng = jax.random.key(config.seed)
         self.state = init_state(params, tx)
@@ -77,7 +79,7 @@ class JaxLearner:
     def nats(self, crops: np.ndarray) -> tuple[float, int]:
         """See `Learner`."""
         loss = self._loss(self.state.params, crops)
-        return float(loss.total), int(loss.weight)
+        return float(loss.total), int(loss.num_tokens)
 
 
 Makers = dict[str, Callable[[], Learner]]
