@@ -105,6 +105,7 @@ from attnjax.models.gpt import GPT as GPT
 from attnjax.models.gpt import GPTConfig as GPTConfig
 from attnjax.models._block_config import BlockConfig as BlockConfig
 from attnjax.models.state import split as split
+from attnjax.models.state import split_abstract as split_abstract
 
 # namespaces: decoding, one optimisation step, where arrays live, alignments as links
 from attnjax import decode as decode

@@ -55,7 +55,7 @@ def draw_alignment(
       x ██░░
       y   ██
     """
-    matrix = align.check_picture(weights, source_words, target_words, gold)
+    matrix = align.check_alignment(weights, source_words, target_words, gold)
     if width < _NARROWEST:
         raise ValueError(f"width: expected at least {_NARROWEST} cells, got {width}")
     if len(shades) != len(_EDGES) + 1:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union
 
 import tyro
 
-from attnjax.parallel import is_main_process, start_distributed
+from attnjax.parallel import initialize_distributed, is_main_process
 from experiments.cli.exit_codes import exit_codes, invalid_settings
 
 Config = TypeVar("Config")
@@ -54,7 +54,7 @@ class TrainOptions:
           then: the next command to suggest; the folder follows it.
         """
         with invalid_settings("processes"):
-            start_distributed(**dataclasses.asdict(self.processes))
+            initialize_distributed(**dataclasses.asdict(self.processes))
         status = print_status if is_main_process() else lambda text: None
         folder = Path("runs") / self.name if self.out is None else self.out
         config = kind(**_fields(self, kind))

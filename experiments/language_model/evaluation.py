@@ -111,8 +111,8 @@ class Evaluator:
         for batch in crops:
             loss = self._loss(params, place_batch(batch, self._mesh))
             total += float(loss.total)
-            count += float(loss.weight)
-            progress(int(loss.weight))
+            count += float(loss.num_tokens)
+            progress(int(loss.num_tokens))
         return TextMetrics(
             tokens=int(count),
             unknown=text.unknown,

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from attnjax.core.precision import upcast
-from attnjax.decode.logits_processors import check_sampling_options, process_logits
+from attnjax.decode.logits_processors import check_warp_arguments, warp_logits
 from attnjax.train import Params
 from attnjax.transformer.cache import KVCache
 from experiments.cli.exit_codes import invalid_settings
@@ -52,14 +52,14 @@ class Sampler:
                 "likeliest tokens, use --top-k 1)"
             )
         options = partial(
-            process_logits,
+            warp_logits,
             temperature=temperature,
             top_k=top_k,
             top_p=top_p,
             min_p=min_p,
         )
         with invalid_settings():
-            check_sampling_options(model.config.vocab_size, **options.keywords)
+            check_warp_arguments(model.config.vocab_size, **options.keywords)
         self._options = options
         self._prefill = jax.jit(self._prefill_cache)
         self._step = jax.jit(self._decode_one, donate_argnums=1)

@@ -81,7 +81,7 @@ def _fit(
         train_step=make_train_step(
             task.loss,
             tx,
-            accumulate=config.accumulation_steps,
+            accumulation_steps=config.accumulation_steps,
             ema_decay=config.ema_decay,
             state_sharding=replicated_sharding(mesh),
         ),

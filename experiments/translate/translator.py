@@ -183,7 +183,7 @@ class Translator:
         for _, batch in batches:
             loss = self._loss(params, place_batch(batch, self.mesh))
             total += float(loss.total)
-            weight += float(loss.weight)
+            weight += float(loss.num_tokens)
         return total / weight if weight else float("nan")
 
     def _search(self, params: Params, ids: np.ndarray, n_best: int) -> Hypotheses:

@@ -342,5 +342,5 @@ def test_the_loss_is_that_of_every_token_given_those_before():
             want += np.log(np.exp(logits).sum()) - logits[row[t]]
             count += 1
     loss = jax.jit(model.loss)(params, crops)
-    assert int(loss.weight) == count == 5 + 3
+    assert int(loss.num_tokens) == count == 5 + 3
     np.testing.assert_allclose(loss.total, want, rtol=1e-5)

@@ -120,7 +120,7 @@ class Parity(Task):
 
     def evaluate(self, params: Any) -> Mapping[str, float]:
         loss = self.loss(params, self.make_batch(10**6), None)
-        nats = float(loss.total) / int(loss.weight)
+        nats = float(loss.total) / int(loss.num_tokens)
         return {"bits_per_sequence": nats / np.log(2)}
 
     def samples(self, params: Any) -> Iterator[str]:

@@ -86,7 +86,7 @@ def test_an_ensemble_joins_probabilities_as_it_writes_and_as_it_scores(
     gains = loaded.model.token_log_probs(loaded.params, batch)
     loss = loaded.model.loss(loaded.params, batch, None)
     np.testing.assert_allclose(loss.total, -gains.sum(), rtol=1e-6)
-    assert loss.weight == (batch.target > 0).sum()
+    assert loss.num_tokens == (batch.target > 0).sum()
     found = loaded.model.search(
         loaded.params, jnp.asarray(batch.source), search=SearchConfig(beam_size=2)
     )

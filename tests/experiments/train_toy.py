@@ -93,7 +93,7 @@ def batches(
 
 
 def main(args: argparse.Namespace) -> TrainState:
-    parallel.start_distributed(args.coordinator, args.processes, args.process)
+    parallel.initialize_distributed(args.coordinator, args.processes, args.process)
     mesh = parallel.make_mesh(None if args.processes else args.devices)
     tx = optax.adam(1e-2)
     keys = jax.random.split(jax.random.key(1))
@@ -109,7 +109,7 @@ def main(args: argparse.Namespace) -> TrainState:
             os.kill(os.getpid(), args.signal)
         held_out = parallel.replicate(batch_of(10**6), mesh)
         loss = loss_fn(params, held_out, None, dropout=0.0)
-        evaluations.append(loss.total / loss.weight)
+        evaluations.append(loss.total / loss.num_tokens)
         worse = len(evaluations) * 10 > args.worse_after
         return {"error": evaluations[-1] + 1e6 * worse}
 

@@ -55,7 +55,7 @@ class JaxTrainer:
         """Initialises the state; the first step compiles."""
         tx = config.optimizer.build(config.steps)
         self._train = make_train_step(
-            model.loss, tx, accumulate=config.accumulation_steps
+            model.loss, tx, accumulation_steps=config.accumulation_steps
         )
         self._loss = jax.jit(model.loss)
         self._rng = jax.random.key(config.seed)
@@ -72,7 +72,7 @@ class JaxTrainer:
     def loss(self, windows: np.ndarray) -> tuple[float, int]:
         """The summed cross-entropy of the targets, in nats, and their number."""
         loss = self._loss(self.state.params, windows)
-        return float(loss.total), int(loss.weight)
+        return float(loss.total), int(loss.num_tokens)
 
 
 def time_gpt(options: Any) -> list[dict[str, Any]]:

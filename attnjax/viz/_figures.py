@@ -1,7 +1,7 @@
-"""The making of a picture: settings, sizes in inches, and the file.
+"""Figures: fixed settings, a layout in inches, and atomic saving.
 
-Everything that makes the same picture out of the same data, whatever the user's
-settings are: `viz` only draws.
+These make figures reproducible: the same data give the same bytes under any user
+settings.
 """
 
 import os
@@ -16,16 +16,16 @@ from matplotlib.backend_bases import RendererBase
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-_MARGIN, _GAP = 0.08, 0.35  # inches around a picture, and between its panels
+_MARGIN, _GAP = 0.08, 0.35  # inches around a figure, and between its panels
 _SETTINGS = {
-    "svg.hashsalt": "attnjax",  # the same ids each time
-    "svg.fonttype": "path",  # words look the same where the font is missing
-    "text.parse_math": False,  # $ is a word like any other
+    "svg.hashsalt": "attnjax",  # reproducible ids
+    "svg.fonttype": "path",  # glyphs as paths: the viewer needs no font
+    "text.parse_math": False,  # "$" is an ordinary character
 }
 
 
 class _Box(NamedTuple):
-    """The size of axes and what their words need around them, in inches."""
+    """The size of axes and of the margins that their labels need, in inches."""
 
     width: float
     height: float
@@ -36,14 +36,14 @@ class _Box(NamedTuple):
 
 
 def settings(families: list[str]) -> AbstractContextManager[None]:
-    """matplotlib's defaults and ours, until the picture is made; then the user's."""
+    """Returns a context with matplotlib's defaults and ours instead of the user's."""
     return matplotlib.style.context(
         ["default", {**_SETTINGS, "font.family": families}], after_reset=False
     )
 
 
 def add_axes(figure: Figure, width: float, height: float) -> Axes:
-    """Adds axes of a size in inches; `finish` moves them to their place."""
+    """Adds axes of a size in inches; `finish` sets their position."""
     return figure.add_axes(
         (0, 0, width / figure.get_figwidth(), height / figure.get_figheight()),
         label=str(len(figure.axes)),
@@ -56,15 +56,15 @@ def finish(
     path: str | os.PathLike[str] | None,
     title: str,
 ) -> Figure:
-    """Sets the axes beside and below each other, cuts the figure to them, saves it."""
+    """Lays the axes out in rows, fits the figure to them and saves it."""
     renderer = FigureCanvasAgg(figure).get_renderer()
-    places, top, width = {}, _MARGIN + (0.32 if title else 0.0), 0.0
+    positions, top, width = {}, _MARGIN + (0.32 if title else 0.0), 0.0
     for row in rows:
         boxes = [_measure(axes, renderer, figure.dpi) for axes in row]
         top += max(box.top for box in boxes)
         left = _MARGIN
         for axes, box in zip(row, boxes, strict=True):
-            places[axes] = left + box.left, top, box
+            positions[axes] = left + box.left, top, box
             left += box.left + box.width + box.right + _GAP
         top += max(box.height + box.bottom for box in boxes) + _GAP
         width = max(width, left - _GAP + _MARGIN)
@@ -75,7 +75,7 @@ def finish(
         extent = text.get_window_extent(renderer).width / figure.dpi
         width = max(width, extent + 2 * _MARGIN)
     figure.set_size_inches(width, height)
-    for axes, (x, y, box) in places.items():
+    for axes, (x, y, box) in positions.items():
         bottom = 1 - (y + box.height) / height
         axes.set_position((x / width, bottom, box.width / width, box.height / height))
     if path is not None:
@@ -98,7 +98,7 @@ def _measure(axes: Axes, renderer: RendererBase, dpi: float) -> _Box:
 
 
 def _save(figure: Figure, path: Path) -> None:
-    """Saves a picture, whole or not at all."""
+    """Saves a figure atomically: a partial file is renamed when it is complete."""
     kind = path.suffix[1:].lower()
     metadata = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
     partial = path.with_name(path.name + ".partial")
@@ -107,7 +107,7 @@ def _save(figure: Figure, path: Path) -> None:
 
 
 def check_path(path: str | os.PathLike[str] | None) -> None:
-    """Checks that the suffix of a path is that of a picture."""
+    """Checks that a path has the suffix of a supported format."""
     if path is not None and Path(path).suffix.lower() not in (".png", ".svg"):
         raise ValueError(
             f"path: expected a name that ends in .png or .svg, got {os.fspath(path)!r}"
