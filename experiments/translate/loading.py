@@ -153,4 +153,4 @@ def _check_same(first: Loaded, other: Loaded) -> None:
 
 
 def _pieces(tokenizer: Tokenizer) -> list[str]:
-    return tokenizer.pieces(range(tokenizer.vocab_size))
+    return tokenizer.ids_to_tokens(range(tokenizer.vocab_size))

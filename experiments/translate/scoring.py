@@ -49,7 +49,9 @@ def score_files(
     for example, found in zip(encoded, gains, strict=True):
         line = f"{found.mean() if per_token else found.sum():.4f}"
         if pieces:
-            names = loaded.system.tokenizers.target.pieces([*example.target, EOS])
+            names = loaded.system.tokenizers.target.ids_to_tokens(
+                [*example.target, EOS]
+            )
             each = (f"{n}:{g:.4f}" for n, g in zip(names, found, strict=True))
             line += "\t" + " ".join(each)
         yield line
