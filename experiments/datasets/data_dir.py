@@ -35,7 +35,7 @@ def fingerprint(parts: Iterable[object], files: Iterable[Path] = ()) -> str:
     """Hashes settings and the contents of files to twelve hexadecimal digits."""
     digest = hashlib.sha256()
     for part in parts:
-        digest.update(repr(part).encode() + b"\0")
+        digest.update(repr(part).encode() + b"\0")  # so that "a", "b" is not "ab"
     for path in files:
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())

@@ -178,4 +178,4 @@ def _check_same(first: _OpenRun, other: _OpenRun) -> None:
 
 
 def _pieces(tokenizer: Tokenizer) -> list[str]:
-    return tokenizer.pieces(range(tokenizer.vocab_size))
+    return tokenizer.ids_to_tokens(range(tokenizer.vocab_size))

@@ -159,7 +159,7 @@ TEXT = ("text", "--data.text")
 GOOD = (*TEXT, "good")
 
 BAD = {
-    "no text": (("text",), "data.text: expected files to learn from, got none"),
+    "no text": (("text",), "data.text: expected training files, got none"),
     "no file": ((*GOOD, "absent"), "absent: expected a file, got nothing of that"),
     "a folder": ((*TEXT, "empty"), "empty: expected a file, got a folder"),
     "empty file": ((*TEXT, "nothing"), "nothing: expected lines of text, got an empty"),

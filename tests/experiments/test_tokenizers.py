@@ -67,8 +67,8 @@ def test_words_of_tokenized_text_are_its_words(tokenizer, text):
 
 @every
 def test_special_ids_are_the_same_in_every_vocabulary(tokenizer):
-    assert tuple(tokenizer.pieces([PAD, BOS, EOS, UNK])) == SPECIALS
-    assert tokenizer.pieces(range(tokenizer.vocab_size))[:4] == list(SPECIALS)
+    assert tuple(tokenizer.ids_to_tokens([PAD, BOS, EOS, UNK])) == SPECIALS
+    assert tokenizer.ids_to_tokens(range(tokenizer.vocab_size))[:4] == list(SPECIALS)
 
 
 @every
@@ -108,7 +108,7 @@ def test_the_same_text_gives_the_same_vocabulary(name, tmp_path):
 def test_word_vocabulary_keeps_the_most_frequent_words_and_sorts_ties():
     # Counted by hand: c 3 times; b and d twice; a and e once.
     tokenizer = WordVocabulary.train(["c b d", "d c b c", "e a"], 4 + 4)
-    assert tokenizer.pieces(range(4, 8)) == ["c", "b", "d", "a"]
+    assert tokenizer.ids_to_tokens(range(4, 8)) == ["c", "b", "d", "a"]
     assert tokenizer.tokenize("a b c d e") == [7, 5, 4, 6, UNK]
     assert tokenizer.detokenize([7, UNK]) == "a ⁇"
 
@@ -123,7 +123,7 @@ def test_a_loaded_tokenizer_equals_the_saved_one(tokenizer, tmp_path):
     loaded = load_tokenizer(tmp_path / "run", "source")
     everything = range(tokenizer.vocab_size)
     assert type(loaded) is type(tokenizer)
-    assert loaded.pieces(everything) == tokenizer.pieces(everything)
+    assert loaded.ids_to_tokens(everything) == tokenizer.ids_to_tokens(everything)
     assert loaded.tokenize(TEXT[0]) == tokenizer.tokenize(TEXT[0])
     assert len(list((tmp_path / "run").iterdir())) == 1
 

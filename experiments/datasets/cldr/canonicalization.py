@@ -30,6 +30,7 @@ class Canonicalizer:
             items = tuple(map(self, spec.values))
             rivals = self._rivals("list", spec.style, len(items))
             return Spec("list", (*rivals, spec.style)[0], items)
+        # The unit or currency: whether two styles agree depends on nothing else.
         of = spec.values[0] if spec.family in ("unit", "price") else None
         for style in self._rivals(spec.family, spec.style, of):
             same = spec._replace(style=style)
@@ -40,6 +41,8 @@ class Canonicalizer:
     def _text(self, spec: Spec) -> str:
         return join_text(self.formatter.spans(spec))
 
+    # Comparing texts of all styles would format every phrase several times. Comparing
+    # patterns once per style leaves few candidates, often none.
     def _find_rivals(self, family: str, style: str, of: Any) -> tuple[str, ...]:
         """Returns the earlier styles that may print the same text as this one."""
         styles = STYLES[family]

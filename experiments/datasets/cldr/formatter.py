@@ -74,6 +74,8 @@ class Formatter:
 
     def __init__(self, name: str):
         self.locale = open_locale(name)
+        # Phrases are formatted several times: to measure, to compare styles, to store.
+        # Single items recur throughout a data set; a list is soon forgotten.
         self._printed: dict[tuple[str, Any], Span] = {}
         self._item = functools.lru_cache(maxsize=100_000)(self._format)
         self._list = functools.lru_cache(maxsize=16)(self._join)
@@ -85,6 +87,7 @@ class Formatter:
         return self._item(spec)
 
     def _format(self, spec: Spec) -> tuple[Span, ...]:
+        # One method per family of STYLES: _date, _month, ..., _locale.
         return tuple(getattr(self, f"_{spec.family}")(spec.style, *spec.values))
 
     def list_styles(self) -> tuple[str, ...]:
@@ -122,6 +125,7 @@ class Formatter:
         shared = {"year"} if same_year else set()
         shared |= {"month"} if same_month else set()
         if style in STYLES["date"][:3]:
+            # CLDR has interval patterns for skeletons only, not for "full" etc.
             return self._interval(
                 self._date(style, start), self._date(style, end), shared
             )
@@ -132,6 +136,7 @@ class Formatter:
     _months = _dates
 
     def _times(self, _: str, start: datetime.time, end: datetime.time) -> list[Span]:
+        # Times of one half of the day share its period: "3:30 – 5:05 PM".
         half = "period" if (start.hour < 12) == (end.hour < 12) else ""
         shared = {half, "hour" if start.hour == end.hour else ""} - {""}
         skeleton = "Hm" if uses_24_hours(self.locale) else "hm"
@@ -173,7 +178,7 @@ class Formatter:
             [tag_end(span, side, common) for span in spans]
             for side, spans in (("start", start), ("end", end))
         )
-        if joined:
+        if joined:  # the first half's pattern ends with the separator
             return one + two
         return fill_placeholders(interval_pattern(self.locale), one, two)
 
@@ -188,6 +193,7 @@ class Formatter:
             if key not in self._printed:
                 text = dates.DateTimeFormat(value, self.locale)[letters]
                 role = ROLES[letters[0]]
+                # AM or PM belongs to the hour: 3 PM is 15 on the other side.
                 field = "hour" if role == "period" else role
                 self._printed[key] = Span(text, (field,), role)
             spans.append(self._printed[key])

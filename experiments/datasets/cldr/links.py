@@ -84,6 +84,7 @@ class _Side:
             fields = [field for field in span.fields if field in known]
             if fields:
                 last = fields
+                # The literals before this field belong to it too.
                 for beside in waiting:
                     beside.update(fields)
                 waiting = []
@@ -177,9 +178,11 @@ def _link_literals(links: Links, one: _Side, two: _Side, known: Set[str]) -> Non
             if not fields.isdisjoint(beside):
                 _add(links, tokens, targets)
                 unlinked.difference_update(tokens)
+        # A literal of the target with all tokens of its fields, so that it has a link.
         for field in beside:
             for s in one.printed[field]:
                 _add(links, one.at[s], targets)
+    # A literal of the source only if it has no link yet.
     for tokens, fields in sources:
         if not unlinked.isdisjoint(tokens):
             for field in fields:

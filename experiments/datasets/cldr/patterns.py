@@ -119,10 +119,12 @@ def first_difference(letters: str, start: datetime.time, end: datetime.time) -> 
 @functools.lru_cache(maxsize=100_000)
 def tag_end(span: Span, side: str, shared: frozenset[str]) -> Span:
     """Tags a span's fields with one end of an interval, unless both ends share them."""
+    # An untagged field belongs to both ends.
     if not span.fields or span.role in shared - {"period"}:
         return span
     if "hour" in shared and span.role == "period":
         return span
+    # One AM or PM for two hours.
     if "period" in shared and span.role == "period":
         return span._replace(fields=("start hour", "end hour"))
     return span._replace(fields=tuple(f"{side} {field}" for field in span.fields))
@@ -146,5 +148,6 @@ def fill_placeholders(pattern: str, *values: Iterable[Span]) -> list[Span]:
 @functools.cache
 def split_placeholders(pattern: str) -> list[str | int]:
     """Splits "{0} - {1}" to [0, " - ", 1]."""
+    # A captured group makes every second part a placeholder's number.
     parts = re.split(r"\{(\d+)\}", pattern)
     return [int(p) if i % 2 else p for i, p in enumerate(parts) if p]

@@ -35,7 +35,7 @@ class Phrases:
         self._canonical = Canonicalizer(self.source)
         target_lists = self.target.list_styles()
         self._lists = [s for s in self.source.list_styles() if s in target_lists]
-        self._singles, self._listed, self._long_lists = map(self._can, _MIXES)
+        self._singles, self._listed, self._long_lists = map(self._supported, _MIXES)
 
     def pair(self, split: str, seed: int, index: int) -> tuple[str, str, str]:
         """Makes one example.
@@ -76,7 +76,7 @@ class Phrases:
 
     # Structure.
 
-    def _can(self, mix: tuple[str, ...]) -> tuple[str, ...]:
+    def _supported(self, mix: tuple[str, ...]) -> tuple[str, ...]:
         """Drops from a mix the families for which the locales lack names."""
         lacking = set() if self._units else {"unit"}
         if not {"territory", "language"} <= self._names.keys():
@@ -84,6 +84,7 @@ class Phrases:
         return tuple(family for family in mix if family not in lacking)
 
     def _single(self, sampler: Sampler) -> Spec:
+        # A single name has no value to hold out, so it is a phrase in training only.
         if sampler.split == "train" and sampler.bernoulli(0.1):
             style = sampler.choice(tuple(self._names))
             return Spec("name", style, (sampler.choice(self._names[style]),))
@@ -108,6 +109,7 @@ class Phrases:
             names = sampler.choice(STYLES["name"][:2])
             return self._name_list(sampler, style, names, 7 + sampler.integer(6))
         sample = self._item_sampler(sampler, family)
+        # Add items until the list is long; `spec` rejects lists that are too long.
         wanted = LONG + sampler.integer(LONGEST - LONG - 5)
         items: list[Spec] = []
         size = 0

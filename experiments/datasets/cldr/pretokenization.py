@@ -21,11 +21,13 @@ from typing import NamedTuple
 JOINER = "￭"  # what OpenNMT's tokenizer calls a joiner
 MARKS = {"": JOINER, " ": "␣", "\u00a0": "⍽", "\u202f": "⎵", "\u2009": "⏝"}
 _OTHER_SPACES = "\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u200a"
+# Rare spaces are marked by private-use characters, which CLDR does not print.
 MARKS |= {c: chr(0xE000 + i) for i, c in enumerate(_OTHER_SPACES + "\u205f\u3000")}
-SPACES = {mark: blank for blank, mark in MARKS.items()}
+SPACES = {mark: space for space, mark in MARKS.items()}
 
 # Scripts without spaces that Unicode does not call wide: Thai, Lao, Burmese, Khmer.
 _UNSPACED = (range(0x0E00, 0x0F00), range(0x1000, 0x10A0), range(0x1780, 0x1800))
+# No space stands before the first kind of character, or after the second.
 _CLOSING, _OPENING = set(",.;:)/、。%²³"), set("(/:°")
 _INSIDE_WORDS = "'’.-·"
 
@@ -73,6 +75,7 @@ def pretokenize(spans: Iterable[Span]) -> Tokens:
     """
     texts: list[str] = []
     owners: list[int] = []
+    # The last token without marks, the whitespace since then, and the latter's span.
     left, gap, gap_span = "", "", 0
     for p, span in enumerate(spans):
         cores, trailing = _cut(span.text)
@@ -122,7 +125,7 @@ def detokenize(text: str) -> str:
         if not core:
             continue
         inner = core.rstrip(_ALL_MARKS)
-        if left:
+        if left:  # nothing stands before the first token
             out.append(_usual_gap(left, inner) if gap is None else gap)
         out.append(inner)
         left, gap = inner, _spaces(core[len(inner) :]) if core != inner else None
@@ -182,6 +185,7 @@ def _usual_gap(left: str, right: str) -> str:
         return ""
     if right in _CLOSING or left in _OPENING or (left == "." and begins.isdigit()):
         return ""
+    # Currency signs: "$5" and "US$", but "5 $".
     kinds = {unicodedata.category(ends), unicodedata.category(begins)}
     if "Sc" in kinds and not ends.isdigit():
         return ""

@@ -105,8 +105,8 @@ class Sampler:
         """Samples a number of up to five digits, with at most `decimals` decimals."""
         while True:
             digits = 1 + self.integer(5 if decimals == 0 else 4)
-            units = self.integer(10 ** (digits + decimals))
-            number = Decimal(units).scaleb(-decimals)
+            scaled = self.integer(10 ** (digits + decimals))
+            number = Decimal(scaled).scaleb(-decimals)
             if number_split(number) == self.split:
                 # 1.0 becomes 1: the two have different plurals in some languages.
                 return Decimal(int(number)) if number == int(number) else number

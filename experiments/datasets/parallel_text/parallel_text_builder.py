@@ -24,9 +24,9 @@ class ParallelText(PairDataset):
     train: tuple[Path, ...]
     """Training text: two line-aligned files, or one with tab-separated columns."""
     validation: tuple[Path, ...] = ()
-    """Validation text, in files like those of train; or see held_out_validation."""
+    """Validation text, in files like those of train (see held_out_validation)."""
     test: tuple[Path, ...] = ()
-    """Test text, in files like those of train; or see held_out_test."""
+    """Test text, in files like those of train (see held_out_test)."""
     held_out_validation: int = 0
     """Number of training pairs to hold out for validation if no file is given."""
     held_out_test: int = 0

@@ -56,7 +56,7 @@ class Text:
                 if last <= 0:
                     return
                 seen += len(line) + 1
-                if first <= len(line):
+                if first <= len(line):  # the newline is at index len(line)
                     whole = last > len(line)
                     yield f"{line}\n"[max(0, first) : None if whole else int(last)]
 

@@ -38,7 +38,7 @@ class Tokenizer(Protocol):
     def detokenize(self, ids: Sequence[int]) -> str:
         """Returns the text of the ids before the first EOS, without PAD and BOS."""
 
-    def pieces(self, ids: Sequence[int]) -> list[str]:
+    def ids_to_tokens(self, ids: Sequence[int]) -> list[str]:
         """Returns the token of each id as a string, special tokens included."""
 
     def words(self, ids: Sequence[int]) -> list[list[int]]:
@@ -136,7 +136,7 @@ class SentencePiece:
         kept = [i for i in _until_eos(ids) if i not in (PAD, BOS)]
         return _normalize_whitespace(self._model.decode(kept))
 
-    def pieces(self, ids: Sequence[int]) -> list[str]:
+    def ids_to_tokens(self, ids: Sequence[int]) -> list[str]:
         """See `Tokenizer`."""
         return [self._model.id_to_piece(int(i)) for i in ids]
 
@@ -144,13 +144,13 @@ class SentencePiece:
         """See `Tokenizer`: a token that begins with a space begins a word."""
         groups: list[list[int]] = []
         empty = True  # whether the last group holds only spaces so far
-        for i, piece in _positions(self, ids):
+        for i, token in _positions(self, ids):
             # Several tokens of only spaces begin one word, not several empty ones.
-            if not groups or (piece.startswith(SPACE) and not empty):
+            if not groups or (token.startswith(SPACE) and not empty):
                 groups.append([])
                 empty = True
             groups[-1].append(i)
-            empty = empty and not piece.strip(SPACE)
+            empty = empty and not token.strip(SPACE)
         if groups and empty:  # trailing spaces belong to the word before them
             last = groups.pop()
             if groups:
@@ -211,7 +211,7 @@ class WordVocabulary:
         kept = [int(i) for i in _until_eos(ids) if i not in (PAD, BOS)]
         return " ".join(UNKNOWN if i == UNK else self._words[i] for i in kept)
 
-    def pieces(self, ids: Sequence[int]) -> list[str]:
+    def ids_to_tokens(self, ids: Sequence[int]) -> list[str]:
         """See `Tokenizer`."""
         return [self._words[int(i)] for i in ids]
 
@@ -232,16 +232,16 @@ def load_tokenizer(folder: Path, name: str) -> Tokenizer:
     Raises:
       UserError: if the folder holds none of that name, or its file is damaged.
     """
-    pieces, words = folder / f"{name}.model", folder / f"{name}.json"
+    subwords, words = folder / f"{name}.model", folder / f"{name}.json"
     try:
-        if pieces.is_file():
-            return SentencePiece(pieces.read_bytes())
+        if subwords.is_file():
+            return SentencePiece(subwords.read_bytes())
         if words.is_file():
             return WordVocabulary(json.loads(words.read_bytes())["words"])
     except (UserError, ValueError, KeyError, TypeError) as error:
-        file = pieces if pieces.is_file() else words
+        file = subwords if subwords.is_file() else words
         raise UserError(f"{file}: expected a tokeniser, got {error}") from error
-    raise UserError(f"{folder}: expected {pieces.name} or {words.name}, got neither")
+    raise UserError(f"{folder}: expected {subwords.name} or {words.name}, got neither")
 
 
 def _normalize_whitespace(text: str) -> str:
@@ -260,8 +260,8 @@ def _until_eos(ids: Sequence[int]) -> list[int]:
 def _positions(tokenizer: Tokenizer, ids: Sequence[int]) -> list[tuple[int, str]]:
     """Returns the positions before EOS that are not PAD or BOS, with their tokens."""
     kept = _until_eos(ids)
-    pieces = tokenizer.pieces(kept)
-    return [(i, pieces[i]) for i in range(len(kept)) if kept[i] not in (PAD, BOS)]
+    tokens = tokenizer.ids_to_tokens(kept)
+    return [(i, tokens[i]) for i in range(len(kept)) if kept[i] not in (PAD, BOS)]
 
 
 def _write(folder: Path, name: str, suffix: str, content: bytes) -> None:
