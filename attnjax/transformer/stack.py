@@ -17,7 +17,12 @@ from attnjax.transformer.block import (
     block,
     forget,
 )
-from attnjax.transformer.cache import KVCache, allocate_slots, check_capacity
+from attnjax.transformer.cache import (
+    KVCache,
+    allocate_slots,
+    check_capacity,
+    write_and_read,
+)
 
 
 class TransformerOutput(NamedTuple):

@@ -24,8 +24,8 @@ B, S, T, M, H, F, V_SOURCE, V = 3, 7, 5, 12, 3, 17, 19, 23
 ENCODER, DECODER = 2, 3
 # Largest difference of numbers near 1, after five blocks in either library.
 CLOSE = {"float32": 1e-5, "float64": 1e-12}
-SIZES = {"width": M, "heads": H, "d_ff": F}
-GELU = {"mlp": "gelu"}
+SIZES = {"d_model": M, "num_heads": H, "d_ff": F}
+GELU = {"activation": "gelu"}
 # float64 shows that it is one function, float32 what its user gets.
 CASES = {
     "post-norm": (BlockConfig(**SIZES), "float64"),
@@ -130,7 +130,7 @@ def named(params):
 
 
 def named_block(block, prefix):
-    norms = [n for n in ("attention", "reading", "feed") if n in block]
+    norms = [n for n in ("self_attention", "cross_attention", "mlp") if f"{n}_norm" in block]
     result = named_attention(block["attention"], f"{prefix}.self_attn")
     if "reading" in block:
         result |= named_attention(block["reading"], f"{prefix}.multihead_attn")

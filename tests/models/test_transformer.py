@@ -196,10 +196,10 @@ def test_a_narrow_model_computes_narrowly():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"heads": 4}, "heads: expected a divisor of the width 18, got 4"),
-        ({"key_heads": 2}, "key_heads: expected a divisor of the 3 heads, got 2"),
-        ({"heads": 2}, r"heads: expected an even width of each .*, got 9"),
-        ({"window": -1}, "window: expected at least 0 tokens, got -1"),
+        ({"num_heads": 4}, "heads: expected a divisor of the width 18, got 4"),
+        ({"num_kv_heads": 2}, "key_heads: expected a divisor of the 3 heads, got 2"),
+        ({"num_heads": 2}, r"heads: expected an even width of each .*, got 9"),
+        ({"sliding_window": -1}, "window: expected at least 0 tokens, got -1"),
         (
             {"rope_scaling_factor": 0.0},
             "rope_scaling_factor: expected a number > 0, got 0.0",
@@ -210,7 +210,7 @@ def test_a_narrow_model_computes_narrowly():
         ),
         (
             {
-                "positions": "rope",
+                "position_embedding": "rope",
                 "rope_scaling": "parts",
                 "rope_original_max_length": 0,
             },
