@@ -121,7 +121,7 @@ class Writer:
         model = self.system.rebuild(params)
         # Room for a window before the first of as many tokens as the context holds.
         size = self.context + (self.system.config.block.sliding_window or 0)
-        cache, logits = model.extend(model.start(1, size), tokens)
+        cache, logits = model.prefill(model.start(1, size), tokens)
         return cache, logits[0, -1]
 
     def _read_one(

@@ -41,7 +41,7 @@ class System(NamedTuple):
             *model.output,
             targets,
             real.astype(jnp.float32),
-            chunk=max(512, LOGITS // self.config.vocab_size),
+            chunk_size=max(512, LOGITS // self.config.vocab_size),
         )
         return Loss(nats, real.sum())
 

@@ -181,7 +181,7 @@ def test_tokens_are_those_of_the_librarys_sample(pieces, options):
     prompt = tokenizer.encode("line 4 of")
     writer = Writer(pieces.system, pieces.params, **options)
     room = 23 - len(prompt)
-    cache, _ = model.extend(model.start(1), jnp.array([prompt[:-1]], jnp.int32))
+    cache, _ = model.prefill(model.start(1), jnp.array([prompt[:-1]], jnp.int32))
 
     def step(carry, token):
         return model.step(carry, jnp.where(token == BOS, prompt[-1], token))

@@ -176,13 +176,13 @@ def _fill_stack(spec: Any, params: Tree, places: np.ndarray, pre_norm: bool) -> 
         _fill_norm(spec.layer_norm, params["norm"])
     for i, layer in enumerate(spec.layer):
         own = _layer(params["blocks"], i)
-        attention, feed = own["attention"], own["feed"]
+        attention, feed = own["self_attention"], own["mlp"]
         parts = [attention[name] for name in ("query", "keys", "values")]
         _fill_linear(layer.self_attention.linear[0], *parts)
         _fill_linear(layer.self_attention.linear[1], attention["output"])
         _fill_norm(layer.self_attention.layer_norm, own["self_attention_norm"])
-        if "reading" in own:
-            read = own["reading"]
+        if "cross_attention" in own:
+            read = own["cross_attention"]
             _fill_linear(layer.attention.linear[0], read["query"])
             _fill_linear(layer.attention.linear[1], read["keys"], read["values"])
             _fill_linear(layer.attention.linear[2], read["output"])

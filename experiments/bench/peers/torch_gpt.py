@@ -145,7 +145,7 @@ def named(params: Tree) -> dict[str, Any]:
 
 def _block(blocks: Tree) -> dict[str, np.ndarray]:
     """The blocks' weights by their names in one; the axis of layers is kept."""
-    attention, feed = blocks["attention"], blocks["feed"]
+    attention, feed = blocks["self_attention"], blocks["mlp"]
     parts = [_linear(attention[name], "qkv") for name in ("query", "keys", "values")]
     return {
         **{k: np.concatenate([part[k] for part in parts], axis=1) for k in parts[0]},

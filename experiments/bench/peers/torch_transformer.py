@@ -74,13 +74,13 @@ class Block(nn.Module):
         super().__init__()
         self.heads, self.drop = block.num_heads, nn.Dropout(block.dropout)
         self.pre_norm = block.pre_norm
-        own, feed = params["attention"], params["feed"]
+        own, feed = params["self_attention"], params["mlp"]
         self.own_norm = _norm(params["self_attention_norm"])
         self.own = _linear(own["query"], own["keys"], own["values"])
         self.own_output = _linear(own["output"])
-        self.reads = "reading" in params
+        self.reads = "cross_attention" in params
         if self.reads:
-            read = params["reading"]
+            read = params["cross_attention"]
             self.read_norm = _norm(params["cross_attention_norm"])
             self.query = _linear(read["query"])
             self.source = _linear(read["keys"], read["values"])
