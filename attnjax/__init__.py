@@ -11,6 +11,7 @@ from attnjax.core.masks import padding as padding
 from attnjax.core.masks import causal as causal
 from attnjax.core.masks import sliding_window as sliding_window
 from attnjax.core.masks import segments as segments
+from attnjax.core.masks import AttentionMask as AttentionMask
 from attnjax.core.positions import sinusoidal as sinusoidal
 from attnjax.core.positions import learned as learned
 from attnjax.core.positions import apply_rope as apply_rope
@@ -89,6 +90,7 @@ from attnjax.transformer.block import NormParams as NormParams
 from attnjax.transformer.block import EncoderMemory as EncoderMemory
 from attnjax.transformer.cache import KVCache as KVCache
 from attnjax.transformer.cache import init_cache as init_cache
+from attnjax.transformer.attention import Attention as Attention
 from attnjax.transformer.stack import transformer_stack as transformer_stack
 from attnjax.transformer.stack import TransformerOutput as TransformerOutput
 from attnjax.transformer.head_scores import HEAD_SCORES as HEAD_SCORES

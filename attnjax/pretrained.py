@@ -1,9 +1,8 @@
-"""Parameters in Hugging Face's format.
+"""Loads pretrained parameters in Hugging Face's format.
 
-Each function takes a folder as `save_pretrained` writes it (config.json and
-model.safetensors, in one file or several) and gives a model's config and its
-parameters, as `attnjax.models.state.split` knows them. Needs the package
-safetensors.
+Each function takes a folder that `save_pretrained` wrote (config.json and
+model.safetensors, in one file or several) and returns a model's config and its
+parameters, in the form of `attnjax.models.state.split`. Needs the package safetensors.
 """
 
 import dataclasses
@@ -24,7 +23,7 @@ Tree = Any
 
 
 def gpt2(folder: str | Path) -> tuple[GPTConfig, Tree]:
-    """Reads a `GPT2LMHeadModel`.
+    """Loads a `GPT2LMHeadModel`.
 
     Args:
       folder: what `save_pretrained` wrote.
@@ -67,10 +66,10 @@ def gpt2(folder: str | Path) -> tuple[GPTConfig, Tree]:
 
 
 def marian(folder: str | Path) -> tuple[TransformerConfig, Tree]:
-    """Reads a `MarianMTModel`, such as the translators of Opus-MT.
+    """Loads a `MarianMTModel`, such as the translators of Opus-MT.
 
-    Targets begin with `decoder_start_token_id` of the folder's config.json, which is
-    `bos` for `attnjax.decode`.
+    Pass `decoder_start_token_id` of the folder's config.json as `bos` to
+    `attnjax.decode`.
 
     Args:
       folder: what `save_pretrained` wrote.
@@ -95,17 +94,15 @@ def marian(folder: str | Path) -> tuple[TransformerConfig, Tree]:
     vocab, M = config.target_vocab_size, config.block.d_model
     part = _MarianPart(_Taker(tensors), M, config.block.d_ff)
 
-    def side(name: str, num_layers: int, *, has_cross_attention: bool) -> Tree:
-        block = partial(
-            part.block, f"model.{name}.layers", has_cross_attention=has_cross_attention
-        )
-        return {"blocks": _stacked(block, num_layers)}
+    def side(name: str, layers: int, *, cross: bool) -> Tree:
+        block = partial(part.block, f"model.{name}.layers", cross=cross)
+        return {"blocks": _stacked(block, layers)}
 
     params = {
         "target_embedding": part.take("model.shared.weight", vocab, M)[:, part.order],
         "b_output": part.take("final_logits_bias", 1, vocab)[0],
-        "encoder": side("encoder", config.encoder_layers, has_cross_attention=False),
-        "decoder": side("decoder", config.decoder_layers, has_cross_attention=True),
+        "encoder": side("encoder", config.encoder_layers, cross=False),
+        "decoder": side("decoder", config.decoder_layers, cross=True),
     }
     return config, params
 
@@ -116,7 +113,7 @@ def _marian_config(settings: dict[str, Any]) -> TransformerConfig:
     if activation not in activations:
         raise ValueError(
             f"activation_function: expected one of {sorted(activations)}, "
-            f"got {activation!r} (this reader knows no other)"
+            f"got {activation!r} (no other is supported)"
         )
     return TransformerConfig(
         source_vocab_size=settings["vocab_size"],
@@ -135,7 +132,7 @@ def _marian_config(settings: dict[str, Any]) -> TransformerConfig:
 
 
 class _Taker:
-    """Takes tensors by name, and checks their shapes."""
+    """Looks tensors up by name and checks their shapes."""
 
     def __init__(self, tensors: Tensors) -> None:
         self._tensors = tensors
@@ -156,13 +153,14 @@ class _Taker:
 
 
 class _GPT2Part:
-    """Reads parts of a GPT-2, whose matrices are [in, out], as ours."""
+    """Converts parts of a GPT-2, whose matrices are [in, out], as here."""
 
     def __init__(self, take: _Taker, M: int, F: int) -> None:
         self.take, self.M, self.F = take, M, F
 
     def block(self, i: int) -> Tree:
         M, F = self.M, self.F
+        # [M, 3M] and [3M] -> three of [M, M] and [M]
         joined = self._linear(f"h.{i}.attn.c_attn", M, 3 * M)
         thirds = {name: np.split(x, 3, axis=-1) for name, x in joined.items()}
         attention = {
@@ -194,28 +192,29 @@ class _GPT2Part:
 
 
 class _MarianPart:
-    """Reads parts of a Marian model, whose sines all stand before the cosines.
+    """Converts parts of a Marian model, whose positions are all sines, then cosines.
 
-    The paper's alternate. The width between blocks is put into the paper's order
-    wherever it is an axis, which changes nothing else.
+    In the paper they alternate. So the axis of the residual stream is permuted to the
+    paper's order wherever it occurs, which leaves the logits unchanged.
     """
 
     def __init__(self, take: _Taker, M: int, F: int) -> None:
         self.take, self.M, self.F = take, M, F
+        # [sines, cosines] -> sine, cosine, sine, ...
         self.order = np.arange(M).reshape(2, M // 2).T.reshape(-1)
 
-    def block(self, layers: str, i: int, *, has_cross_attention: bool) -> Tree:
+    def block(self, layers: str, i: int, *, cross: bool) -> Tree:
         name = f"{layers}.{i}"
         own = {
             "self_attention_norm": self._norm(f"{name}.self_attn_layer_norm"),
             "self_attention": self._attention(f"{name}.self_attn"),
             "mlp_norm": self._norm(f"{name}.final_layer_norm"),
             "mlp": {
-                "up": self._linear_in(f"{name}.fc1", self.F),
-                "down": self._linear_out(f"{name}.fc2", self.F),
+                "up": self._into(f"{name}.fc1", self.F),
+                "down": self._out_of(f"{name}.fc2", self.F),
             },
         }
-        if not has_cross_attention:
+        if not cross:
             return own
         return own | {
             "cross_attention_norm": self._norm(f"{name}.encoder_attn_layer_norm"),
@@ -225,9 +224,9 @@ class _MarianPart:
     def _attention(self, name: str) -> Tree:
         projections = {"query": "q_proj", "keys": "k_proj", "values": "v_proj"}
         return {
-            ours: self._linear_in(f"{name}.{theirs}", self.M)
+            ours: self._into(f"{name}.{theirs}", self.M)
             for ours, theirs in projections.items()
-        } | {"output": self._linear_out(f"{name}.out_proj", self.M)}
+        } | {"output": self._out_of(f"{name}.out_proj", self.M)}
 
     def _norm(self, name: str) -> Tree:
         return {
@@ -235,20 +234,20 @@ class _MarianPart:
             "bias": self.take(f"{name}.bias", self.M)[self.order],
         }
 
-    def _linear_in(self, name: str, width: int) -> Tree:
-        """A linear map from d_model."""
+    def _into(self, name: str, width: int) -> Tree:
+        """A linear map from the residual stream."""
         weight = self.take(f"{name}.weight", width, self.M).T
         return {"w": weight[self.order], "b": self.take(f"{name}.bias", width)}
 
-    def _linear_out(self, name: str, width: int) -> Tree:
-        """A linear map to d_model."""
+    def _out_of(self, name: str, width: int) -> Tree:
+        """A linear map into the residual stream."""
         weight = self.take(f"{name}.weight", self.M, width).T
         bias = self.take(f"{name}.bias", self.M)
         return {"w": weight[:, self.order], "b": bias[self.order]}
 
 
 def _stacked(layer: Callable[[int], Tree], layers: int) -> Tree:
-    """Trees of one layer each as one tree with leaves [L, ...]."""
+    """Stacks the trees of single layers to one with leaves [L, ...]."""
 
     def stack(trees: list[Tree]) -> Tree:
         if isinstance(trees[0], dict):
@@ -259,7 +258,7 @@ def _stacked(layer: Callable[[int], Tree], layers: int) -> Tree:
 
 
 def _read(folder: Path, kind: str) -> tuple[dict[str, Any], Tensors]:
-    """The settings and the tensors of a folder."""
+    """Loads the settings and the tensors of a folder."""
     path = folder / "config.json"
     if not path.is_file():
         raise FileNotFoundError(
@@ -279,9 +278,9 @@ def _read(folder: Path, kind: str) -> tuple[dict[str, Any], Tensors]:
 
 
 def _expect(settings: dict[str, Any], name: str, wanted: Any) -> None:
-    """Checks a setting that decides what is computed."""
+    """Checks a setting that changes what the model computes."""
     got = settings.get(name, wanted)
     if got != wanted:
         raise ValueError(
-            f"{name}: expected {wanted!r}, got {got!r} (this reader knows no other)"
+            f"{name}: expected {wanted!r}, got {got!r} (no other is supported)"
         )

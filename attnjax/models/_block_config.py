@@ -1,4 +1,4 @@
-"""The config of a Transformer block, and its initial parameters."""
+"""Settings of a Transformer block, and the initialisation of its parameters."""
 
 import dataclasses
 from collections.abc import Callable
@@ -20,17 +20,17 @@ from attnjax.transformer.block import (
 from attnjax.transformer.head_scores import HEAD_SCORES
 
 Tree = Any
-Initializer = Callable[[Array, tuple[int, ...]], Array]
+Draw = Callable[[Array, tuple[int, ...]], Array]
 
-# Save only the activation's input and recompute the rest; GELU would otherwise save
-# four more arrays of the hidden layer's width per layer.
-_rematerialised = partial(jax.checkpoint, prevent_cse=False)
+# The backward pass saves only the activation's input, [B, T, F], and recomputes the
+# rest; GELU would otherwise save four more arrays per layer.
+_recompute = partial(jax.checkpoint, prevent_cse=False)
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "relu": jax.nn.relu,
-    "gelu": _rematerialised(partial(jax.nn.gelu, approximate=False)),
-    "gelu-tanh": _rematerialised(partial(jax.nn.gelu, approximate=True)),
-    "silu": _rematerialised(jax.nn.silu),
-    "swiglu": _rematerialised(jax.nn.silu),
+    "gelu": _recompute(partial(jax.nn.gelu, approximate=False)),
+    "gelu-tanh": _recompute(partial(jax.nn.gelu, approximate=True)),
+    "silu": _recompute(jax.nn.silu),
+    "swiglu": _recompute(jax.nn.silu),
 }
 REMAT: dict[str, Callable[..., Any] | None] = {
     "none": None,
@@ -48,115 +48,132 @@ class BlockConfig:
     num_heads: int = 8
     """Number of query heads."""
     num_kv_heads: int | None = None
-    """Number of key and value heads, a divisor of the query heads (GQA). 1 is
-    multi-query attention. None: as many as query heads."""
+    """Number of key and value heads (GQA); None means num_heads, 1 is multi-query
+    attention."""
+    head_dim: int | None = None
+    """Width of a query or key head; None means d_model / num_heads."""
     d_ff: int = 2048
     """Width of the MLP's hidden layer."""
     activation: Literal["relu", "gelu", "gelu-tanh", "silu", "swiglu"] = "relu"
-    """Activation of the MLP. Swiglu is silu with a gate, which adds a third matrix."""
+    """Activation of the MLP; swiglu is SiLU with a gate, so it has a third matrix."""
     norm: Literal["layer", "rms"] = "layer"
-    """LayerNorm, or RMSNorm, which neither centres nor shifts."""
+    """Normalisation: LayerNorm, or RMSNorm, which neither centres nor shifts."""
     pre_norm: bool = False
-    """Whether a sublayer normalises its input (pre-norm) or the residual sum
-    (post-norm)."""
+    """Normalise the input of a sublayer instead of the residual sum after it."""
     norm_epsilon: float = 1e-5
-    """Number added to the variance before the square root."""
+    """Added to the variance before the square root."""
     use_bias: bool = True
-    """Whether linear layers and LayerNorms have biases."""
+    """Whether linear maps and LayerNorms have biases."""
     position_embedding: Literal[
         "sinusoidal", "learned", "rope", "alibi", "relative", "none"
     ] = "sinusoidal"
-    """How positions enter the model."""
+    """How positions enter: added to embeddings (sinusoidal, learned), rotating queries
+    and keys (rope), or as a bias of the scores (alibi, relative)."""
     rope_theta: float = 10_000.0
-    """Base of the RoPE wavelengths; larger values suit longer texts."""
+    """RoPE base; larger values suit longer texts."""
     rope_scaling: Literal["none", "linear", "ntk", "llama3"] = "none"
-    """How RoPE extends to texts longer than those trained on. Linear slows every
-    frequency, ntk the low ones most, llama3 only those with few rotations."""
+    """How RoPE frequencies are lowered for texts longer than those trained on: all
+    alike (linear), low ones more (ntk), or low ones only (llama3)."""
     rope_scaling_factor: float = 1.0
-    """Factor by which RoPE scaling extends the maximum length."""
+    """Factor by which the context is extended."""
     rope_original_max_length: int = 8192
-    """Maximum length in training, before scaling; used by llama3."""
+    """Context length before it is extended; used by llama3 scaling."""
     sliding_window: int | None = None
-    """Number of tokens before its own that a decoder position attends to. None: all."""
+    """Number of tokens before its own that a decoder position attends to; None means
+    all of them."""
     logit_softcap: float | None = None
-    """Soft bound on the scores of self-attention: cap * tanh(score / cap). None: no
-    bound."""
+    """Bound on the scores of self-attention: cap * tanh(score / cap)."""
     dropout: float = 0.0
-    """Fraction dropped from embeddings and from every sublayer's output in training."""
+    """Dropout rate of embeddings and sublayer outputs, in training."""
     remat: Literal["none", "dots", "all"] = "none"
-    """Which activations the backward pass recomputes: none, all but the outputs of
-    matrix products (dots), or all."""
+    """What the backward pass recomputes: nothing, all except matmuls, or everything."""
 
     def check(self) -> None:
-        """Checks that the sizes fit together.
+        """Checks that the settings fit together.
 
         Raises:
           ValueError: naming the first that does not.
         """
-        if self.d_model % self.num_heads:
+        if self.head_dim is None and self.d_model % self.num_heads:
             raise ValueError(
                 f"num_heads: expected a divisor of d_model = {self.d_model}, got "
-                f"{self.num_heads}"
+                f"{self.num_heads} (or set head_dim)"
             )
-        if self.num_heads % (self.num_kv_heads or self.num_heads):
+        if self.head_dim is not None and self.head_dim < 1:
+            raise ValueError(f"head_dim: expected at least 1, got {self.head_dim}")
+        if self.num_heads % self.kv_heads:
             raise ValueError(
                 f"num_kv_heads: expected a divisor of num_heads = {self.num_heads}, "
                 f"got {self.num_kv_heads}"
-            )
-        if self.position_embedding in ("sinusoidal", "rope") and self.head_dim % 2:
-            raise ValueError(
-                f"num_heads: expected an even d_model / num_heads, got {self.head_dim} "
-                f"({self.position_embedding} positions need pairs of components)"
             )
         if self.sliding_window is not None and self.sliding_window < 0:
             raise ValueError(
                 f"sliding_window: expected at least 0 tokens, got {self.sliding_window}"
             )
+        self._check_positions()
+
+    def _check_positions(self) -> None:
+        """Checks the settings of positions."""
+        if self.position_embedding == "rope" and self.head_width % 2:
+            raise ValueError(
+                f"head_dim: expected an even number (RoPE rotates pairs of "
+                f"components), got {self.head_width}"
+            )
+        if self.position_embedding == "sinusoidal" and self.d_model % 2:
+            raise ValueError(
+                f"d_model: expected an even number (sinusoidal positions are pairs of "
+                f"sine and cosine), got {self.d_model}"
+            )
         if self.rope_scaling_factor <= 0:
             raise ValueError(
-                "rope_scaling_factor: expected a number > 0, got "
+                f"rope_scaling_factor: expected a number > 0, got "
                 f"{self.rope_scaling_factor}"
             )
         if self.position_embedding == "rope":
             self.rope_frequencies()
         elif self.rope_scaling != "none":
             raise ValueError(
-                f"rope_scaling: expected none, got {self.rope_scaling} (it needs "
-                f"position_embedding rope, not {self.position_embedding})"
+                f"rope_scaling: expected none with {self.position_embedding} "
+                f"positions, got {self.rope_scaling} (only RoPE is scaled)"
             )
 
     def rope_frequencies(self) -> frequencies.Frequencies:
-        """RoPE frequencies of a head, in radians per position, after scaling."""
-        plain = frequencies.rope_frequencies(self.head_dim, base=self.rope_theta)
+        """Scaled RoPE frequencies, in radians a position, for every pair of a head."""
+        unscaled = frequencies.rope_frequencies(self.head_width, theta=self.rope_theta)
         match self.rope_scaling:
             case "none":
-                return plain
+                return unscaled
             case "linear":
-                return plain / self.rope_scaling_factor
+                return unscaled / self.rope_scaling_factor
             case "ntk":
                 return frequencies.rope_scaling_ntk(
-                    plain, factor=self.rope_scaling_factor
+                    unscaled, factor=self.rope_scaling_factor
                 )
             case "llama3":
                 return frequencies.rope_scaling_llama3(
-                    plain,
+                    unscaled,
                     factor=self.rope_scaling_factor,
                     original_max_length=self.rope_original_max_length,
                 )
 
     @property
-    def head_dim(self) -> int:
-        """D, the width of queries and keys."""
-        return self.d_model // self.num_heads
+    def head_width(self) -> int:
+        """D, the width of a query or key head, whether set or derived."""
+        return self.head_dim or self.d_model // self.num_heads
+
+    @property
+    def kv_heads(self) -> int:
+        """N, the number of key and value heads, whether set or derived."""
+        return self.num_kv_heads or self.num_heads
 
     @property
     def rms(self) -> bool:
-        """Whether the norm is RMSNorm."""
+        """Whether the normalisation is RMSNorm."""
         return self.norm == "rms"
 
 
 def init_norm(config: BlockConfig) -> NormParams:
-    """Initial parameters of a norm: scale 1, bias 0."""
+    """Initialises a normalisation: scale 1, shift 0."""
     bias = config.use_bias and not config.rms
     return NormParams(
         jnp.ones(config.d_model), jnp.zeros(config.d_model) if bias else None
@@ -168,45 +185,43 @@ def init_block(
     rng: Array,
     *,
     cross_attention_score: str | None,
-    initializer: Initializer,
-    init_output: Initializer,
+    draw: Draw,
+    draw_output: Draw,
 ) -> BlockParams:
-    """Initial parameters of one block; `Stack` documents the arguments."""
-    M, F, D = config.d_model, config.d_ff, config.head_dim
-    H, N = config.num_heads, config.num_kv_heads or config.num_heads
+    """Initialises the parameters of one block; for the arguments see `Stack`."""
+    M, F, D = config.d_model, config.d_ff, config.head_width
+    H, N = config.num_heads, config.kv_heads
     rngs = iter(jax.random.split(rng, 12))
 
-    def linear(
-        shape: tuple[int, int], initializer: Initializer = initializer
-    ) -> LinearParams:
+    def linear(shape: tuple[int, int], draw: Draw = draw) -> LinearParams:
         bias = jnp.zeros(shape[1]) if config.use_bias else None
-        return LinearParams(initializer(next(rngs), shape), bias)
+        return LinearParams(draw(next(rngs), shape), bias)
 
     def attention(score: Tree) -> AttentionParams:
         return AttentionParams(
             query=linear((M, H * D)),
             keys=linear((M, N * D)),
             values=linear((M, N * D)),
-            output=linear((H * D, M), init_output),
+            output=linear((H * D, M), draw_output),
             score=score,
         )
 
     self_attention = attention(None)
-    cross_attention, cross_norm = None, None
+    cross_attention, cross_attention_norm = None, None
     if cross_attention_score is not None:
         init = HEAD_SCORES[cross_attention_score].init
-        score = None if init is None else init(next(rngs), H, D)
-        cross_attention, cross_norm = attention(score), init_norm(config)
+        cross_attention = attention(None if init is None else init(next(rngs), H, D))
+        cross_attention_norm = init_norm(config)
     gated = config.activation == "swiglu"
     return BlockParams(
         self_attention_norm=init_norm(config),
         self_attention=self_attention,
-        cross_attention_norm=cross_norm,
+        cross_attention_norm=cross_attention_norm,
         cross_attention=cross_attention,
         mlp_norm=init_norm(config),
         mlp=MLPParams(
             up=linear((M, F)),
-            down=linear((F, M), init_output),
+            down=linear((F, M), draw_output),
             gate=linear((M, F)) if gated else None,
         ),
     )

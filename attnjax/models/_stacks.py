@@ -1,7 +1,7 @@
-"""Stacks of Transformer blocks with their parameters."""
+"""Stacks of Transformer blocks that own their parameters."""
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import jax
@@ -9,26 +9,22 @@ from flax import nnx
 from jax import Array
 
 from attnjax.core import biases, scores
-from attnjax.core import positions as places
 from attnjax.models._block_config import (
     ACTIVATIONS,
     REMAT,
     BlockConfig,
-    Initializer,
+    Draw,
     init_block,
     init_norm,
 )
 from attnjax.models._parts import Params
+from attnjax.transformer.attention import Attention
 from attnjax.transformer.block import (
     AttentionParams,
     BlockDesign,
     EncoderMemory,
-    bidirectional_mask,
-    causal_mask,
-    no_rotation,
     normalise,
-    project_encoder_states,
-    sliding_window_mask,
+    project_memory,
 )
 from attnjax.transformer.cache import KVCache, init_cache
 from attnjax.transformer.head_scores import HEAD_SCORES
@@ -36,7 +32,7 @@ from attnjax.transformer.stack import TransformerOutput, transformer_stack
 
 
 class Stack(nnx.Module):
-    """L blocks, and a norm after the last where blocks normalise their input."""
+    """L blocks, and a final norm where the blocks are pre-norm."""
 
     def __init__(
         self,
@@ -45,64 +41,60 @@ class Stack(nnx.Module):
         num_layers: int,
         causal: bool,
         cross_attention_score: str | None,
-        initializer: Initializer,
-        init_output: Initializer,
+        draw: Draw,
+        draw_output: Draw,
+        attention: Attention,
         rngs: nnx.Rngs,
     ) -> None:
         """Initialises the parameters.
 
         Args:
-          config: settings of every block.
+          config: settings of the blocks.
           num_layers: L.
-          causal: whether a position attends to itself and earlier ones only.
-          cross_attention_score: row of `HEAD_SCORES`; None: no cross-attention.
-          initializer: initialiser of matrices.
-          init_output: initialiser of matrices whose output enters the residual sum.
-          rngs: its stream `params` is used.
+          causal: whether a position attends to itself and earlier positions only.
+          cross_attention_score: the score of cross-attention, of `HEAD_SCORES`; None
+            builds blocks without cross-attention.
+          draw: initialiser of matrices.
+          draw_output: initialiser of the matrices whose output is added to the
+            residual stream.
+          attention: the attention function of all blocks.
+          rngs: the stream `params` is drawn from.
         """
         config.check()
         self.config = config
         self.num_layers = num_layers
         self.causal = causal
         self.cross_attention_score = cross_attention_score
-        make = partial(
+        self.attention = attention
+        init = partial(
             init_block,
             config,
             cross_attention_score=cross_attention_score,
-            initializer=initializer,
-            init_output=init_output,
+            draw=draw,
+            draw_output=draw_output,
         )
-        self.blocks = Params(
-            jax.vmap(make)(jax.random.split(rngs.params(), num_layers))
-        )
+        keys = jax.random.split(rngs.params(), num_layers)
+        self.blocks = Params(jax.vmap(init)(keys))
         if config.pre_norm:
             self.norm = Params(init_norm(config))
         if config.position_embedding == "relative":
             shape = (32, config.num_heads)
-            self.relative = nnx.Param(initializer(rngs.params(), shape))
+            self.relative = nnx.Param(draw(rngs.params(), shape))
 
-    def __call__(
-        self,
-        x: Array,
-        positions: Array,
-        *,
-        cache: KVCache | None = None,
-        memory: EncoderMemory | None = None,
-        mask: Array | None = None,
-        rng: Array | None = None,
-    ) -> TransformerOutput:
-        """Applies the blocks to x [B, T, M]; arguments as in `transformer_stack`."""
+    def __call__(self, x: Array, positions: Array, **options: Any) -> TransformerOutput:
+        """Applies the blocks to [B, T, M].
+
+        The options are those of `transformer_stack`: cache, memory, segments, mask,
+        rng, weights_of.
+        """
         out = transformer_stack(
             self.blocks(x.dtype),
             x,
             positions=positions,
             design=self.design,
-            cache=cache,
-            memory=memory,
             bias=self._bias,
-            mask=mask,
-            rng=rng,
             remat=REMAT[self.config.remat],
+            **options,
         )
         if not self.config.pre_norm:
             return out
@@ -113,56 +105,30 @@ class Stack(nnx.Module):
         design = self.design
 
         def project(params: AttentionParams) -> tuple[Array, Array]:
-            return project_encoder_states(params, states, design=design)
+            return project_memory(params, states, design=design)
 
-        # One block at a time: the parameter gradient of a batched low-precision dot is
-        # slow on CPU, and some backends do not implement it.
+        # One layer at a time: batched, the bf16 dots of the parameters' gradients are
+        # slow, and not implemented on every backend.
         keys, values = jax.lax.map(project, self.blocks(states.dtype).cross_attention)
         return EncoderMemory(keys, values, mask)
 
-    def empty(self, batch_size: int, size: int, dtype: Any) -> KVCache:
-        """Makes an empty KV cache with `size` slots."""
-        config = self.config
+    def init_cache(self, batch_size: int, capacity: int, dtype: Any) -> KVCache:
+        """Allocates an empty cache with `capacity` slots a row."""
         return init_cache(
             batch_size=batch_size,
             num_layers=self.num_layers,
-            size=size,
-            num_kv_heads=config.num_kv_heads or config.num_heads,
-            head_dim=config.head_dim,
+            capacity=capacity,
+            num_kv_heads=self.config.kv_heads,
+            head_dim=self.config.head_width,
             dtype=dtype,
         )
 
     @property
     def design(self) -> BlockDesign:
-        """Static settings of a block."""
-        config = self.config
-        window = config.sliding_window if self.causal else None
-        score = scores.scaled_dot
-        if config.logit_softcap is not None:
-            score = scores.softcap(score, cap=config.logit_softcap)
-        past = causal_mask if window is None else sliding_window_mask(window)
-        return BlockDesign(
-            num_heads=config.num_heads,
-            num_kv_heads=config.num_kv_heads or config.num_heads,
-            mask_fn=past if self.causal else bidirectional_mask,
-            sliding_window=window,
-            rotate=self._apply_rope
-            if config.position_embedding == "rope"
-            else no_rotation,
-            score=score,
-            cross_attention_score=HEAD_SCORES[
-                self.cross_attention_score or "scaled_dot"
-            ].score,
-            pre_norm=config.pre_norm,
-            norm_epsilon=config.norm_epsilon,
-            rms=config.rms,
-            activation=ACTIVATIONS[config.activation],
-            dropout=config.dropout,
+        """What a block computes."""
+        return _design(
+            self.config, self.causal, self.cross_attention_score, self.attention
         )
-
-    def _apply_rope(self, x: Array, positions: Array) -> Array:
-        frequencies = self.config.rope_frequencies()
-        return places.apply_rope(x, positions[..., None], frequencies=frequencies)
 
     @property
     def _bias(self) -> Callable[[Array, Array], Array] | None:
@@ -182,3 +148,33 @@ class Stack(nnx.Module):
             bidirectional=not self.causal,
         )
         return biases.relative_bias(table, buckets)
+
+
+# Cached, because a capped score is a new function each time it is made, and jit
+# compiles anew for a static argument that does not equal the last.
+@cache
+def _design(
+    config: BlockConfig,
+    causal: bool,
+    cross_attention_score: str | None,
+    attention: Attention,
+) -> BlockDesign:
+    score = scores.scaled_dot
+    if config.logit_softcap is not None:
+        score = scores.softcap(score, cap=config.logit_softcap)
+    rope = config.position_embedding == "rope"
+    return BlockDesign(
+        num_heads=config.num_heads,
+        num_kv_heads=config.kv_heads,
+        causal=causal,
+        sliding_window=config.sliding_window if causal else None,
+        rope_frequencies=tuple(config.rope_frequencies().tolist()) if rope else None,
+        score=score,
+        cross_attention_score=HEAD_SCORES[cross_attention_score or "scaled_dot"].score,
+        attention=attention,
+        pre_norm=config.pre_norm,
+        norm_epsilon=config.norm_epsilon,
+        rms=config.rms,
+        activation=ACTIVATIONS[config.activation],
+        dropout=config.dropout,
+    )

@@ -1,22 +1,25 @@
-"""The Transformer: translation by attention alone.
+"""The Transformer: an encoder and a decoder made of attention and MLPs only.
 
-Vaswani et al. 2017 (arXiv:1706.03762): an encoder with self-attention, a decoder with
-causal self-attention and cross-attention to the encoder's output.
+Vaswani et al. 2017 (arXiv:1706.03762). Encoder positions attend to one another;
+decoder positions attend to earlier target positions (self-attention) and to the
+encoder (cross-attention).
 """
 
 import dataclasses
-from typing import Literal
+from functools import partial
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
-from attnjax.core import positions as position_embeddings
+from attnjax.core import positions as places
 from attnjax.core.dropout import dropout
 from attnjax.models._block_config import BlockConfig
 from attnjax.models._parts import OutputLayer, SequenceModel, embed, split_rng
 from attnjax.models._stacks import Stack
+from attnjax.transformer.attention import MATERIALISED, Attention
 from attnjax.transformer.block import EncoderMemory
 from attnjax.transformer.cache import KVCache
 from attnjax.transformer.stack import TransformerOutput
@@ -27,9 +30,9 @@ class TransformerConfig:
     """Sizes of a Transformer; the defaults are the paper's base model."""
 
     source_vocab_size: int = 37_000
-    """Size of the source vocabulary; a translation run sets it from its tokeniser."""
+    """Number of source ids; a translation run sets it to its tokeniser's."""
     target_vocab_size: int = 37_000
-    """Size of the target vocabulary; a translation run sets it from its tokeniser."""
+    """Number of target ids; a translation run sets it to its tokeniser's."""
     encoder_layers: int = 6
     """Number of encoder blocks."""
     decoder_layers: int = 6
@@ -37,43 +40,69 @@ class TransformerConfig:
     block: BlockConfig = dataclasses.field(default_factory=BlockConfig)
     """Settings of every block."""
     max_length: int = 512
-    """Number of learned positions of each side, and the default capacity of the KV
-    cache."""
+    """Number of learned positions of either side, and the default of the most tokens
+    that are decoded."""
     share_embeddings: bool = True
-    """Whether source, target and output share one embedding table and vocabulary."""
+    """Whether source, target and output share one table; needs a joint vocabulary."""
     output_bias: bool = False
-    """Whether the output layer has a bias."""
+    """Whether the logits have a learned bias."""
     cross_attention_score: Literal[
         "scaled_dot", "dot", "additive", "bilinear", "cosine"
     ] = "scaled_dot"
-    """Score of cross-attention."""
+    """The score of cross-attention."""
     dtype: Literal["float32", "bfloat16"] = "float32"
-    """Compute dtype; parameters are float32."""
+    """Dtype of computation; parameters are float32."""
 
 
 class Transformer(SequenceModel):
     """Encoder and decoder.
 
-    `encode` encodes a source once, `start` and `step` decode token by token with a KV
-    cache, and the call decodes a known target at once (teacher forcing).
+    `encode` runs the encoder once; `start` and `step` decode token by token with a KV
+    cache; calling the model scores known targets, all positions at once.
     """
 
-    def __init__(self, config: TransformerConfig, *, rngs: nnx.Rngs) -> None:
+    def __init__(
+        self,
+        config: TransformerConfig,
+        *,
+        rngs: nnx.Rngs,
+        attention: Attention = MATERIALISED,
+    ) -> None:
         if (
             config.share_embeddings
             and config.source_vocab_size != config.target_vocab_size
         ):
             raise ValueError(
                 f"target_vocab_size: expected {config.source_vocab_size}, got "
-                f"{config.target_vocab_size} (with share_embeddings both sides share "
-                "one vocabulary)"
+                f"{config.target_vocab_size} (share_embeddings needs one joint "
+                "vocabulary)"
             )
         self.config = config
-        M = config.block.d_model
-        rng, glorot = rngs.params, jax.nn.initializers.glorot_uniform()
+        self._init_tables(rngs)
+        glorot = jax.nn.initializers.glorot_uniform()
+        stack = partial(
+            Stack,
+            config.block,
+            draw=glorot,
+            draw_output=glorot,
+            attention=attention,
+            rngs=rngs,
+        )
+        self.encoder = stack(
+            num_layers=config.encoder_layers, causal=False, cross_attention_score=None
+        )
+        self.decoder = stack(
+            num_layers=config.decoder_layers,
+            causal=True,
+            cross_attention_score=config.cross_attention_score,
+        )
+
+    def _init_tables(self, rngs: nnx.Rngs) -> None:
+        """Initialises embeddings, positions and the output layer."""
+        config, M = self.config, self.config.block.d_model
 
         def table(rows: int) -> nnx.Param:
-            return nnx.Param(jax.random.normal(rng(), (rows, M)) * M**-0.5)
+            return nnx.Param(jax.random.normal(rngs.params(), (rows, M)) * M**-0.5)
 
         self.target_embedding = table(config.target_vocab_size)
         if not config.share_embeddings:
@@ -84,29 +113,11 @@ class Transformer(SequenceModel):
         if config.block.position_embedding == "learned":
             self.source_positions = table(config.max_length)
             self.target_positions = table(config.max_length)
-        self.encoder = Stack(
-            config.block,
-            num_layers=config.encoder_layers,
-            causal=False,
-            cross_attention_score=None,
-            initializer=glorot,
-            init_output=glorot,
-            rngs=rngs,
-        )
-        self.decoder = Stack(
-            config.block,
-            num_layers=config.decoder_layers,
-            causal=True,
-            cross_attention_score=config.cross_attention_score,
-            initializer=glorot,
-            init_output=glorot,
-            rngs=rngs,
-        )
 
     def encode(
         self, source: Array, mask: Array, rng: Array | None = None
     ) -> EncoderMemory:
-        """Encodes source sentences.
+        """Runs the encoder.
 
         Args:
           source: token ids, shape [B, S].
@@ -117,7 +128,7 @@ class Transformer(SequenceModel):
           Keys and values of every decoder block, [L, B, N, S, D], and the mask.
 
         Raises:
-          ValueError: if positions are learned and the source is longer than they are.
+          ValueError: if positions are learned and there are fewer than source tokens.
         """
         rngs = split_rng(rng, 2)
         shared = self.config.share_embeddings
@@ -127,17 +138,16 @@ class Transformer(SequenceModel):
         states = self.encoder(x, positions, rng=rngs[1]).x
         return self.decoder.encoder_memory(states, mask)
 
-    def start(
-        self, memory: EncoderMemory, max_decode_length: int | None = None
-    ) -> KVCache:
-        """Makes an empty KV cache for decoding.
+    def start(self, memory: EncoderMemory, capacity: int | None = None) -> KVCache:
+        """Allocates the decoder's empty KV cache.
 
         Args:
           memory: what `encode` returned.
-          max_decode_length: most tokens that are decoded; `max_length` by default.
+          capacity: the most tokens that will be decoded; None means `max_length`.
         """
         B, dtype = memory.mask.shape[0], memory.keys.dtype
-        return self.decoder.empty(B, max_decode_length or self.config.max_length, dtype)
+        capacity = capacity or self.config.max_length
+        return self.decoder.init_cache(B, capacity, dtype)
 
     def step(
         self, memory: EncoderMemory, carry: KVCache, token: Array
@@ -147,32 +157,60 @@ class Transformer(SequenceModel):
         Args:
           memory: what `encode` returned.
           carry: what `start` or the last step returned.
-          token: ids of the last decoded token, shape [B].
+          token: ids of the previous target token, shape [B].
 
         Returns:
-          The new carry, logits [B, V] and weights [B, S].
+          The new carry, logits [B, V] and cross-attention weights [B, S].
         """
-        positions = carry.lengths[:, None]
-        table = self.target_embedding
-        x = self._embed(table, token[:, None], positions, "target", None)
-        out = self.decoder(x, positions, cache=carry, memory=memory)
-        logits = self.output.logits(out.x[:, 0])
-        return out.cache, logits, self._alignment(out)[:, 0]
+        positions = carry.lengths[:, None]  # [B] -> [B, 1]
+        x = self._embed(
+            self.target_embedding, token[:, None], positions, "target", None
+        )
+        out = self.decoder(
+            x,
+            positions,
+            cache=carry,
+            memory=memory,
+            weights_of=(self._alignment_layer,),
+        )
+        # [B, 1, M] -> [B, M]; [1, B, 1, S] -> [B, S]
+        return out.cache, self.output.logits(out.x[:, 0]), out.weights[0, :, 0]
+
+    def __call__(
+        self, source: Array, mask: Array, previous: Array, rng: Array | None = None
+    ) -> tuple[Array, Array]:
+        """As of `SequenceModel`; the weights are the alignment layer's."""
+        layers = (self._alignment_layer,)
+        out = self._run(source, mask, previous, rng, weights_of=layers)
+        return self.output.logits(out.x), out.weights[0]
 
     def features(
         self, source: Array, mask: Array, previous: Array, rng: Array | None = None
-    ) -> tuple[Array, Array]:
-        """See `SequenceModel`."""
+    ) -> tuple[Array, Any]:
+        """As of `SequenceModel`, with None for weights: a loss needs none."""
+        return self._run(source, mask, previous, rng, weights_of=()).x, None
+
+    def _run(
+        self,
+        source: Array,
+        mask: Array,
+        previous: Array,
+        rng: Array | None,
+        *,
+        weights_of: tuple[int, ...],
+    ) -> TransformerOutput:
+        """Runs encoder and decoder over known targets."""
         rngs = split_rng(rng, 3)
         memory = self.encode(source, mask, rngs[0])
         positions = jnp.broadcast_to(jnp.arange(previous.shape[1]), previous.shape)
         x = self._embed(self.target_embedding, previous, positions, "target", rngs[1])
-        out = self.decoder(x, positions, memory=memory, rng=rngs[2])
-        return out.x, self._alignment(out)
+        return self.decoder(
+            x, positions, memory=memory, rng=rngs[2], weights_of=weights_of
+        )
 
     @property
     def output(self) -> OutputLayer:
-        """See `SequenceModel`."""
+        """As of `SequenceModel`."""
         config, dtype = self.config, self.config.dtype
         table = self.target_embedding if config.share_embeddings else self.w_output
         bias = self.b_output[...].astype(dtype) if config.output_bias else None
@@ -186,27 +224,26 @@ class Transformer(SequenceModel):
         side: Literal["source", "target"],
         rng: Array | None,
     ) -> Array:
-        """Embeds tokens, scaled by sqrt(M), with positions: [B, T] -> [B, T, M]."""
+        """Embeds tokens, scales by the square root of M, adds positions: [B, T, M]."""
         block, dtype = self.config.block, self.config.dtype
         x = embed(table, ids, dtype) * jnp.asarray(block.d_model**0.5, dtype)
         if block.position_embedding == "sinusoidal":
-            x = x + position_embeddings.sinusoidal(
-                positions, block.d_model, dtype=jnp.dtype(dtype)
-            )
+            x = x + places.sinusoidal(positions, block.d_model, dtype=jnp.dtype(dtype))
         elif block.position_embedding == "learned":
             _check_length(side, ids.shape[1], self.config.max_length)
             learned = (
                 self.source_positions if side == "source" else self.target_positions
             )
-            x = x + position_embeddings.learned(learned[...].astype(dtype), positions)
+            x = x + places.learned(learned[...].astype(dtype), positions)
         return dropout(rng, x, rate=block.dropout)
 
-    def _alignment(self, out: TransformerOutput) -> Array:
-        """Weights of the last block but one, whose mean over heads aligns best.
+    @property
+    def _alignment_layer(self) -> int:
+        """The last decoder layer but one, whose mean over heads aligns best.
 
-        EncoderMemory: Garg et al. 2019 (arXiv:1909.02074), section 4.1.
+        Source: Garg et al. 2019 (arXiv:1909.02074), section 4.1.
         """
-        return out.weights[max(0, self.config.decoder_layers - 2)]
+        return max(0, self.config.decoder_layers - 2)
 
 
 def _check_length(side: str, length: int, most: int) -> None:

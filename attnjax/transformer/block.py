@@ -1,7 +1,8 @@
-"""The Transformer block: self-attention, cross-attention, MLP.
+"""The Transformer block: self-attention, cross-attention in a decoder, MLP.
 
-A block takes one position or many at a time, with the same result: masks depend on
-positions, never on array indices. Position -1 is padding, which nothing attends to.
+A block takes one position or many at a time and gives the same numbers either way:
+masks compare positions, not array indices. Position -1 is padding: nothing attends
+to it.
 """
 
 import dataclasses
@@ -10,18 +11,21 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from attnjax.core import masks, norms, precision, scores
-from attnjax.core.attend import Attended, attend_heads
+from attnjax.core import norms, precision, scores
 from attnjax.core.dropout import dropout
+from attnjax.core.masks import AttentionMask
+from attnjax.core.positions import apply_rope
+from attnjax.transformer.attention import (
+    MATERIALISED,
+    Attention,
+    mean_head_weights,
+)
+from attnjax.transformer.cache import LayerCache, read, write
 
 Tree = Any
-# query positions [B, T], key positions [B, S] -> mask [B, T, S]
-MaskFn = Callable[[Array, Array], Array]
-# queries or keys [B, T, H, D], positions [B, T] -> rotated queries or keys
-Rotation = Callable[[Array, Array], Array]
 
 
 class NormParams(NamedTuple):
@@ -45,11 +49,11 @@ class AttentionParams(NamedTuple):
     keys: LinearParams  # [M, N*D]
     values: LinearParams  # [M, N*D]
     output: LinearParams  # [H*D, M]
-    score: Tree  # parameters of the score, leaves [H, ...]; None if it has none
+    score: Tree  # parameters of the score, leaves [H, ...]; None where it has none
 
 
 class MLPParams(NamedTuple):
-    """Parameters of the two-layer network; with a gate, of its gated form."""
+    """Parameters of the MLP; a gated MLP (SwiGLU) has a third matrix."""
 
     up: LinearParams  # [M, F]
     down: LinearParams  # [F, M]
@@ -57,7 +61,7 @@ class MLPParams(NamedTuple):
 
 
 class BlockParams(NamedTuple):
-    """Parameters of a block; a decoder with cross-attention has all six."""
+    """Parameters of a block; only a decoder with an encoder has cross-attention."""
 
     self_attention_norm: NormParams
     self_attention: AttentionParams
@@ -68,61 +72,56 @@ class BlockParams(NamedTuple):
 
 
 class EncoderMemory(NamedTuple):
-    """Keys and values for cross-attention, projected once per source.
+    """Keys and values that cross-attention attends to, projected once per source.
 
-    Heads come before positions, as in the dots that contract them: no transpose.
+    The head axis comes before the positions: the layout of the attention dots. Of a
+    whole stack, keys and values have a leading axis of layers.
     """
 
-    keys: Float[Array, "B N S D"]
-    values: Float[Array, "B N S D"]
+    keys: Float[Array, "... B N S D"]
+    values: Float[Array, "... B N S D"]
     mask: Bool[Array, "B S"]
-
-
-def bidirectional_mask(query_positions: Array, key_positions: Array) -> Array:
-    """Every query attends to every token, as in an encoder."""
-    real = (key_positions >= 0)[:, None]
-    return jnp.broadcast_to(real, (*query_positions.shape, key_positions.shape[1]))
-
-
-def causal_mask(query_positions: Array, key_positions: Array) -> Array:
-    """Every query attends to its own token and those before, as in a decoder."""
-    seen = masks.causal(query_positions, key_positions)
-    return seen & (key_positions >= 0)[:, None]
-
-
-def sliding_window_mask(before: int) -> MaskFn:
-    """Every query attends to its own token and the `before` tokens before it."""
-
-    def mask(query_positions: Array, key_positions: Array) -> Array:
-        near = masks.sliding_window(query_positions, key_positions, before=before)
-        return near & (key_positions >= 0)[:, None]
-
-    return mask
-
-
-def no_rotation(x: Array, positions: Array) -> Array:
-    """Leaves queries and keys as they are: positions enter in another way."""
-    return x
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BlockDesign:
-    """The static settings of a block."""
+    """What a block computes, apart from its parameters. Hashable, so static in jit."""
 
     num_heads: int
     num_kv_heads: int
-    mask_fn: MaskFn = causal_mask
-    sliding_window: int | None = None  # ``before` of `sliding_window_mask`; None: all
-    rotate: Rotation = no_rotation
+    causal: bool = True
+    sliding_window: int | None = None
+    # Radians a position of each pair of components; None leaves queries and keys
+    # unrotated.
+    rope_frequencies: tuple[float, ...] | None = None
     score: Callable[..., Array] = scores.scaled_dot  # of self-attention
-    cross_attention_score: Callable[..., Array] = (
-        scores.scaled_dot
-    )  # of cross-attention
+    cross_attention_score: Callable[..., Array] = scores.scaled_dot
+    attention: Attention = MATERIALISED
     pre_norm: bool = False
     norm_epsilon: float = 1e-5
     rms: bool = False
     activation: Callable[[Array], Array] = jax.nn.relu
     dropout: float = 0.0
+
+
+class Shared(NamedTuple):
+    """What all blocks of a stack share."""
+
+    positions: Int[Array, "B T"]
+    mask: AttentionMask  # of self-attention
+    cross_mask: AttentionMask | None
+    prepared: tuple[Any, Any]  # both masks as the attention function takes them
+    bias: Float[Array, "B H T S"] | None
+
+
+class BlockOutput(NamedTuple):
+    """What a block returns."""
+
+    x: Float[Array, "B T M"]
+    cache: LayerCache | None
+    # Computes the mean of the heads' weights [B, T, S] when called: of
+    # cross-attention where there is one, else of self-attention.
+    weights: Callable[[], Array]
 
 
 def linear(params: LinearParams, x: Float[Array, "... M"]) -> Float[Array, "... N"]:
@@ -137,11 +136,13 @@ def mlp(
     *,
     activation: Callable[[Array], Array],
 ) -> Float[Array, "... M"]:
-    r"""Applies the two-layer network to every position.
+    r"""Applies the MLP to every position.
 
     .. math:: W_2\, a(W_1 x + b_1) + b_2
 
     With a gate, W_1 x + b_1 is multiplied by a(W_g x) instead of passing through a.
+    The equations, one position at a time, are `core.mlp.mlp` and `core.mlp.gated_mlp`;
+    a test shows that both compile to the same dots.
 
     Source: Vaswani et al. 2017 (arXiv:1706.03762), eq. 2; the gate: Shazeer 2020
     (arXiv:2002.05202), eq. 5.
@@ -152,95 +153,119 @@ def mlp(
     return linear(params.down, activation(linear(params.gate, x)) * up)
 
 
-def project_encoder_states(
+def project_memory(
     params: AttentionParams, states: Float[Array, "B S E"], *, design: BlockDesign
 ) -> tuple[Array, Array]:
-    """Projects encoder states to keys and values, each [B, N, S, D]."""
+    """Projects encoder states to the keys and values of one block: [B, N, S, D]."""
 
     def project(params: LinearParams) -> Array:
-        x = _split_heads(linear(params, states), design.num_kv_heads)
-        return x.swapaxes(1, 2)  # [B, S, N, D] -> [B, N, S, D]
+        heads = split_heads(linear(params, states), design.num_kv_heads)
+        return heads.swapaxes(1, 2)  # [B, S, N, D] -> [B, N, S, D]
 
     return project(params.keys), project(params.values)
-
-
-class SelfAttentionContext(NamedTuple):
-    """What self-attention needs besides queries, keys and values."""
-
-    mask: Bool[Array, "B 1 T S"]
-    bias: Float[Array, "B H T S"] | None
-    # new keys and values -> all keys and values to attend to, and the updated cache
-    update_cache: Callable[[Array, Array], tuple[Array, Array, Tree]]
-
-
-def no_cache(keys: Array, values: Array) -> tuple[Array, Array, None]:
-    """Attends to the given keys and values only."""
-    return keys, values, None
 
 
 def block(
     params: BlockParams,
     x: Float[Array, "B T M"],
-    positions: Int[Array, "B T"],
-    own: SelfAttentionContext,
+    shared: Shared,
+    *,
+    cache: LayerCache | None,
     memory: EncoderMemory | None,
     rng: Array | None,
-    *,
     design: BlockDesign,
-) -> tuple[Array, Tree, Array]:
+) -> BlockOutput:
     """Applies one block.
 
-    Returns:
-      The new x [B, T, M], the updated cache arrays, and the weights [B, T, S]: the
-      mean over heads, of cross-attention if there is an encoder memory.
+    Args:
+      params: parameters of the block.
+      x: the residual stream, shape [B, T, M].
+      shared: positions, masks and bias.
+      cache: the KV cache of this layer, or None: attend to the new tokens only.
+      memory: keys and values for cross-attention, or None.
+      rng: random key for dropout; None means none.
+      design: what the block computes.
+
+    Raises:
+      ValueError: if the block has cross-attention and there is no memory.
     """
     rngs = [None] * 3 if rng is None else list(jax.random.split(rng, 3))
     residual = partial(_residual, design)
-
-    def self_attention(x: Array) -> tuple[Array, Any]:
-        p = params.self_attention
-        query = design.rotate(
-            _split_heads(linear(p.query, x), design.num_heads), positions
+    attend = partial(_self_attention, params.self_attention, shared, cache, design)
+    x, (cache, weights) = residual(params.self_attention_norm, attend, x, rngs[0])
+    if params.cross_attention is not None and params.cross_attention_norm is not None:
+        attend_memory = partial(
+            _cross_attention, params.cross_attention, shared, memory, design
         )
-        keys = _split_heads(linear(p.keys, x), design.num_kv_heads)
-        values = _split_heads(linear(p.values, x), design.num_kv_heads)
-        keys, values, cache = own.update_cache(design.rotate(keys, positions), values)
-        read = attend_heads(
-            query, keys, values, own.mask, bias=own.bias, score=design.score
-        )
-        return _merge_heads(p.output, read), (cache, read.weights.mean(axis=1))
+        x, weights = residual(params.cross_attention_norm, attend_memory, x, rngs[1])
 
-    def cross_attention(p: AttentionParams, x: Array) -> tuple[Array, Array]:
-        if memory is None:
-            raise ValueError(
-                "memory: expected keys and values, got None (a block with parameters "
-                "for cross-attention needs an encoder memory)"
-            )
-        read = attend_heads(
-            _split_heads(linear(p.query, x), design.num_heads),
-            memory.keys.swapaxes(1, 2),  # [B, N, S, D] -> [B, S, N, D]
-            memory.values.swapaxes(1, 2),  # [B, N, S, D] -> [B, S, N, D]
-            memory.mask[:, None, None],
-            score=design.cross_attention_score,
-            score_params=p.score,
-        )
-        return _merge_heads(p.output, read), read.weights.mean(axis=1)
-
-    def mlp_sublayer(x: Array) -> tuple[Array, None]:
+    def feed_forward(x: Array) -> tuple[Array, None]:
         return mlp(params.mlp, x, activation=design.activation), None
 
-    x, (cache, weights) = residual(
-        params.self_attention_norm, self_attention, x, rngs[0]
-    )
-    if params.cross_attention is not None and params.cross_attention_norm is not None:
-        attend = partial(cross_attention, params.cross_attention)
-        x, weights = residual(params.cross_attention_norm, attend, x, rngs[1])
-    x, _ = residual(params.mlp_norm, mlp_sublayer, x, rngs[2])
-    return x, cache, weights
+    x, _ = residual(params.mlp_norm, feed_forward, x, rngs[2])
+    return BlockOutput(x, cache, weights)
+
+
+def _self_attention(
+    params: AttentionParams,
+    shared: Shared,
+    cache: LayerCache | None,
+    design: BlockDesign,
+    x: Array,
+) -> tuple[Array, tuple[LayerCache | None, Callable[[], Array]]]:
+    """Attends to the tokens of the same sequence, cached ones included."""
+
+    def rotate(x: Array) -> Array:
+        if design.rope_frequencies is None:
+            return x
+        frequencies = np.array(design.rope_frequencies)
+        # [B, T] -> [B, T, 1]: heads share a position.
+        return apply_rope(x, shared.positions[..., None], frequencies=frequencies)
+
+    query = rotate(split_heads(linear(params.query, x), design.num_heads))
+    keys = rotate(split_heads(linear(params.keys, x), design.num_kv_heads))
+    values = split_heads(linear(params.values, x), design.num_kv_heads)
+    if cache is not None:
+        cache = write(cache, keys, values)
+        keys, values = read(cache)
+    rest: Any = {
+        "bias": shared.bias,
+        "score": design.score,
+        "score_params": params.score,
+    }
+    context = design.attention.fn(query, keys, values, shared.prepared[0], **rest)
+    weights = partial(mean_head_weights, query, keys, shared.mask, **rest)
+    return linear(params.output, merge_heads(context)), (cache, weights)
+
+
+def _cross_attention(
+    params: AttentionParams,
+    shared: Shared,
+    memory: EncoderMemory | None,
+    design: BlockDesign,
+    x: Array,
+) -> tuple[Array, Callable[[], Array]]:
+    """Attends to the states of an encoder."""
+    if memory is None or shared.cross_mask is None:
+        raise ValueError(
+            "memory: expected the keys and values of an encoder, got None (the block "
+            "has parameters for cross-attention)"
+        )
+    query = split_heads(linear(params.query, x), design.num_heads)
+    # [B, N, S, D] -> [B, S, N, D]
+    keys, values = memory.keys.swapaxes(1, 2), memory.values.swapaxes(1, 2)
+    rest: Any = {
+        "bias": None,
+        "score": design.cross_attention_score,
+        "score_params": params.score,
+    }
+    context = design.attention.fn(query, keys, values, shared.prepared[1], **rest)
+    weights = partial(mean_head_weights, query, keys, shared.cross_mask, **rest)
+    return linear(params.output, merge_heads(context)), weights
 
 
 def normalise(params: NormParams, x: Array, design: BlockDesign) -> Array:
-    """LayerNorm, or RMSNorm where the design says so."""
+    """Applies LayerNorm, or RMSNorm where the design says so."""
     if design.rms:
         return norms.rms_norm(x, params.scale, epsilon=design.norm_epsilon)
     return norms.layer_norm(x, params.scale, params.bias, epsilon=design.norm_epsilon)
@@ -253,17 +278,17 @@ def _residual(
     x: Array,
     rng: Array | None,
 ) -> tuple[Array, Any]:
-    """Adds a sublayer's output to `x`, with the norm before it or after the sum."""
+    """Adds the output of a sublayer to `x`; normalises before it, or after the sum."""
     y, rest = sublayer(normalise(norm, x, design) if design.pre_norm else x)
     total = x + dropout(rng, y, rate=design.dropout)
     return (total if design.pre_norm else normalise(norm, total, design)), rest
 
 
-def _split_heads(x: Array, count: int) -> Array:
-    return x.reshape(*x.shape[:-1], count, -1)  # [..., H*D] -> [..., H, D]
+def split_heads(x: Float[Array, "B T H*D"], heads: int) -> Float[Array, "B T H D"]:
+    """Splits the last axis into heads."""
+    return x.reshape(*x.shape[:-1], heads, -1)  # [B, T, H*D] -> [B, T, H, D]
 
 
-def _merge_heads(output: LinearParams, read: Attended) -> Array:
-    *leading, H, D = read.context.shape
-    joined = read.context.reshape(*leading, H * D)  # [..., H, D] -> [..., H*D]
-    return linear(output, joined)
+def merge_heads(x: Float[Array, "B T H D"]) -> Float[Array, "B T H*D"]:
+    """Concatenates the heads."""
+    return x.reshape(*x.shape[:-2], -1)  # [B, T, H, D] -> [B, T, H*D]

@@ -52,7 +52,7 @@ class LanguageModel(NamedTuple):
             *model.output,
             targets,
             real.astype(jnp.float32),
-            chunk=max(512, CHUNK_LOGITS // self.config.vocab_size),
+            chunk_size=max(512, CHUNK_LOGITS // self.config.vocab_size),
         )
         return Loss(nats, real.sum())
 

@@ -54,7 +54,7 @@ def score_files(
     for example, found in zip(encoded, log_probs, strict=True):
         line = f"{found.mean() if per_token else found.sum():.4f}"
         if pieces:
-            names = loaded.model.tokenizers.target.pieces([*example.target, EOS])
+            names = loaded.model.tokenizers.target.ids_to_tokens([*example.target, EOS])
             each = (f"{n}:{x:.4f}" for n, x in zip(names, found, strict=True))
             line += "\t" + " ".join(each)
         yield line

@@ -163,7 +163,7 @@ def named_norm(norm, prefix):
 
 
 def random_like(params, dtype):
-    """Numbers everywhere, so that no bias or scale passes by being 0 or 1."""
+    """Random parameters: a bias of 0 or a scale of 1 could hide a mistake."""
     rng = np.random.default_rng(1)
     return jax.tree.map(lambda x: rng.normal(0, 0.4, x.shape).astype(dtype), params)
 
@@ -171,7 +171,7 @@ def random_like(params, dtype):
 def peer(block, params, dtype):
     made = Peer(block, getattr(torch, dtype))
     tensors = {name: torch.tensor(np.asarray(x)) for name, x in named(params).items()}
-    made.load_state_dict(tensors)  # strict: every weight has one of ours
+    made.load_state_dict(tensors)  # strict: all must be given
     return made
 
 
