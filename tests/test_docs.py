@@ -1,7 +1,7 @@
-"""The documents say what is so: commands, paths, names and letters exist.
+"""The documents are correct: commands, paths, names and shape letters exist.
 
-That examples run in the documents and the library is held by `test_layout.py`, in
-the experiments here.
+`test_layout.py` runs the examples of the documents and the library, this file those of
+the experiments.
 """
 
 import doctest
@@ -26,23 +26,23 @@ DOCUMENTS = {
 README = DOCUMENTS["README.md"]
 CI = (ROOT / ".ci" / "run").read_text()
 CI_LINES = {line.strip() for line in CI.splitlines()}
-# Where a path in a document may start.
+# Folders that a path in a document may be relative to.
 BASES = (ROOT, ROOT / "attnjax", ROOT / "experiments")
 
 each_document = pytest.mark.parametrize("name", DOCUMENTS)
 
 
-# Modules of peers that need not be installed.
+# Optional modules of peers.
 OPTIONAL = {"ctranslate2", "torch"}
 
 
 def blocks(text, language):
-    """The fenced blocks of a document in one language."""
+    """Returns the fenced blocks of a document in one language."""
     return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
 
 def commands(text):
-    """The command lines of a document, in blocks and between backticks."""
+    """Yields the command lines of a document, in blocks and between backticks."""
     for block in blocks(text, "bash"):
         yield from filter(None, block.replace("\\\n", " ").splitlines())
     yield from re.findall(r"`((?:python|bash|pip) [^`\n]+)`", text)
@@ -53,7 +53,7 @@ def parts(line):
 
 
 def install_lines():
-    """The README's lines for a fresh machine, each as its commands."""
+    """Returns the README's lines for a fresh machine, each as a list of commands."""
     return [parts(c) for c in commands(README) if c.startswith("python3 -m venv")]
 
 
@@ -110,7 +110,7 @@ def test_paths_exist(name):
     links = re.findall(r"\]\((?!https?:)([^)#]+)", text)
     assert [x for x in links if not (folder / x).exists()] == []
     named = re.findall(r"`((?:[\w.-]+/)+[\w.-]*|[\w.-]+\.(?:py|md|toml))`", text)
-    # A run's folder is made by a command; RESULTS.md is in every experiment's.
+    # A command makes the folder of a run; every experiment has a RESULTS.md.
     named = [x for x in named if not x.startswith("runs/") and x != "RESULTS.md"]
     some = {x for x in named if x in ("config.py", "__main__.py")}  # of any experiment
     missing = [
@@ -121,19 +121,49 @@ def test_paths_exist(name):
     assert missing == []
 
 
-def test_the_readme_names_exactly_what_is_public():
-    public = {
+def public_names(module):
+    """Returns the names in `__all__`, or else those that the module defines."""
+    if hasattr(module, "__all__"):
+        return set(module.__all__)
+    return {
         name
-        for name, x in vars(attnjax).items()
-        if not name.startswith("_") and not isinstance(x, types.ModuleType)
+        for name, x in vars(module).items()
+        if not name.startswith("_")
+        and getattr(x, "__module__", None) == module.__name__
     }
+
+
+FLAT = {
+    name
+    for name, x in vars(attnjax).items()
+    if not name.startswith("_") and not isinstance(x, types.ModuleType)
+}
+NAMESPACES = {
+    name: public_names(getattr(attnjax, name))
+    for name in ("decode", "train", "parallel", "align")
+}
+
+
+@pytest.mark.parametrize("name", NAMESPACES)
+def test_names_of_a_namespace_are_not_flat(name):
+    assert len(NAMESPACES[name]) >= 5
+    assert NAMESPACES[name] & FLAT == set()
+
+
+def test_score_names_no_function():
+    """A score compares a query with a key; sequences have `decode.score_sequences`."""
+    assert not hasattr(attnjax, "score")
+
+
+def test_the_readme_names_exactly_what_is_public():
+    public = FLAT.union(*NAMESPACES.values())
     (box,) = re.findall(r"^## In the box$(.*?)^## ", README, re.MULTILINE | re.DOTALL)
     cells = [line.split("|")[3] for line in box.splitlines() if line.startswith("| `")]
     named = {x for cell in cells for x in re.findall(r"`(\w+)`", cell)}
     assert named == public
 
 
-def test_the_index_has_a_line_for_each_name():
+def test_the_index_has_one_line_per_name():
     lines = (ROOT / "attnjax" / "__init__.py").read_text().split('"""')[2].splitlines()
     for line in filter(None, lines):
         assert re.fullmatch(r"# .+|from [\w.]+ import (\w+) as \1", line), line
@@ -144,7 +174,7 @@ def test_every_block_of_python_in_the_readme_is_tested():
     assert len(found) >= 5
     for block in found:
         assert doctest.DocTestParser().get_examples(block), block
-        # Else the closing fence would be taken for expected output.
+        # Otherwise doctest takes the closing fence for expected output.
         assert block.endswith("\n\n"), block
 
 
