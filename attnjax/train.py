@@ -138,15 +138,12 @@ def make_train_step(
         state: TrainState, batch: Batch, rng: Key[Array, ""]
     ) -> tuple[TrainState, Metrics]:
         rng = jax.random.fold_in(rng, state.step)
-        loss, total_grads = accumulate_gradients(
+        loss, grads = accumulate_gradients(
             loss_fn, state.params, batch, rng, accumulation_steps=accumulation_steps
         )
         scale = 1 / jnp.where(loss.num_tokens > 0, loss.num_tokens, 1)
-        grads = jax.tree.map(
-            lambda g, p: (g * scale.astype(g.dtype)).astype(p.dtype),
-            total_grads,
-            state.params,
-        )
+        grads = jax.tree.map(lambda g: g * scale.astype(g.dtype), grads)
+        grads = optax.tree.cast_like(grads, state.params)
         # optax mixes integer counts with floats: strict dtype promotion rejects that.
         with jax.numpy_dtype_promotion("standard"):
             grad_norm = optax.tree.norm(jax.tree.map(_upcast, grads))
@@ -158,15 +155,9 @@ def make_train_step(
             apply &= jnp.isfinite(grad_norm)
         # Not optax.apply_if_finite: it gives up after some steps, and covers neither
         # batches of padding nor the EMA.
-        new = TrainState(
-            state.step + 1,
-            *jax.tree.map(
-                partial(jnp.where, apply),
-                (params, opt_state, ema),
-                (state.params, state.opt_state, state.ema),
-            ),
-        )
-        return new, {
+        new, old = (params, opt_state, ema), state[1:]
+        chosen = jax.tree.map(partial(jnp.where, apply), new, old)
+        return TrainState(state.step + 1, *chosen), {
             "loss": loss.total * scale,
             "grad_norm": grad_norm,
             "tokens": loss.num_tokens,

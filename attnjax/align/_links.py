@@ -53,8 +53,8 @@ def alignment_error_rate(
       ValueError: if there are more or fewer hypotheses than references.
 
     Example:
-      >>> gold = parse_pharaoh("0-0 1p1")
-      >>> alignment_error_rate([parse_pharaoh("0-0 1-1 2-2")], [gold]).aer
+      >>> gold = alignment([(0, 0)], possible=[(1, 1)])
+      >>> alignment_error_rate([alignment([(0, 0), (1, 1), (2, 2)])], [gold]).aer
       0.25
     """
     if len(hypotheses) != len(references):

@@ -116,9 +116,8 @@ def beam_search(
     K = static_int("beam_size", beam_size, 1, setup.vocab_size, "the vocabulary")
     N = K if n_best is None else static_int("n_best", n_best, 1, K, "beam_size")
     penalties = check_penalties(setup, length_penalty, coverage_penalty, source_mask)
-    state = _search(
-        step, _initial_state(carry, setup, penalties, K, N), setup, penalties
-    )
+    state = _initial_state(carry, setup, penalties, K, N)
+    state = _search(step, state, setup, penalties)
     return backtrace(state.finished, state.history, setup.constraints.tokens)
 
 
@@ -137,11 +136,8 @@ def _initial_state(
     carry: Any, setup: DecodeSetup, penalties: Penalties, K: int, N: int
 ) -> _State:
     """Returns the state before the first position: one empty hypothesis per row."""
-    (B, S), T, constraints = (
-        setup.weights.shape,
-        setup.max_decode_length,
-        setup.constraints,
-    )
+    (B, S), T = setup.weights.shape, setup.max_decode_length
+    constraints = setup.constraints
     # Slots 1 to K - 1 start empty, or the first step would extend K equal hypotheses.
     first = jnp.where(jnp.arange(K) == 0, 0, -jnp.inf).astype(setup.dtype)
 
@@ -166,51 +162,50 @@ def _search(
     step: Step, state: _State, setup: DecodeSetup, penalties: Penalties
 ) -> _State:
     """Extends the beam until no hypothesis in it can enter any row's finished list."""
-    constraints = setup.constraints
-    beam_step = jax.vmap(step)
     # Log p and coverage never rise, and the length penalty never falls with length:
     # log p / (penalty at the maximum length) bounds every score still to come.
-    max_penalty = penalties.length_penalty(constraints.max_lengths)[:, None]
+    max_penalty = penalties.length_penalty(setup.constraints.max_lengths)[:, None]
 
     def advance(state: _State) -> _State:
-        carry, logits, weights = beam_step(state.carry, state.tokens.T)
-        weights = weights.swapaxes(0, 1)  # [K, B, S] -> [B, K, S]
-        weights = weights.astype(setup.weights.dtype)
-        tokens, back_pointers, log_probs = _extend(
-            logits.astype(setup.dtype), state, constraints
-        )
-        # None is an empty pytree: an option that is off adds no operation.
-        generated, coverage = jax.tree.map(
-            lambda x: gather_beams(x, back_pointers),
-            (state.generated, jax.tree.map(lambda x: x + weights, state.coverage)),
-        )
-        ended, n = tokens == constraints.tokens.eos, state.t + 1
-        finished = merge_finished(
-            state.finished,
-            _finish(ended, log_probs, back_pointers, n, coverage, penalties),
-        )
-        can_enter = log_probs / max_penalty > finished.scores[:, -1:]
-        record = History(tokens, back_pointers, weights)
-        return _State(
-            t=n,
-            carry=jax.tree.map(
-                lambda x: gather_beams(x, back_pointers.T, axis=0), carry
-            ),
-            tokens=tokens,
-            log_probs=jnp.where(can_enter & ~ended, log_probs, -jnp.inf),
-            generated=jax.tree.map(lambda x: x.at[:, :, n - 1].set(tokens), generated),
-            coverage=coverage,
-            finished=finished,
-            history=jax.tree.map(
-                lambda x, new: x.at[n - 1].set(new), state.history, record
-            ),
-        )
+        state = _advance(jax.vmap(step), state, setup, penalties)
+        can_enter = state.log_probs / max_penalty > state.finished.scores[:, -1:]
+        return state._replace(log_probs=jnp.where(can_enter, state.log_probs, -jnp.inf))
 
     def unfinished(state: _State) -> Array:
         has_hypotheses = jnp.any(state.log_probs > -jnp.inf)
         return has_hypotheses & (state.t < setup.max_decode_length)
 
     return lax.while_loop(unfinished, advance, state)
+
+
+def _advance(
+    beam_step: Step, state: _State, setup: DecodeSetup, penalties: Penalties
+) -> _State:
+    """Extends the beam by one position, and moves hypotheses that end out of it."""
+    carry, logits, weights = beam_step(state.carry, state.tokens.T)
+    weights = weights.swapaxes(0, 1)  # [K, B, S] -> [B, K, S]
+    weights = weights.astype(setup.weights.dtype)
+    tokens, back_pointers, log_probs = _extend(
+        logits.astype(setup.dtype), state, setup.constraints
+    )
+    # None is an empty pytree: an option that is off adds no operation.
+    coverage = jax.tree.map(lambda x: x + weights, state.coverage)
+    generated, coverage = jax.tree.map(
+        lambda x: gather_beams(x, back_pointers), (state.generated, coverage)
+    )
+    t, ended = state.t, tokens == setup.constraints.tokens.eos
+    finished = _finish(ended, log_probs, back_pointers, t + 1, coverage, penalties)
+    record = History(tokens, back_pointers, weights)
+    return _State(
+        t=t + 1,
+        carry=jax.tree.map(lambda x: gather_beams(x, back_pointers.T, axis=0), carry),
+        tokens=tokens,
+        log_probs=jnp.where(ended, -jnp.inf, log_probs),
+        generated=jax.tree.map(lambda x: x.at[:, :, t].set(tokens), generated),
+        coverage=coverage,
+        finished=merge_finished(state.finished, finished),
+        history=jax.tree.map(lambda x, new: x.at[t].set(new), state.history, record),
+    )
 
 
 def _extend(

@@ -1,23 +1,17 @@
 """Splitting a model into parameters: paths, metadata, and models that are not drawn."""
 
 import jax
-import jax.extend
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
 
-from attnjax import GPT, BlockConfig, GPTConfig, split, split_abstract
+from attnjax import split, split_abstract
 from attnjax.models._parts import Params
 from attnjax.parallel import make_mesh
+from tests.drawing import counting_key
 
 D, E = 3, 4
-CONFIG = GPTConfig(
-    vocab_size=11,
-    num_layers=2,
-    max_length=7,
-    block=BlockConfig(d_model=14, num_heads=1, d_ff=13),
-)
 
 
 @pytest.fixture(params=["graph mode", "tree mode"], autouse=True)
@@ -27,8 +21,26 @@ def mode(request):
         yield
 
 
-def make_gpt(seed=0):
-    return GPT(CONFIG, rngs=nnx.Rngs(seed))
+class Net(nnx.Module):
+    """A drawn layer, a list of layers, and a tree of parameters."""
+
+    def __init__(self, rngs):
+        self.first = nnx.Linear(D, E, rngs=rngs)
+        self.layers = nnx.List([nnx.Linear(E, E, rngs=rngs) for _ in range(2)])
+        self.scale = Params({"w": jax.random.normal(rngs.params(), (E,))})
+
+    def __call__(self, x):
+        x = self.first(x)
+        for layer in self.layers:
+            x = layer(x)
+        return x * self.scale(x.dtype)["w"]
+
+
+X = np.linspace(-1, 1, D, dtype=np.float32)
+
+
+def make_net(seed=0):
+    return Net(nnx.Rngs(seed))
 
 
 class Layered(nnx.Module):
@@ -40,10 +52,9 @@ class Layered(nnx.Module):
 
 
 def test_rebuild_inverts_split():
-    model = make_gpt()
+    model = make_net()
     rebuild, params = split(model)
-    tokens = np.array([[5, 3, 7]])
-    np.testing.assert_array_equal(rebuild(params)(tokens)[0], model(tokens)[0])
+    np.testing.assert_array_equal(rebuild(params)(X), model(X))
 
 
 def test_paths_are_the_attributes_without_the_holder():
@@ -74,45 +85,24 @@ def test_a_rebuilt_model_keeps_types_and_metadata():
     )
 
 
-def counting_rngs(counts):
-    """Random keys that append to `counts` when a program draws from them."""
-
-    def random_bits(key, bit_width, shape):
-        jax.debug.callback(lambda: counts.append(shape))
-        return jnp.zeros(shape, f"uint{bit_width}")
-
-    impl = jax.extend.random.define_prng_impl(
-        key_shape=(2,),
-        seed=lambda seed: jnp.zeros(2, jnp.uint32),
-        split=lambda key, shape: jnp.zeros((*shape, 2), jnp.uint32),
-        random_bits=random_bits,
-        fold_in=lambda key, data: key,
-        name=f"counting {id(counts)}",
-        tag="count",
-    )
-    return lambda: nnx.Rngs(params=jax.random.key(0, impl=impl))
-
-
 def test_an_abstract_model_is_never_drawn():
-    counts = []
-    rngs = counting_rngs(counts)
-    _, shapes = split_abstract(lambda: GPT(CONFIG, rngs=rngs()))
+    draws = []
+    rngs = lambda: nnx.Rngs(params=counting_key(draws))  # noqa: E731
+    _, shapes = split_abstract(lambda: Net(rngs()))
     jax.effects_barrier()
-    assert counts == []
+    assert draws == []
     is_shape = lambda x: isinstance(x, jax.ShapeDtypeStruct)  # noqa: E731
     assert all(map(is_shape, jax.tree.leaves(shapes)))
-    _, drawn = split(GPT(CONFIG, rngs=rngs()))
+    _, drawn = split(Net(rngs()))
     jax.effects_barrier()
-    assert counts  # the check above can fail
+    assert draws  # the assertion above can fail
     assert jax.tree.map(jnp.shape, drawn) == jax.tree.map(jnp.shape, shapes)
 
 
 def test_an_abstract_model_takes_loaded_parameters():
-    _, params = split(make_gpt(seed=5))
-    rebuild, shapes = split_abstract(make_gpt)
-    tokens = np.array([[5, 3, 7]])
-    want = make_gpt(seed=5)(tokens)[0]
-    np.testing.assert_array_equal(rebuild(params)(tokens)[0], want)
+    _, params = split(make_net(seed=5))
+    rebuild, shapes = split_abstract(make_net)
+    np.testing.assert_array_equal(rebuild(params)(X), make_net(seed=5)(X))
     assert shapes == jax.eval_shape(lambda: params)
 
 
