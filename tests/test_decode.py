@@ -36,6 +36,8 @@ from tests.decode_cases import (
 )
 from tests.oracle_decode import repeats, teacher_force
 
+pytestmark = pytest.mark.versions
+
 CONSTRAINED = [name for name in DECODERS if "constrained" in name]
 
 

@@ -29,6 +29,8 @@ from tests.decode_cases import (
 )
 from tests.oracle_decode import Search, every_hypothesis, plain_beam
 
+pytestmark = pytest.mark.versions
+
 OPTIONS = {  # name -> fields of `Search`; "prefix" stands for the row's prefix
     "free": {},
     "coverage": {"beta": 0.7},

@@ -12,6 +12,8 @@ from jax.sharding import AxisType
 
 from attnjax import parallel
 
+pytestmark = pytest.mark.versions
+
 B, D = 6, 5
 
 

@@ -20,6 +20,8 @@ from attnjax.train import (
     make_train_step,
 )
 
+pytestmark = pytest.mark.versions
+
 B, D, E = 12, 5, 3
 
 OPTIMISERS = {  # a new row inherits every law below

@@ -23,6 +23,8 @@ from tests.cells.scan_cases import (
     total_of,
 )
 
+pytestmark = pytest.mark.versions
+
 each_cell = pytest.mark.parametrize("name", CASES)
 
 

@@ -16,6 +16,8 @@ from attnjax.core.weights import sparsemax
 from tests.arg_specs import ATTENTION
 from tests.core.cases import draw
 
+pytestmark = pytest.mark.versions
+
 B, T, S, H, D, E = ATTENTION
 # 50 roundings of products and sums of width 11 and 7, in float32.
 CLOSE = 2e-5

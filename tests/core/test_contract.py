@@ -24,6 +24,8 @@ from tests.core.cases import (
     each_case,
 )
 
+pytestmark = pytest.mark.versions
+
 F32 = TOLERANCE["float32"]
 ORDER = np.array([3, 0, 6, 4, 1, 5, 2])
 

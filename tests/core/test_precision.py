@@ -9,6 +9,8 @@ import pytest
 from attnjax.core import precision
 from tests.core.cases import draw
 
+pytestmark = pytest.mark.versions
+
 SHAPES = [((5,), (5,)), ((5,), (5, 3)), ((7, 5), (5,)), ((7, 5), (5, 3))]
 SHAPES += [((2, 7, 5), (5, 3)), ((2, 7, 5), (5,)), ((3, 2, 7, 5), (5, 11))]
 each_low_precision = pytest.mark.parametrize("dtype", ["bfloat16", "float16"])

@@ -15,6 +15,8 @@ from tests import oracle_models, oracles
 from tests.models import laws, papers
 from tests.models.laws import MASK, PAD, PREVIOUS, SOURCE, TARGET, B, D, L, M, V
 
+pytestmark = pytest.mark.versions
+
 CONFIG = RNNEncoderDecoderConfig(
     source_vocab_size=V, target_vocab_size=V, embed_dim=M, hidden_dim=D, readout_dim=L,
     init="glorot",

@@ -33,6 +33,8 @@ from tests.models.laws import (
     V,
 )
 
+pytestmark = pytest.mark.versions
+
 CONFIG = RNNSearchConfig(
     source_vocab_size=V,
     target_vocab_size=V,

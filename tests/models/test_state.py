@@ -11,6 +11,8 @@ from attnjax.models._parts import Params
 from attnjax.parallel import make_mesh
 from tests.drawing import counting_key
 
+pytestmark = pytest.mark.versions
+
 D, E = 3, 4
 
 

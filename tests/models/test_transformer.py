@@ -19,6 +19,8 @@ from tests import oracle_models, oracle_positions, oracle_transformer, oracles
 from tests.models import laws
 from tests.models.laws import MASK, PAD, PREVIOUS, SOURCE, TARGET, B, V
 
+pytestmark = pytest.mark.versions
+
 PAPER = BlockConfig(d_model=18, num_heads=3, d_ff=7)
 MODERN = BlockConfig(
     d_model=18,
