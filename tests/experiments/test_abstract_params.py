@@ -15,6 +15,8 @@ from experiments.translate import loading as translate_loading
 from experiments.translate import model as translate
 from tests.drawing import counting_key
 
+pytestmark = pytest.mark.versions
+
 TRANSLATE = translate_configs.CONFIGS["cldr-smoke"][1]
 LANGUAGE_MODEL = language_model_configs.CONFIGS["smoke"][1]
 BYTES = translate.Tokenizers(ByteTokenizer(), ByteTokenizer())

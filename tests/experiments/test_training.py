@@ -22,6 +22,8 @@ from experiments.training.optimizer import OptimizerConfig
 from experiments.training.task import Best, Task, TaskSetup, generate_batches
 from experiments.training.trainer import train
 
+pytestmark = pytest.mark.versions
+
 WIDTH, WARMUP = 512, 4_000
 
 
