@@ -74,7 +74,8 @@ def scan(
       ([6.0], [[0.0, 2.0, 4.0]])
     """
     _check_steps(xs, mask)
-    constant = _constant(cell)
+    # Inside a program, a call would keep XLA from sharing residuals across it.
+    constant = None if _is_staged() else _constant(cell)
     if constant is None:
         return _run(cell, reverse, params, carry, xs, memory, mask)
     return _compiled(constant, reverse, params, carry, xs, memory, mask)
@@ -183,8 +184,12 @@ def _run(
     return carry, swap(ys)
 
 
-# Inlined: across a call, XLA does not see that two residuals are the same array.
-_compiled = partial(jax.jit, static_argnums=(0, 1), inline=True)(_run)
+_compiled = partial(jax.jit, static_argnums=(0, 1))(_run)
+
+
+def _is_staged() -> bool:
+    """Whether a jaxpr is being made, as under `jax.jit`: even constants are traced."""
+    return isinstance(jnp.zeros(1), jax.core.Tracer)
 
 
 def _differentiable(
