@@ -77,7 +77,7 @@ def test_ci_installs_and_tests_by_the_readmes_line():
     assert installs == [install]
 
 
-def test_ci_checks_what_contributing_says():
+def test_ci_runs_the_check_command_of_contributing():
     (check,) = [c for c in commands(DOCUMENTS["CONTRIBUTING.md"]) if "ruff" in c]
     for part in parts(check):
         assert any(line.partition(" 2>&1")[0] == part for line in CI_LINES), part
@@ -155,7 +155,7 @@ def test_score_names_no_function():
     assert not hasattr(attnjax, "score")
 
 
-def test_the_readme_names_exactly_what_is_public():
+def test_the_readme_names_every_public_name():
     public = FLAT.union(*NAMESPACES.values())
     (box,) = re.findall(r"^## In the box$(.*?)^## ", README, re.MULTILINE | re.DOTALL)
     cells = [line.split("|")[3] for line in box.splitlines() if line.startswith("| `")]
