@@ -60,13 +60,13 @@ def test_scores_match_teacher_forcing():
         assert (got.weights[row, n:] == 0).all()
 
 
-def test_what_stands_after_eos_and_other_rows_change_nothing():
+def test_tokens_after_eos_and_other_rows_change_nothing():
     model = make_model(3)
     want = scored(model, GIVEN)
-    wide = np.pad(GIVEN, ((0, 0), (0, 2)), constant_values=V + 1)
-    wide[0, 4:], wide[1, 1:] = -3, EOS
-    wide[2] = [4, EOS, 4, 4, 4, 4, 4]
-    got = scored(model, wide)
+    padded = np.pad(GIVEN, ((0, 0), (0, 2)), constant_values=V + 1)
+    padded[0, 4:], padded[1, 1:] = -3, EOS
+    padded[2] = [4, EOS, 4, 4, 4, 4, 4]
+    got = scored(model, padded)
     for field in ("token_log_probs", "weights"):
         x, y = getattr(want, field), getattr(got, field)
         np.testing.assert_allclose(x[:2], y[:2, :5], rtol=1e-5, atol=1e-6)
@@ -104,9 +104,9 @@ def test_gradients_are_those_of_the_sum():
         return pick(got)
 
     emit = jnp.asarray(model.emit, jnp.float32)
-    whole = jax.grad(total)(emit, lambda x: x.log_probs.sum())
+    summed = jax.grad(total)(emit, lambda x: x.log_probs.sum())
     parts = jax.grad(total)(emit, lambda x: x.token_log_probs.sum())
-    np.testing.assert_allclose(whole, parts, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(summed, parts, rtol=1e-5, atol=1e-6)
 
 
 def test_compiles_once_for_each_shape():

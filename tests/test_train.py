@@ -76,9 +76,9 @@ def run(tx, *, steps=4, batches=None, place=lambda x: x, **options):
 
 @each_optimiser
 def test_gradient_accumulation_gives_the_numbers_of_the_whole_batch(tx):
-    whole, metrics = run(tx)
+    full, metrics = run(tx)
     summed, summed_metrics = run(tx, accumulation_steps=3)
-    chex.assert_trees_all_close(summed, whole, rtol=1e-5, atol=1e-6)
+    chex.assert_trees_all_close(summed, full, rtol=1e-5, atol=1e-6)
     chex.assert_trees_all_close(summed_metrics, metrics, rtol=1e-5)
 
 
@@ -248,7 +248,7 @@ def test_a_step_with_a_gradient_that_is_not_finite_is_skipped():
 
 
 def test_gradient_accumulation_composes_with_pmap():
-    whole, grads = accumulate_gradients(squares, params(), data(), jax.random.key(0))
+    full, grads = accumulate_gradients(squares, params(), data(), jax.random.key(0))
 
     def mean_gradient(params, batch):
         loss, grads = accumulate_gradients(squares, params, batch, jax.random.key(0))
@@ -262,7 +262,7 @@ def test_gradient_accumulation_composes_with_pmap():
     for device in range(2):
         chex.assert_trees_all_close(
             jax.tree.map(lambda x, d=device: x[d], (loss, mean)),
-            (whole, jax.tree.map(lambda g: g / whole.num_tokens, grads)),
+            (full, jax.tree.map(lambda g: g / full.num_tokens, grads)),
             rtol=1e-5,
         )
 

@@ -78,7 +78,7 @@ def split_abstract(
       make_model: makes the model, such as `lambda: GPT(config, rngs=nnx.Rngs(0))`.
 
     Returns:
-      `rebuild(params) -> model`, as of `split`; and the parameters as nested dicts of
+      `rebuild(params) -> model`, as in `split`; and the parameters as nested dicts of
       `jax.ShapeDtypeStruct`.
 
     Raises:

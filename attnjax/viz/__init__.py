@@ -52,7 +52,7 @@ def alignment_plot(
       weights: the alignment, shape [T, S], from 0 to 1.
       source_words: along the top, S of them.
       target_words: down the left side, T of them.
-      path: file to save, with the suffix .png or .svg; None saves nothing.
+      path: file to save, with the suffix .png or .svg; None does not save.
       gold: links to mark with boxes: solid if sure, dashed if only possible.
       title: title of the figure.
 
@@ -84,7 +84,7 @@ def alignment_grid(
     Args:
       panels: title (such as the name of a model) -> alignment, row by row; a tuple
         holds the fields of `Panel`.
-      path: file to save, with the suffix .png or .svg; None saves nothing.
+      path: file to save, with the suffix .png or .svg; None does not save.
       columns: number of panels in a row.
       title: title of the figure.
 
@@ -144,7 +144,7 @@ def length_plot(
       series: model -> its score in every bucket; NaN leaves a gap.
       buckets: the shortest and longest source length of each bucket, in words or
         pieces, in order.
-      path: file to save, with the suffix .png or .svg; None saves nothing.
+      path: file to save, with the suffix .png or .svg; None does not save.
       counts: number of sentences in each bucket, for the tick labels.
       score: name of the score, for the vertical axis.
       title: title of the figure.

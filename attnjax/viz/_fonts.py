@@ -1,9 +1,9 @@
 """Font fallback: chooses font families that cover the characters of a text.
 
 matplotlib draws each character with the first family of a list that has it. Its own
-DejaVu Sans comes first. For Chinese, Japanese and Korean follow the font of the package
-matplotlib-fontja and common system fonts. That package is used as a font file only,
-because importing it changes the user's settings.
+DejaVu Sans is the first choice. For Chinese, Japanese and Korean, the font of the
+package matplotlib-fontja and common system fonts follow. The package is not imported,
+because that would change the user's settings: only its font file is used.
 """
 
 import functools
