@@ -215,9 +215,9 @@ def plain_scan(cell, params, carry, xs, memory=None, mask=None, reverse=False):
     return carry, swap(ys)
 
 
-def _drop_float0(slope):
+def _drop_float0(gradient):
     """Integers have a gradient without values; leave nothing of it."""
-    return None if slope.dtype == jax.dtypes.float0 else slope
+    return None if gradient.dtype == jax.dtypes.float0 else gradient
 
 
 def total_of(run, name, inputs, mask, reverse=False):
@@ -243,9 +243,9 @@ def run_case(run, name, reverse=False):
 
     def call(inputs, mask):
         total = partial(total_of, run, name, reverse=reverse)
-        slope = jax.value_and_grad(total, has_aux=True, allow_int=True)
-        (_, result), slopes = slope(inputs, mask)
-        return result, jax.tree.map(_drop_float0, slopes)
+        gradient = jax.value_and_grad(total, has_aux=True, allow_int=True)
+        (_, result), gradients = gradient(inputs, mask)
+        return result, jax.tree.map(_drop_float0, gradients)
 
     # These programs take longer to compile than to run.
     return jax.jit(call, compiler_options={"xla_backend_optimization_level": 0})

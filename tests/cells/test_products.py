@@ -32,8 +32,8 @@ def test_low_precision_gradients_accumulate_in_float32_over_steps(use):
         cell = lambda w, carry, x: (carry, USES[use][0](w, x))  # noqa: E731
         return scan(cell, w, jnp.zeros((1, 1)), xs)[1].sum()
 
-    slope = jax.grad(total)(w)
-    np.testing.assert_allclose(slope.astype("float32"), 3000, rtol=2**-8)
+    gradient = jax.grad(total)(w)
+    np.testing.assert_allclose(gradient.astype("float32"), 3000, rtol=2**-8)
 
 
 @pytest.mark.parametrize("use", USES)
@@ -51,10 +51,10 @@ def test_no_gradient_of_a_weight_is_accumulated_in_the_loop(use, dtype):
     w, carry, xs = (jnp.ones(s, dtype) for s in ((D, D), (B, D), (B, T, M)))
 
     def carried(run):
-        slope = jax.grad(lambda w: run(partial(one_use, use), w, carry, xs)[0].sum())
+        gradient = jax.grad(lambda w: run(partial(one_use, use), w, carry, xs)[0].sum())
         loops = [
             equation
-            for equation in _equations(jax.make_jaxpr(slope)(w).jaxpr)
+            for equation in _equations(jax.make_jaxpr(gradient)(w).jaxpr)
             if equation.primitive.name == "scan"
         ]
         return {v.aval.shape for loop in loops for v in loop.outvars}

@@ -76,14 +76,14 @@ def test_is_plain_scan_in_second_derivatives_and_under_vmap():
     """Of a batch of weights, the product of the Hessian with a vector."""
 
     def products(run, inputs):
-        def slope(params):
+        def gradient(params):
             return jax.grad(lambda p: total_of(run, "gru", (p, *inputs[1:]), None)[0])(
                 params
             )
 
         def forward_over_reverse(scale):
             scaled = jax.tree.map(lambda x: x * scale, inputs[0])
-            return jax.jvp(slope, (scaled,), (inputs[0],))[1]
+            return jax.jvp(gradient, (scaled,), (inputs[0],))[1]
 
         return jax.vmap(forward_over_reverse)(jnp.array([1.0, 0.5]))
 
@@ -123,22 +123,22 @@ def test_padding_never_moves_the_carry(name):
     with jax.enable_x64(True):
         params, carry, xs, memory = inputs = inputs_of(name)
         mask = np.broadcast_to(np.arange(T) < 2, (B, T))
-        (carry, ys), slopes = run_case(scan, name)(inputs, mask)
+        (carry, ys), gradients = run_case(scan, name)(inputs, mask)
         bad = params, inputs[1], xs.at[:, 2:].set(1e6), memory
-        (padded, padded_ys), padded_slopes = run_case(scan, name)(bad, mask)
+        (padded, padded_ys), padded_gradients = run_case(scan, name)(bad, mask)
     chex.assert_trees_all_equal((padded, padded_ys), (carry, ys))
-    chex.assert_trees_all_equal(padded_slopes, slopes)
+    chex.assert_trees_all_equal(padded_gradients, gradients)
     assert not any(y[:, 2:].any() for y in jax.tree.leaves(ys))
-    assert not slopes[2][:, 2:].any()
+    assert not gradients[2][:, 2:].any()
 
 
 @each_cell
 def test_a_row_without_steps_keeps_its_carry(name):
     with jax.enable_x64(True):
         inputs = inputs_of(name)
-        (carry, ys), slopes = run_case(scan, name)(inputs, np.zeros((B, T), bool))
+        (carry, ys), gradients = run_case(scan, name)(inputs, np.zeros((B, T), bool))
     chex.assert_trees_all_equal(carry, inputs[1])
-    assert not any(x.any() for x in jax.tree.leaves((ys, slopes[0], slopes[2])))
+    assert not any(x.any() for x in jax.tree.leaves((ys, gradients[0], gradients[2])))
 
 
 def test_bidirectional_is_two_scans():
@@ -187,11 +187,11 @@ def test_new_numbers_do_not_recompile(wrap, caplog):
         cell = partial(counted, scale=2.0)
         return scan(cell, params, carry, xs, mask=mask)[1].sum()
 
-    slope, others = wrap(jax.grad(total)), xs + 1
-    first = slope(params, xs, MASKS["after"])
+    gradient, others = wrap(jax.grad(total)), xs + 1
+    first = gradient(params, xs, MASKS["after"])
     count = len(TRACES)
     with jax.log_compiles():
-        second = slope(params, others, MASKS["before"])
+        second = gradient(params, others, MASKS["before"])
     assert len(TRACES) == count
     assert not [m for m in caplog.messages if "compil" in m.lower()]
     assert first.w.tolist() != second.w.tolist()
@@ -229,18 +229,18 @@ def test_devices_share_a_batch():
     """shard_map sums the gradient of the shared weights, pmap leaves that to us."""
     params, carry, xs, _ = inputs_of("gru", "float32")
 
-    def slope(params, xs):
+    def gradient(params, xs):
         start = jnp.zeros((xs.shape[0], D))  # does not differ by device; xs does
         return jax.grad(lambda p: scan(gru, p, start, xs)[1].sum())(params)
 
-    want = slope(params, xs)
+    want = gradient(params, xs)
     mesh = Mesh(np.array(jax.devices()[:2]), ("data",))
     one, data = PartitionSpec(), PartitionSpec("data")
-    sharded = jax.shard_map(slope, mesh=mesh, in_specs=(one, data), out_specs=one)
+    sharded = jax.shard_map(gradient, mesh=mesh, in_specs=(one, data), out_specs=one)
     chex.assert_trees_all_close(
         jax.jit(sharded)(params, xs), want, rtol=1e-5, atol=1e-6
     )
-    parts = jax.pmap(slope, in_axes=(None, 0))(params, xs[:, None])
+    parts = jax.pmap(gradient, in_axes=(None, 0))(params, xs[:, None])
     summed = jax.tree.map(lambda x: x.sum(0), parts)
     chex.assert_trees_all_close(summed, want, rtol=1e-5, atol=1e-6)
     del carry

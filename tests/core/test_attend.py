@@ -102,8 +102,8 @@ def test_masks_and_biases_broadcast(shape, shared):
     mask = jnp.asarray(draw(4, *shape) > -1)
     bias = jnp.asarray(draw(5, *shape), "float32")
     got = heads(*inputs, mask, bias=bias)
-    wide = (jnp.broadcast_to(x, (B, H, T, S)) for x in (mask, bias))
-    want = heads(*inputs, next(wide), bias=next(wide))
+    broadcast = (jnp.broadcast_to(x, (B, H, T, S)) for x in (mask, bias))
+    want = heads(*inputs, next(broadcast), bias=next(broadcast))
     chex.assert_trees_all_equal(got, want)
 
 
