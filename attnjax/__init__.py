@@ -1,8 +1,9 @@
 """Attention as one idea: score -> weights -> context.
 
-Functions, cells and models are flat names, a line each, in the order data flows.
-`decode`, `train`, `parallel` and `align` are namespaces. Import `attnjax.viz` and
-`attnjax.pretrained` separately: they need matplotlib and safetensors.
+The public names, a line each, in the order data flows. Functions, cells and models
+are flat; `attnjax.decode`, `attnjax.train`, `attnjax.parallel` and `attnjax.align` are
+namespaces. `attnjax.viz` needs matplotlib, `attnjax.pretrained` needs safetensors:
+import them on their own.
 """
 
 # core: pure functions, one query at a time
@@ -10,6 +11,7 @@ from attnjax.core.masks import padding as padding
 from attnjax.core.masks import causal as causal
 from attnjax.core.masks import sliding_window as sliding_window
 from attnjax.core.masks import segments as segments
+from attnjax.core.masks import AttentionMask as AttentionMask
 from attnjax.core.positions import sinusoidal as sinusoidal
 from attnjax.core.positions import learned as learned
 from attnjax.core.positions import apply_rope as apply_rope
@@ -32,6 +34,8 @@ from attnjax.core.weights import sparsemax as sparsemax
 from attnjax.core.weights import hardmax as hardmax
 from attnjax.core.weights import sigmoid as sigmoid
 from attnjax.core.weights import softmax_with_sink as softmax_with_sink
+from attnjax.core.location import location_aware as location_aware
+from attnjax.core.location import location_features as location_features
 from attnjax.core.windows import diagonal as diagonal
 from attnjax.core.windows import local_p as local_p
 from attnjax.core.context import read as read
@@ -59,15 +63,21 @@ from attnjax.cells.lstm import lstm_inputs as lstm_inputs
 from attnjax.cells.lstm import lstm_recur as lstm_recur
 from attnjax.cells.lstm import LSTMParams as LSTMParams
 from attnjax.cells.lstm import LSTMState as LSTMState
+from attnjax.cells.recurrent import RecurrentCell as RecurrentCell
+from attnjax.cells.recurrent import RECURRENT_CELLS as RECURRENT_CELLS
+from attnjax.cells.recurrent import step_layers as step_layers
+from attnjax.cells.recurrent import scan_layers as scan_layers
+from attnjax.cells.recurrent import bidirectional_layers as bidirectional_layers
+from attnjax.cells.aligners import Aligner as Aligner
 from attnjax.cells.aligners import ALIGNERS as ALIGNERS
 from attnjax.cells.rnnsearch import rnnsearch as rnnsearch
 from attnjax.cells.rnnsearch import initial_carry as initial_carry
-from attnjax.cells.rnnsearch import Readout as Readout
+from attnjax.cells.rnnsearch import RNNSearchOutput as RNNSearchOutput
 from attnjax.cells.rnnsearch import RNNSearchParams as RNNSearchParams
 from attnjax.cells.rnnsearch import RNNSearchState as RNNSearchState
 from attnjax.cells.luong import luong as luong
 from attnjax.cells.luong import LuongParams as LuongParams
-from attnjax.cells.luong import LuongReadout as LuongReadout
+from attnjax.cells.luong import LuongOutput as LuongOutput
 from attnjax.cells.luong import LuongState as LuongState
 from attnjax.cells.scan import scan as scan
 from attnjax.cells.scan import bidirectional as bidirectional
@@ -77,14 +87,16 @@ from attnjax.transformer.block import BlockParams as BlockParams
 from attnjax.transformer.block import MLPParams as MLPParams
 from attnjax.transformer.block import LinearParams as LinearParams
 from attnjax.transformer.block import NormParams as NormParams
-from attnjax.transformer.block import Source as Source
+from attnjax.transformer.block import EncoderMemory as EncoderMemory
 from attnjax.transformer.cache import KVCache as KVCache
 from attnjax.transformer.cache import init_cache as init_cache
-from attnjax.transformer.stack import blocks as blocks
+from attnjax.transformer.attention import Attention as Attention
+from attnjax.transformer.stack import transformer_stack as transformer_stack
 from attnjax.transformer.stack import TransformerOutput as TransformerOutput
 from attnjax.transformer.head_scores import HEAD_SCORES as HEAD_SCORES
 
-# models: flax.nnx modules over cells, transformer and core
+# models: own parameters, call cells and core
+from attnjax.models._parts import SequenceModel as SequenceModel
 from attnjax.models.rnn_encdec import RNNEncoderDecoder as RNNEncoderDecoder
 from attnjax.models.rnn_encdec import RNNEncoderDecoderConfig as RNNEncoderDecoderConfig
 from attnjax.models.rnnsearch import RNNSearch as RNNSearch
@@ -97,7 +109,7 @@ from attnjax.models._block_config import BlockConfig as BlockConfig
 from attnjax.models.state import split as split
 from attnjax.models.state import split_abstract as split_abstract
 
-# namespaces: decoding, training steps, sharding, word alignments
+# namespaces: decoding, one optimisation step, where arrays live, alignments as links
 from attnjax import decode as decode
 from attnjax import train as train
 from attnjax import parallel as parallel

@@ -1,9 +1,8 @@
-"""Models that start from weights published in Hugging Face's format.
+"""Loads pretrained parameters in Hugging Face's format.
 
-Each function takes a folder as `save_pretrained` writes it (config.json and
-model.safetensors, in one file or several) and gives a model's config and its
-parameters, as `attnjax.models.state.split` knows them. Needs the package
-safetensors.
+Each function takes a folder that `save_pretrained` wrote (config.json and
+model.safetensors, in one file or several) and returns a model's config and its
+parameters, in the form of `attnjax.models.state.split`. Needs the package safetensors.
 """
 
 import dataclasses
@@ -24,7 +23,7 @@ Tree = Any
 
 
 def gpt2(folder: str | Path) -> tuple[GPTConfig, Tree]:
-    """Reads a `GPT2LMHeadModel`.
+    """Loads a `GPT2LMHeadModel`.
 
     Args:
       folder: what `save_pretrained` wrote.
@@ -67,10 +66,10 @@ def gpt2(folder: str | Path) -> tuple[GPTConfig, Tree]:
 
 
 def marian(folder: str | Path) -> tuple[TransformerConfig, Tree]:
-    """Reads a `MarianMTModel`, such as the translators of Opus-MT.
+    """Loads a `MarianMTModel`, such as the translators of Opus-MT.
 
-    Targets begin with `decoder_start_token_id` of the folder's config.json, which is
-    `bos` for `attnjax.decode`.
+    Pass `decoder_start_token_id` of the folder's config.json as `bos` to
+    `attnjax.decode`.
 
     Args:
       folder: what `save_pretrained` wrote.
@@ -95,15 +94,15 @@ def marian(folder: str | Path) -> tuple[TransformerConfig, Tree]:
     vocab, M = config.target_vocab_size, config.block.d_model
     part = _MarianPart(_Taker(tensors), M, config.block.d_ff)
 
-    def side(name: str, layers: int, *, reads: bool) -> Tree:
-        block = partial(part.block, f"model.{name}.layers", reads=reads)
+    def side(name: str, layers: int, *, cross: bool) -> Tree:
+        block = partial(part.block, f"model.{name}.layers", cross=cross)
         return {"blocks": _stacked(block, layers)}
 
     params = {
         "target_embedding": part.take("model.shared.weight", vocab, M)[:, part.order],
         "b_output": part.take("final_logits_bias", 1, vocab)[0],
-        "encoder": side("encoder", config.encoder_layers, reads=False),
-        "decoder": side("decoder", config.decoder_layers, reads=True),
+        "encoder": side("encoder", config.encoder_layers, cross=False),
+        "decoder": side("decoder", config.decoder_layers, cross=True),
     }
     return config, params
 
@@ -114,7 +113,7 @@ def _marian_config(settings: dict[str, Any]) -> TransformerConfig:
     if activation not in activations:
         raise ValueError(
             f"activation_function: expected one of {sorted(activations)}, "
-            f"got {activation!r} (this reader knows no other)"
+            f"got {activation!r} (no other is supported)"
         )
     return TransformerConfig(
         source_vocab_size=settings["vocab_size"],
@@ -133,7 +132,7 @@ def _marian_config(settings: dict[str, Any]) -> TransformerConfig:
 
 
 class _Taker:
-    """Takes tensors by name, and checks their shapes."""
+    """Looks tensors up by name and checks their shapes."""
 
     def __init__(self, tensors: Tensors) -> None:
         self._tensors = tensors
@@ -154,13 +153,14 @@ class _Taker:
 
 
 class _GPT2Part:
-    """Reads parts of a GPT-2, whose matrices are [in, out], as ours."""
+    """Converts parts of a GPT-2, whose matrices are [in, out], as here."""
 
     def __init__(self, take: _Taker, M: int, F: int) -> None:
         self.take, self.M, self.F = take, M, F
 
     def block(self, i: int) -> Tree:
         M, F = self.M, self.F
+        # [M, 3M] and [3M] -> three of [M, M] and [M]
         joined = self._linear(f"h.{i}.attn.c_attn", M, 3 * M)
         thirds = {name: np.split(x, 3, axis=-1) for name, x in joined.items()}
         attention = {
@@ -170,9 +170,9 @@ class _GPT2Part:
         output = self._linear(f"h.{i}.attn.c_proj", M, M)
         return {
             "self_attention_norm": self.norm(f"h.{i}.ln_1"),
-            "attention": attention | {"output": output},
+            "self_attention": attention | {"output": output},
             "mlp_norm": self.norm(f"h.{i}.ln_2"),
-            "feed": {
+            "mlp": {
                 "up": self._linear(f"h.{i}.mlp.c_fc", M, F),
                 "down": self._linear(f"h.{i}.mlp.c_proj", F, M),
             },
@@ -192,32 +192,33 @@ class _GPT2Part:
 
 
 class _MarianPart:
-    """Reads parts of a Marian model, whose sines all stand before the cosines.
+    """Converts parts of a Marian model, whose positions are all sines, then cosines.
 
-    The paper's alternate. The width between blocks is put into the paper's order
-    wherever it is an axis, which changes nothing else.
+    In the paper they alternate. So the axis of the residual stream is permuted to the
+    paper's order wherever it occurs, which leaves the logits unchanged.
     """
 
     def __init__(self, take: _Taker, M: int, F: int) -> None:
         self.take, self.M, self.F = take, M, F
+        # [sines, cosines] -> sine, cosine, sine, ...
         self.order = np.arange(M).reshape(2, M // 2).T.reshape(-1)
 
-    def block(self, layers: str, i: int, *, reads: bool) -> Tree:
+    def block(self, layers: str, i: int, *, cross: bool) -> Tree:
         name = f"{layers}.{i}"
         own = {
             "self_attention_norm": self._norm(f"{name}.self_attn_layer_norm"),
-            "attention": self._attention(f"{name}.self_attn"),
+            "self_attention": self._attention(f"{name}.self_attn"),
             "mlp_norm": self._norm(f"{name}.final_layer_norm"),
-            "feed": {
+            "mlp": {
                 "up": self._into(f"{name}.fc1", self.F),
                 "down": self._out_of(f"{name}.fc2", self.F),
             },
         }
-        if not reads:
+        if not cross:
             return own
         return own | {
             "cross_attention_norm": self._norm(f"{name}.encoder_attn_layer_norm"),
-            "reading": self._attention(f"{name}.encoder_attn"),
+            "cross_attention": self._attention(f"{name}.encoder_attn"),
         }
 
     def _attention(self, name: str) -> Tree:
@@ -234,19 +235,19 @@ class _MarianPart:
         }
 
     def _into(self, name: str, width: int) -> Tree:
-        """A linear map that reads the width between blocks."""
+        """A linear map from the residual stream."""
         weight = self.take(f"{name}.weight", width, self.M).T
         return {"w": weight[self.order], "b": self.take(f"{name}.bias", width)}
 
     def _out_of(self, name: str, width: int) -> Tree:
-        """A linear map that writes it."""
+        """A linear map into the residual stream."""
         weight = self.take(f"{name}.weight", self.M, width).T
         bias = self.take(f"{name}.bias", self.M)
         return {"w": weight[:, self.order], "b": bias[self.order]}
 
 
 def _stacked(layer: Callable[[int], Tree], layers: int) -> Tree:
-    """Trees of one layer each as one tree with leaves [L, ...]."""
+    """Stacks the trees of single layers to one with leaves [L, ...]."""
 
     def stack(trees: list[Tree]) -> Tree:
         if isinstance(trees[0], dict):
@@ -257,7 +258,7 @@ def _stacked(layer: Callable[[int], Tree], layers: int) -> Tree:
 
 
 def _read(folder: Path, kind: str) -> tuple[dict[str, Any], Tensors]:
-    """The settings and the tensors of a folder."""
+    """Loads the settings and the tensors of a folder."""
     path = folder / "config.json"
     if not path.is_file():
         raise FileNotFoundError(
@@ -277,9 +278,9 @@ def _read(folder: Path, kind: str) -> tuple[dict[str, Any], Tensors]:
 
 
 def _expect(settings: dict[str, Any], name: str, wanted: Any) -> None:
-    """Checks a setting that decides what is computed."""
+    """Checks a setting that changes what the model computes."""
     got = settings.get(name, wanted)
     if got != wanted:
         raise ValueError(
-            f"{name}: expected {wanted!r}, got {got!r} (this reader knows no other)"
+            f"{name}: expected {wanted!r}, got {got!r} (no other is supported)"
         )

@@ -1,8 +1,8 @@
 """The Transformer and GPT as slow loops: one sentence, no padding, float64.
 
 Parameters are nested dicts as checkpoints hold them: matrices [in, out], a stack's
-leaves [L, ...]. `c` names the sizes and kinds of a block. Every position computes
-what it sees anew; nothing is batched, cached or shared between heads.
+leaves [L, ...]. `c` names the sizes and kinds of a block. Every position
+recomputes all that it attends to; nothing is batched, cached or shared.
 """
 
 import math
@@ -13,7 +13,7 @@ from tests import oracles
 
 
 def layer(params, index):
-    """The weights of one layer of a stack."""
+    """The parameters of one layer of a stack."""
     if isinstance(params, dict):
         return {name: layer(value, index) for name, value in params.items()}
     return params[index]
@@ -45,7 +45,7 @@ ACTIVATIONS = {
 def mlp(p, x, c):
     """Vaswani 2017, eq. 2; Shazeer 2020, eq. 5 where there is a gate."""
     up = linear(p["up"], x)
-    act = ACTIVATIONS[c["mlp"]]
+    act = ACTIVATIONS[c["activation"]]
     if "gate" in p:
         gate = linear(p["gate"], x)
         hidden = [act(g) * u for g, u in zip(gate, up, strict=True)]
@@ -54,16 +54,16 @@ def mlp(p, x, c):
     return linear(p["down"], np.array(hidden))
 
 
-def rotate(x, position, theta):
-    """Su 2021, eq. 34, with the pair (i, i + D/2) turned by position * theta_i."""
+def rotate(x, position, frequencies):
+    """Su 2021, eq. 34: rotates the pair (i, i + D/2) by position * frequency_i."""
     D = len(x)
-    turned = np.array(x)
+    rotated = np.array(x)
     for i in range(D // 2):
-        angle = position * theta[i]
+        angle = position * frequencies[i]
         a, b = x[i], x[i + D // 2]
-        turned[i] = a * math.cos(angle) - b * math.sin(angle)
-        turned[i + D // 2] = b * math.cos(angle) + a * math.sin(angle)
-    return turned
+        rotated[i] = a * math.cos(angle) - b * math.sin(angle)
+        rotated[i + D // 2] = b * math.cos(angle) + a * math.sin(angle)
+    return rotated
 
 
 def sinusoid(position, M):
@@ -94,12 +94,12 @@ SCORES = {
 
 
 def attention(p, x, states, c, *, seen=None, at=None, score="scaled_dot", bias=None):
-    """Vaswani 2017, section 3.2.2: what one position x reads, and its mean weights.
+    """Vaswani 2017, section 3.2.2, for one position x; and the mean weights of heads.
 
-    `seen` are the indices of `states` that it sees; `at` its own index, where
-    positions are turned; `bias(head, j)` is added to the scores.
+    `seen` are the indices of the `states` that are attended to; `at` is the index of x
+    in self-attention, for RoPE; `bias(head, j)` is added to the scores.
     """
-    H, N = c["heads"], c["key_heads"]
+    H, N = c["num_heads"], c["num_kv_heads"]
     D = len(linear(p["query"], x)) // H
     seen = range(len(states)) if seen is None else seen
     contexts, every = [], []
@@ -110,10 +110,10 @@ def attention(p, x, states, c, *, seen=None, at=None, score="scaled_dot", bias=N
         keys = np.array([linear(p["keys"], states[j])[shared] for j in seen])
         values = np.array([linear(p["values"], states[j])[shared] for j in seen])
         if at is not None and c["positions"] == "rope":
-            theta = c["theta"](D)
-            query = rotate(query, at, theta)
+            frequencies = c["frequencies"](D)
+            query = rotate(query, at, frequencies)
             keys = np.array(
-                [rotate(k, j, theta) for j, k in zip(seen, keys, strict=True)]
+                [rotate(k, j, frequencies) for j, k in zip(seen, keys, strict=True)]
             )
         scores = SCORES[score](p, h, query, keys)
         if c.get("logit_softcap") and at is not None:
@@ -141,14 +141,14 @@ def block(p, xs, c, *, causal, source=None, score="scaled_dot", bias=None):
     """One block over all positions of a sentence; also the weights [T, S]."""
     T = len(xs)
     inner = [norm(p["self_attention_norm"], x, c) if c["pre_norm"] else x for x in xs]
-    first = 0 if c.get("window") is None else -c["window"]
+    first = 0 if c.get("sliding_window") is None else -c["sliding_window"]
     after, weights = [], []
     for t in range(T):
         start = max(0, t + first) if first else 0
         seen = range(start, t + 1) if causal else range(T)
         own_bias = None if bias is None else (lambda h, j, t=t: bias(h, t, j))
         read, given = attention(
-            p["attention"], inner[t], inner, c, seen=seen, at=t, bias=own_bias
+            p["self_attention"], inner[t], inner, c, seen=seen, at=t, bias=own_bias
         )
         total = xs[t] + read
         after.append(
@@ -159,7 +159,7 @@ def block(p, xs, c, *, causal, source=None, score="scaled_dot", bias=None):
     if source is not None:
         given = [
             attention(
-                p["reading"],
+                p["cross_attention"],
                 norm(p["cross_attention_norm"], x, c) if c["pre_norm"] else x,
                 source,
                 c,
@@ -173,7 +173,7 @@ def block(p, xs, c, *, causal, source=None, score="scaled_dot", bias=None):
             y if c["pre_norm"] else norm(p["cross_attention_norm"], y, c)
             for y in totals
         ]
-    feed = [sublayer(p["mlp_norm"], x, c, lambda y: mlp(p["feed"], y, c)) for x in xs]
+    feed = [sublayer(p["mlp_norm"], x, c, lambda y: mlp(p["mlp"], y, c)) for x in xs]
     return feed, np.array(weights)
 
 

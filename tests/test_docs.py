@@ -1,11 +1,12 @@
-"""The documents are correct: commands, paths, names and shape letters exist.
+"""The documents say what is so: commands, paths, names and letters exist.
 
-`test_layout.py` runs the examples of the documents and the library, this file those of
-the experiments.
+That examples run in the documents and the library is held by `test_layout.py`, in
+the experiments here.
 """
 
 import doctest
 import importlib.util
+import inspect
 import pkgutil
 import re
 import shlex
@@ -26,23 +27,23 @@ DOCUMENTS = {
 README = DOCUMENTS["README.md"]
 CI = (ROOT / ".ci" / "run").read_text()
 CI_LINES = {line.strip() for line in CI.splitlines()}
-# Folders that a path in a document may be relative to.
+# Where a path in a document may start.
 BASES = (ROOT, ROOT / "attnjax", ROOT / "experiments")
 
 each_document = pytest.mark.parametrize("name", DOCUMENTS)
 
 
-# Optional modules of peers.
+# Modules of peers that need not be installed.
 OPTIONAL = {"ctranslate2", "torch"}
 
 
 def blocks(text, language):
-    """Returns the fenced blocks of a document in one language."""
+    """The fenced blocks of a document in one language."""
     return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
 
 def commands(text):
-    """Yields the command lines of a document, in blocks and between backticks."""
+    """The command lines of a document, in blocks and between backticks."""
     for block in blocks(text, "bash"):
         yield from filter(None, block.replace("\\\n", " ").splitlines())
     yield from re.findall(r"`((?:python|bash|pip) [^`\n]+)`", text)
@@ -53,7 +54,7 @@ def parts(line):
 
 
 def install_lines():
-    """Returns the README's lines for a fresh machine, each as a list of commands."""
+    """The README's lines for a fresh machine, each as its commands."""
     return [parts(c) for c in commands(README) if c.startswith("python3 -m venv")]
 
 
@@ -110,9 +111,11 @@ def test_paths_exist(name):
     links = re.findall(r"\]\((?!https?:)([^)#]+)", text)
     assert [x for x in links if not (folder / x).exists()] == []
     named = re.findall(r"`((?:[\w.-]+/)+[\w.-]*|[\w.-]+\.(?:py|md|toml))`", text)
-    # A command makes the folder of a run; every experiment has a RESULTS.md.
+    # A run's folder is made by a command; RESULTS.md is in every experiment's.
     named = [x for x in named if not x.startswith("runs/") and x != "RESULTS.md"]
-    some = {x for x in named if x in ("config.py", "__main__.py")}  # of any experiment
+    some = {
+        x for x in named if x in ("config.py", "task.py", "__main__.py")
+    }  # of any experiment
     missing = [
         x
         for x in sorted(set(named) - some)
@@ -121,16 +124,16 @@ def test_paths_exist(name):
     assert missing == []
 
 
-def public_names(module):
-    """Returns the names in `__all__`, or else those that the module defines."""
-    if hasattr(module, "__all__"):
-        return set(module.__all__)
-    return {
+def names_in(module):
+    """Returns the public names of a namespace: its `__all__`, or what it defines."""
+    own = {
         name
         for name, x in vars(module).items()
-        if not name.startswith("_")
-        and getattr(x, "__module__", None) == module.__name__
+        if getattr(x, "__module__", None) == module.__name__
+        and (inspect.isfunction(x) or inspect.isclass(x))
     }
+    public = set(getattr(module, "__all__", own))
+    return {name for name in public if not name.startswith("_")}
 
 
 FLAT = {
@@ -139,7 +142,7 @@ FLAT = {
     if not name.startswith("_") and not isinstance(x, types.ModuleType)
 }
 NAMESPACES = {
-    name: public_names(getattr(attnjax, name))
+    name: names_in(getattr(attnjax, name))
     for name in ("decode", "train", "parallel", "align")
 }
 
@@ -156,14 +159,15 @@ def test_score_names_no_function():
 
 
 def test_the_readme_names_every_public_name():
-    public = FLAT.union(*NAMESPACES.values())
+    spaces = NAMESPACES.items()
+    public = FLAT | {f"{space}.{name}" for space, names in spaces for name in names}
     (box,) = re.findall(r"^## In the box$(.*?)^## ", README, re.MULTILINE | re.DOTALL)
     cells = [line.split("|")[3] for line in box.splitlines() if line.startswith("| `")]
-    named = {x for cell in cells for x in re.findall(r"`(\w+)`", cell)}
+    named = {x for cell in cells for x in re.findall(r"`([\w.]+)`", cell)}
     assert named == public
 
 
-def test_the_index_has_one_line_per_name():
+def test_the_index_has_a_line_for_each_name():
     lines = (ROOT / "attnjax" / "__init__.py").read_text().split('"""')[2].splitlines()
     for line in filter(None, lines):
         assert re.fullmatch(r"# .+|from [\w.]+ import (\w+) as \1", line), line
@@ -174,7 +178,7 @@ def test_every_block_of_python_in_the_readme_is_tested():
     assert len(found) >= 5
     for block in found:
         assert doctest.DocTestParser().get_examples(block), block
-        # Otherwise doctest takes the closing fence for expected output.
+        # Else the closing fence would be taken for expected output.
         assert block.endswith("\n\n"), block
 
 

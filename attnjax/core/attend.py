@@ -1,7 +1,7 @@
 """Attention: score -> weights -> context.
 
-`attend` is the whole idea for one query. Targets, heads and batch are
-`jax.vmap` around it; `attend_heads` is that ladder written out once.
+`attend` is attention for one query. Targets, heads and batch are `jax.vmap` around
+it; `attend_heads` nests these vmaps once.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,7 @@ Weighting = Callable[[Array, Array | None], Array]
 
 
 class Memory(NamedTuple):
-    """What a query may read; fixed while a sequence is decoded."""
+    """What a query may attend to; fixed while a sequence is decoded."""
 
     keys: Float[Array, "... S C"]
     values: Float[Array, "... S E"]
@@ -29,7 +29,7 @@ class Memory(NamedTuple):
 
 
 class Attended(NamedTuple):
-    """What was read, and from where."""
+    """A context, and the weights that it was computed with."""
 
     context: Float[Array, "... E"]
     weights: Float[Array, "... S"]
@@ -46,16 +46,16 @@ def attend(
     score: Score = scores.scaled_dot,
     weighting: Weighting = weights.masked_softmax,
 ) -> Attended:
-    r"""Reads the values with the weights that a query gives to the keys.
+    r"""Attends to values with the weights that a query gives to their keys.
 
     .. math:: c = \sum_j a_j h_j, \qquad a = \mathrm{weighting}(\mathrm{score}(q, k))
 
     Source: Bahdanau, Cho & Bengio 2015 (arXiv:1409.0473), eqs. 5 and 6.
 
     Args:
-      query: what asks, shape [D].
-      keys: what is compared, shape [S, C]; the score says which C fits D.
-      values: what is read, shape [S, E].
+      query: shape [D].
+      keys: shape [S, C]; the score decides which C fits D.
+      values: shape [S, E].
       mask: True = attend, shape [S]; None attends everywhere.
       bias: added to the scores, shape [S].
       score: maps query and keys to scores [S].
@@ -73,12 +73,12 @@ def attend(
       >>> attend(jnp.ones(2), jnp.ones((2, 2)), jnp.array([[1.0], [3.0]])).context
       Array([2.], dtype=float32)
     """
-    matched = score(query, keys)
+    scored = score(query, keys)
     if bias is not None:
-        dtype = precision.promoted(matched, bias)
-        matched = matched.astype(dtype) + bias.astype(dtype)
-    given = weighting(matched, mask)
-    return Attended(contexts.read(given, values), given)
+        dtype = precision.promoted(scored, bias)
+        scored = scored.astype(dtype) + bias.astype(dtype)
+    normalised = weighting(scored, mask)
+    return Attended(contexts.read(normalised, values), normalised)
 
 
 @shaped
@@ -103,13 +103,13 @@ def attend_heads(
     Ainslie et al. 2023 (arXiv:2305.13245).
 
     Args:
-      query: what asks, shape [B, T, H, D].
-      keys: what is compared, shape [B, S, N, C].
-      values: what is read, shape [B, S, N, E].
+      query: shape [B, T, H, D].
+      keys: shape [B, S, N, C].
+      values: shape [B, S, N, E].
       mask: True = attend, broadcastable to [B, H, T, S]; None attends everywhere.
       bias: added to the scores, broadcastable to [B, H, T, S].
       score: maps one query and its keys to scores [S].
-      score_params: what each head's score has learned, leaves [H, ...]; where given,
+      score_params: parameters of each head's score, leaves [H, ...]; where given,
         the score is called as `score(params, query, keys)`.
       weighting: maps scores and mask to weights [S].
 
@@ -140,8 +140,8 @@ def attend_heads(
     def one(
         p: Any, q: Array, k: Array, v: Array, m: Array | None, b: Array | None
     ) -> Attended:
-        learned = score if score_params is None else partial(score, p)
-        return attend(q, k, v, m, bias=b, score=learned, weighting=weighting)
+        bound = score if score_params is None else partial(score, p)
+        return attend(q, k, v, m, bias=b, score=bound, weighting=weighting)
 
     def over(axis: str, function: Any, axes: tuple[Any, ...], out: Any = 0) -> Any:
         return jax.vmap(function, (*axes, mask_axes[axis], bias_axes[axis]), out)
@@ -149,15 +149,19 @@ def attend_heads(
     by_axis = Attended(1, 0)  # type: ignore[arg-type]  # axes, not arrays
     each = over("T", one, (None, 0, None, None))
     if G > 1:
-        query = query.reshape(B, T, N, G, -1)
+        query = query.reshape(B, T, N, G, -1)  # [B, T, H, D] -> [B, T, N, G, D]
         score_params = jax.tree.map(
-            lambda p: p.reshape(N, G, *p.shape[1:]), score_params
+            lambda p: p.reshape(N, G, *p.shape[1:]),  # [H, ...] -> [N, G, ...]
+            score_params,
         )
         each = over("G", each, (0, 1, None, None), by_axis)
     each = over("N", each, (0, 1, 1, 1), by_axis)
     each = over("B", each, (None, 0, 0, 0))
-    read = each(score_params, query, keys, values, mask, bias)
-    return Attended(read.context.reshape(B, T, H, -1), read.weights.reshape(wanted))
+    found = each(score_params, query, keys, values, mask, bias)
+    return Attended(
+        found.context.reshape(B, T, H, -1),  # [B, T, N, G, E] -> [B, T, H, E]
+        found.weights.reshape(wanted),  # [B, N, G, T, S] -> [B, H, T, S]
+    )
 
 
 def attention_fn(
@@ -165,8 +169,8 @@ def attention_fn(
 ) -> Callable[..., Array]:
     """Makes an `attention_fn` for `flax.nnx.MultiHeadAttention`.
 
-    The weights are dropped, as flax expects an array; use `attend_heads` to see
-    them. Dropout on weights is not offered: a non-zero rate is refused.
+    It returns contexts only, as flax expects; use `attend_heads` for the weights.
+    Dropout on weights is not supported.
 
     Args:
       score: maps one query and its keys to scores [S].
@@ -177,7 +181,7 @@ def attention_fn(
       contexts [B, T, H, E].
 
     Raises (when called):
-      ValueError: if dropout is asked for.
+      ValueError: if the dropout rate is not 0.
 
     Example:
       >>> x = jnp.ones((1, 2, 4, 3))
@@ -201,7 +205,7 @@ def attention_fn(
                 "the module's inputs or outputs)"
             )
         if mask is not None and mask.dtype != bool:
-            mask = mask > 0  # flax's own mask helpers make float masks of 0 and 1
+            mask = mask > 0  # flax's mask helpers return float masks of 0 and 1
         return attend_heads(
             query, key, value, mask, bias=bias, score=score, weighting=weighting
         ).context
@@ -212,9 +216,9 @@ def attention_fn(
 def _mapped(
     name: str, x: Array | None, wanted: tuple[int, ...], N: int
 ) -> tuple[Array | None, dict[str, int | None]]:
-    """Drops the axes that are shared; says for B, N, G and T which axis is mapped.
+    """Squeezes axes of size 1, and gives the vmap axis (0 or None) of B, N, G and T.
 
-    So what is shared is not repeated for every head or target.
+    So a mask shared by heads or targets is not repeated for each of them.
     """
     if x is None:
         return None, dict.fromkeys("BNGT")
@@ -231,4 +235,5 @@ def _mapped(
     sizes = {"B": b, "N": N, "G": G, "T": t}
     kept = [size for size in sizes.values() if size != 1]
     axes = {axis: None if size == 1 else 0 for axis, size in sizes.items()}
+    # [B or 1, H or 1, T or 1, S] -> [B, N, G, T, S] without the axes of size 1
     return jnp.broadcast_to(x.reshape(*kept, s), (*kept, S)), axes

@@ -1,8 +1,8 @@
-"""Biases: what is added to scores for where query and key stand.
+"""Position biases, added to the scores: ALiBi and relative position bias (T5).
 
-Give them to `attend` or `attend_heads` as `bias`. Like `masks`, they are about
-positions, never about the corners of an array, so one function serves training,
-prefill and cached decoding.
+Pass them to `attend` or `attend_heads` as `bias`. Like `masks`, they compare
+positions, not array indices, so the same function serves training, prefill and cached
+decoding.
 """
 
 import math
@@ -18,18 +18,18 @@ from attnjax.core.positions import learned
 
 
 def alibi_slopes(heads: int, *, dtype: DTypeLike = jnp.float32) -> Float[Array, "H"]:
-    r"""Gives each head its slope for `alibi`: how fast it forgets with distance.
+    r"""Computes the slope of each head for `alibi`: its penalty per position.
 
     .. math:: m_h = 2^{-8h / H}, \qquad h = 1, \dots, H
 
-    where H is a power of 2. Else the heads beyond the greatest power of 2 take every
-    other slope of twice as many heads, as in the authors' code.
+    where H is a power of 2. Otherwise the heads beyond the largest power of 2 below H
+    take every other slope of twice that many heads, as in the authors' code.
 
     Source: Press, Smith & Lewis 2022 (arXiv:2108.12409), section 3.
 
     Args:
-      heads: H.
-      dtype: of the result, and of the biases made with it.
+      heads: H, number of query heads.
+      dtype: dtype of the slopes, and of the biases computed from them.
 
     Returns:
       Slopes in (0, 1), shape [H].
@@ -55,18 +55,17 @@ def alibi(
     key_positions: Int[Array, "*B S"],
     slopes: Float[Array, "H"],
 ) -> Float[Array, "*B H T S"]:
-    r"""Lowers scores by how far the key stands from the query.
+    r"""Lowers scores in proportion to the distance between key and query.
 
     .. math:: b_{hij} = -m_h |i - j|
 
-    The paper masks keys after the query; where they are seen, distance counts alike
-    on both sides.
+    The paper is causal; without a causal mask the penalty is symmetric.
 
     Source: Press, Smith & Lewis 2022 (arXiv:2108.12409), section 3.
 
     Args:
-      query_positions: where each query stands, shape [..., T].
-      key_positions: where each key stands, shape [..., S].
+      query_positions: position of each query, shape [..., T].
+      key_positions: position of each key, shape [..., S].
       slopes: m, of `alibi_slopes` or learned, shape [H].
 
     Returns:
@@ -81,8 +80,9 @@ def alibi(
       [[[-1.0, -0.5, 0.0, -0.5]]]
     """
     distance = -jnp.abs(_offsets(query_positions, key_positions))
-    wide = precision.upcast(slopes)[:, None, None]
-    bias = wide * distance[..., None, :, :].astype(wide.dtype)
+    per_head = precision.upcast(slopes)[:, None, None]  # [H] -> [H, 1, 1]
+    # [..., T, S] -> [..., 1, T, S]
+    bias = per_head * distance[..., None, :, :].astype(per_head.dtype)
     return bias.astype(slopes.dtype)
 
 
@@ -95,20 +95,20 @@ def relative_buckets(
     max_distance: int = 128,
     bidirectional: bool = True,
 ) -> Int[Array, "*B T S"]:
-    """Sorts distances into buckets, exact near the query and wider farther away.
+    """Assigns distances to buckets: one each near the query, logarithmic farther away.
 
     With K buckets for a direction, the first K / 2 distances have one each; the
-    others grow geometrically until `max_distance`, beyond which is the last.
+    others grow geometrically up to `max_distance`; the last takes all beyond.
 
     Source: Raffel et al. 2020 (arXiv:1910.10683), section 2.1, and its code.
 
     Args:
-      query_positions: where each query stands, shape [..., T].
-      key_positions: where each key stands, shape [..., S].
-      buckets: of both directions together.
-      max_distance: from here on, all is one bucket.
-      bidirectional: keys after the query have the upper half of the buckets; else
-        they share a bucket with the query's own position.
+      query_positions: position of each query, shape [..., T].
+      key_positions: position of each key, shape [..., S].
+      buckets: number of buckets of both directions together.
+      max_distance: distances from here on share the last bucket.
+      bidirectional: whether keys after the query have the upper half of the buckets;
+        otherwise they share the bucket of distance 0.
 
     Returns:
       Numbers in [0, buckets), shape [..., T, S].
@@ -137,12 +137,12 @@ def relative_buckets(
         )
     distances = np.arange(max_distance + 1)
     growth = np.log(np.maximum(distances, 1) / exact) / math.log(max_distance / exact)
-    # Logarithms round: a distance that begins a bucket must not fall short of it.
+    # Rounding to 9 digits keeps an exact power from falling just below its bucket.
     wider = exact + np.floor(np.round(growth * (count - exact), 9)).astype(int)
     table = np.where(distances < exact, distances, np.minimum(wider, count - 1))
     offsets = _offsets(query_positions, key_positions)
-    back = jnp.abs(offsets) if bidirectional else jnp.maximum(-offsets, 0)
-    bucket = jnp.asarray(table, jnp.int32)[jnp.minimum(back, max_distance)]
+    distance = jnp.abs(offsets) if bidirectional else jnp.maximum(-offsets, 0)
+    bucket = jnp.asarray(table, jnp.int32)[jnp.minimum(distance, max_distance)]
     return jnp.where(offsets > 0, bucket + count, bucket) if bidirectional else bucket
 
 
@@ -150,13 +150,12 @@ def relative_buckets(
 def relative_bias(
     table: Float[Array, "K H"], buckets: Int[Array, "*B T S"]
 ) -> Float[Array, "*B H T S"]:
-    """Looks up what each head adds to a score for the key's distance.
+    """Looks up the learned bias of each head and bucket.
 
-    Source: Raffel et al. 2020 (arXiv:1910.10683), section 2.1: one number a bucket and
-    head, shared by all layers.
+    Source: Raffel et al. 2020 (arXiv:1910.10683), section 2.1; all layers share it.
 
     Args:
-      table: a row for each bucket, shape [K, H].
+      table: one row per bucket, shape [K, H].
       buckets: of `relative_buckets`, shape [..., T, S].
 
     Returns:
@@ -170,9 +169,10 @@ def relative_bias(
       >>> relative_bias(jnp.array([[5.0], [7.0]]), jnp.array([[0, 1]])).tolist()
       [[[5.0, 7.0]]]
     """
+    # [..., T, S, H] -> [..., H, T, S]
     return jnp.moveaxis(learned(table, buckets), -1, -3)
 
 
 def _offsets(query_positions: Array, key_positions: Array) -> Array:
-    """How far after the query each key stands, shape [..., T, S]."""
+    """Key position minus query position, shape [..., T, S]."""
     return key_positions[..., None, :] - query_positions[..., :, None]

@@ -1,4 +1,4 @@
-"""Context: what the weights read from the values."""
+"""Context: the sum of the values, weighted by the attention weights."""
 
 from jaxtyping import Array, Float
 
@@ -8,7 +8,7 @@ from attnjax.core._checks import shaped
 
 @shaped
 def read(weights: Float[Array, "S"], values: Float[Array, "S E"]) -> Float[Array, "E"]:
-    r"""Reads the weighted sum of the values.
+    r"""Computes the weighted sum of the values.
 
     .. math:: c = \sum_j a_j h_j
 
@@ -16,7 +16,7 @@ def read(weights: Float[Array, "S"], values: Float[Array, "S E"]) -> Float[Array
     Graves, Wayne & Danihelka 2014 (arXiv:1410.5401), eq. 2.
 
     Args:
-      weights: a, shape [S].
+      weights: attention weights a, shape [S].
       values: h, shape [S, E].
 
     Returns:

@@ -1,4 +1,4 @@
-"""Noise that regularises training."""
+"""Dropout."""
 
 import jax
 import jax.numpy as jnp
@@ -6,14 +6,14 @@ from jax import Array
 
 
 def dropout(rng: Array | None, x: Array, *, rate: float) -> Array:
-    """Zeroes a random share of `x` and scales the rest up to keep the mean.
+    """Sets random elements of `x` to 0 and scales the others to keep the mean.
 
     Source: Srivastava et al. 2014, "Dropout", section 10 (inverted scaling).
 
     Args:
       rng: one typed random key; None leaves `x` as it is, as does a rate of 0.
       x: any array of floats.
-      rate: share of zeros, in [0, 1); it is kept to within 2**-16.
+      rate: probability of a zero, in [0, 1), rounded to multiples of 2**-16.
 
     Returns:
       The shape and dtype of `x`.
@@ -31,7 +31,7 @@ def dropout(rng: Array | None, x: Array, *, rate: float) -> Array:
         )
     if rng is None or rate == 0:
         return x
-    # 16 random bits a number decide as well as 32, and cost half.
+    # 16 random bits resolve the rate to 2**-16, at half the cost of 32.
     bits = jax.random.bits(rng, x.shape, jnp.uint16)
     keep = bits >= jnp.uint16(min(round(rate * 2**16), 2**16 - 1))
     return jnp.where(keep, x / (1 - rate), 0).astype(x.dtype)

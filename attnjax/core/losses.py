@@ -16,7 +16,7 @@ from attnjax.core._checks import shaped
 def token_cross_entropy(
     logits: Float[Array, "*B V"], labels: Int[Array, "*B"], *, smoothing: float = 0.0
 ) -> Float[Array, "*B"]:
-    r"""Measures how surprised the logits are by the labels.
+    r"""Cross-entropy of each label under the logits, in nats.
 
     .. math:: -(1 - \epsilon) \log p_y - \frac{\epsilon}{V} \sum_k \log p_k
 
@@ -25,8 +25,8 @@ def token_cross_entropy(
 
     Args:
       logits: over a vocabulary, shape [..., V].
-      labels: ids of the right tokens, shape [...].
-      smoothing: epsilon, the share of the target spread over the vocabulary.
+      labels: token ids, shape [...].
+      smoothing: epsilon, probability mass spread evenly over the vocabulary.
 
     Returns:
       Nats, shape [...], in at least float32.
@@ -40,14 +40,14 @@ def token_cross_entropy(
       Array(1.3863, dtype=float32)
     """
     _check_smoothing(smoothing)
-    wide = precision.upcast(logits)
-    log_total = jax.nn.logsumexp(wide, axis=-1)
-    # A comparison, not a gather: its gradient is a select, not a scatter.
+    logits = precision.upcast(logits)
+    log_total = jax.nn.logsumexp(logits, axis=-1)
+    # A comparison instead of a gather: its gradient is a select, not a scatter.
     is_label = jnp.arange(logits.shape[-1]) == labels[..., None]
-    nats = log_total - jnp.sum(jnp.where(is_label, wide, 0), axis=-1)
+    nats = log_total - jnp.sum(jnp.where(is_label, logits, 0), axis=-1)
     if smoothing == 0:
         return nats
-    spread = log_total - jnp.mean(wide, axis=-1)
+    spread = log_total - jnp.mean(logits, axis=-1)
     return (1 - smoothing) * nats + smoothing * spread
 
 
@@ -60,30 +60,31 @@ def linear_cross_entropy(
     weights: Float[Array, "B T"],
     *,
     smoothing: float = 0.0,
-    chunk: int = 512,
+    chunk_size: int = 512,
 ) -> Float[Array, ""]:
-    r"""Sums how surprised a linear output layer is by the labels.
+    r"""Sums the cross-entropy of a linear output layer, without all logits in memory.
 
     .. math:: \sum_{b,t} w_{bt}\, \ell(W x_{bt} + b, y_{bt})
 
-    with `token_cross_entropy` as l. The logits are made, used and dropped a few
-    positions at a time, and their gradient is taken while they are there: neither
-    they nor it ever exist for all positions. Reverse-mode differentiation only.
+    with `token_cross_entropy` as l. Positions are processed in chunks: the forward pass
+    computes a chunk's logits and their gradient at once, so neither is ever in memory
+    for all positions. Reverse-mode differentiation only.
 
     Args:
-      x: what the logits are computed from, shape [B, T, M].
+      x: input of the output layer, shape [B, T, M].
       matrix: W, shape [V, M].
       bias: b, shape [V]; None adds nothing.
-      labels: ids of the right tokens, shape [B, T].
-      weights: what each position counts, such as 0 for padding, shape [B, T].
+      labels: token ids, shape [B, T].
+      weights: factor of each position, such as 0 for padding, shape [B, T].
       smoothing: as of `token_cross_entropy`.
-      chunk: about how many positions have logits at a time.
+      chunk_size: approximate number of positions in a chunk, over all rows.
 
     Returns:
       Nats, in at least float32.
 
     Raises:
-      ValueError: if shapes disagree, smoothing is outside [0, 1), or chunk below 1.
+      ValueError: if shapes disagree, smoothing is outside [0, 1), or chunk_size is
+        below 1.
       TypeError: if labels are not integers.
 
     Example:
@@ -92,18 +93,18 @@ def linear_cross_entropy(
       Array(2.7726, dtype=float32)
     """
     _check_smoothing(smoothing)
-    if chunk < 1:
-        raise ValueError(f"chunk: expected at least 1 position, got {chunk}")
+    if chunk_size < 1:
+        raise ValueError(f"chunk_size: expected at least 1 position, got {chunk_size}")
     dtype = precision.promoted(x, matrix)
     arrays = x.astype(dtype), matrix.astype(dtype), bias, weights
     arrays, labels = precision.same_devices((arrays, labels))
-    return _linear_nats(*arrays, labels, smoothing, chunk)
+    return _linear_nats(*arrays, labels, smoothing, chunk_size)
 
 
 def _check_smoothing(smoothing: float) -> None:
     if not 0 <= smoothing < 1:
         raise ValueError(
-            f"smoothing: expected a share in [0, 1), got {smoothing} (the "
+            f"smoothing: expected a number in [0, 1), got {smoothing} (the "
             "Transformer paper uses 0.1)"
         )
 
@@ -116,16 +117,16 @@ def _linear_nats(
     weights: Array,
     labels: Array,
     smoothing: float,
-    chunk: int,
+    chunk_size: int,
 ) -> Array:
-    def add(total: Array, part: Any) -> tuple[Array, None]:
-        x, weights, labels = part
+    def add(total: Array, chunk: Any) -> tuple[Array, None]:
+        x, weights, labels = chunk
         logits = _logits(x, matrix, bias)
         nats = token_cross_entropy(logits, labels, smoothing=smoothing)
         return total + jnp.sum(nats * weights), None
 
-    nothing, _ = _nothing_yet(x, matrix)
-    total, _ = lax.scan(add, nothing, _chunks((x, weights, labels), chunk))
+    zero, _ = _zero_sums(x, matrix)
+    total, _ = lax.scan(add, zero, _split_chunks((x, weights, labels), chunk_size))
     return total
 
 
@@ -136,84 +137,87 @@ def _linear_nats_forward(
     weights: Array,
     labels: Array,
     smoothing: float,
-    chunk: int,
+    chunk_size: int,
 ) -> tuple[Array, Any]:
-    """Value and gradients at once: the backward pass has no logits to go back to."""
+    """The loss, and as residuals its gradients: the backward pass has no logits."""
     V = matrix.shape[0]
 
-    def add(sums: Any, part: Any) -> tuple[Any, Any]:
+    def add(sums: Any, chunk: Any) -> tuple[Any, Any]:
         total, d_matrix, d_bias = sums
-        x, weights, labels = part
+        x, weights, labels = chunk
         logits = _logits(x, matrix, bias)
         nats = token_cross_entropy(logits, labels, smoothing=smoothing)
         is_label = jnp.arange(V) == labels[..., None]
-        wanted = smoothing / V + jnp.where(is_label, 1 - smoothing, 0)
-        slope = (jax.nn.softmax(logits) - wanted) * weights[..., None]
-        narrow = slope.astype(x.dtype)
-        d_matrix += precision.weight_gradient(narrow, x).astype(d_matrix.dtype)
-        d_bias += slope.sum(axis=(0, 1))
+        target = smoothing / V + jnp.where(is_label, 1 - smoothing, 0)
+        # The gradient of cross-entropy: probabilities minus target.
+        d_logits = (jax.nn.softmax(logits) - target) * weights[..., None]
+        # Cast to the compute dtype: both dots below take bf16 operands in bf16 models.
+        d_low = d_logits.astype(x.dtype)
+        d_matrix += precision.weight_gradient(d_low, x).astype(d_matrix.dtype)
+        d_bias += d_logits.sum(axis=(0, 1))
         sums = total + jnp.sum(nats * weights), d_matrix, d_bias
-        return sums, (precision.matmul(narrow, matrix), nats)
+        return sums, (precision.matmul(d_low, matrix), nats)
 
-    nothing, zeros = _nothing_yet(x, matrix)
-    sums, rows = lax.scan(
-        add, (nothing, zeros, zeros[:, 0]), _chunks((x, weights, labels), chunk)
-    )
+    zero, zeros = _zero_sums(x, matrix)
+    chunks = _split_chunks((x, weights, labels), chunk_size)
+    sums, per_position = lax.scan(add, (zero, zeros, zeros[:, 0]), chunks)
     total, d_matrix, d_bias = sums
-    d_x, nats = (_joined(row, x.shape[1]) for row in rows)
-    slope_of_bias = None if bias is None else d_bias.astype(bias.dtype)
-    slopes = d_x, d_matrix.astype(matrix.dtype), slope_of_bias
-    return total, (*slopes, nats.astype(weights.dtype))
+    d_x, nats = (_join_chunks(chunks, x.shape[1]) for chunks in per_position)
+    bias_gradient = None if bias is None else d_bias.astype(bias.dtype)
+    gradients = d_x, d_matrix.astype(matrix.dtype), bias_gradient
+    return total, (*gradients, nats.astype(weights.dtype))
 
 
 def _linear_nats_backward(
-    smoothing: float, chunk: int, slopes: Any, g: Array
+    smoothing: float, chunk_size: int, gradients: Any, cotangent: Array
 ) -> tuple[Any, ...]:
-    """Everything is linear in the gradient of the sum."""
-    return *jax.tree.map(lambda slope: slope * g.astype(slope.dtype), slopes), None
+    """Scales the gradients; integer labels have none."""
+    return *jax.tree.map(lambda g: g * cotangent.astype(g.dtype), gradients), None
 
 
 _linear_nats.defvjp(_linear_nats_forward, _linear_nats_backward)
 
 
 def _logits(x: Array, matrix: Array, bias: Array | None) -> Array:
-    """Logits [B, t, V] in at least float32, however narrow what they are made of."""
-    rows = x.reshape(-1, x.shape[-1])
-    wide = precision.accumulation_dtype(x.dtype)
+    """Logits [B, t, V] in at least float32, whatever dtype the operands have."""
+    rows = x.reshape(-1, x.shape[-1])  # [B, t, M] -> [B*t, M]
+    dtype = precision.accumulation_dtype(x.dtype)
     axes = (((1,), (1,)), ((), ()))
-    logits = lax.dot_general(rows, matrix, axes, preferred_element_type=wide)
+    logits = lax.dot_general(rows, matrix, axes, preferred_element_type=dtype)
     if bias is not None:
-        logits += bias.astype(wide)
-    return logits.reshape(*x.shape[:-1], -1)
+        logits += bias.astype(dtype)
+    return logits.reshape(*x.shape[:-1], -1)  # [B*t, V] -> [B, t, V]
 
 
-def _nothing_yet(x: Array, matrix: Array) -> tuple[Array, Array]:
-    """Sums before the first chunk: of nats, and of the matrix's gradient."""
-    wide = precision.accumulation_dtype(x.dtype)
-    zeros = jnp.zeros((), wide), jnp.zeros(matrix.shape, wide)
+def _zero_sums(x: Array, matrix: Array) -> tuple[Array, Array]:
+    """Initial sums of the scan over chunks: of nats, and of the matrix's gradient."""
+    dtype = precision.accumulation_dtype(x.dtype)
+    zeros = jnp.zeros((), dtype), jnp.zeros(matrix.shape, dtype)
+    # Inside `shard_map` a scan's carry must vary over the same devices all along.
     (*zeros, _) = precision.same_devices((*zeros, x))
     return zeros[0], zeros[1]
 
 
-def _chunks(arrays: tuple[Array, ...], chunk: int) -> tuple[Array, ...]:
-    """Arrays [B, T, ...] as [C, B, t, ...]; what is added at the end of T is 0.
+def _split_chunks(arrays: tuple[Array, ...], chunk_size: int) -> tuple[Array, ...]:
+    """Splits arrays [B, T, ...] along T into [C, B, t, ...], padded with zeros.
 
-    Rows are left whole: they are what is spread over devices.
+    The batch axis is not split, because it is the one that is sharded over devices.
     """
     B, T = arrays[0].shape[:2]
-    fewest = min(T, max(1, -(-B * T // chunk)))
-    # Of the numbers of chunks up to twice the fewest, the one that adds least.
+    fewest = min(T, max(1, -(-B * T // chunk_size)))
+    # Of the numbers of chunks up to twice the fewest, the one with the least padding.
     count = min(range(fewest, min(2 * fewest, T) + 1), key=lambda C: -T % C)
     size = -(-T // count)
 
     def split(x: Array) -> Array:
         x = jnp.pad(x, [(0, 0), (0, count * size - T), *[(0, 0)] * (x.ndim - 2)])
+        # [B, C*t, ...] -> [B, C, t, ...] -> [C, B, t, ...]
         return jnp.moveaxis(x.reshape(B, count, size, *x.shape[2:]), 1, 0)
 
     return tuple(map(split, arrays))
 
 
-def _joined(chunks: Array, T: int) -> Array:
-    """The inverse: [C, B, t, ...] as [B, T, ...]."""
-    x = jnp.moveaxis(chunks, 0, 1)
-    return x.reshape(x.shape[0], -1, *x.shape[3:])[:, :T]
+def _join_chunks(chunks: Array, T: int) -> Array:
+    """The inverse of `_split_chunks`, without the padding."""
+    x = jnp.moveaxis(chunks, 0, 1)  # [C, B, t, ...] -> [B, C, t, ...]
+    return x.reshape(x.shape[0], -1, *x.shape[3:])[:, :T]  # -> [B, T, ...]

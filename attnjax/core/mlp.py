@@ -1,11 +1,11 @@
-"""Feed-forward networks, written as what they are: attention to learned slots.
+"""The MLP of a Transformer block, written as attention to F learned key-value pairs.
 
-The two-layer network asks with its input, compares with F learned keys, and reads F
-learned values. Only the weighting differs from other attention: an activation weighs
-each slot by itself. With `masked_softmax` in its place the network attends to slots.
+The input is the query; the rows of the first matrix are the keys, those of the second
+the values. Only the weighting differs from other attention: an activation computes
+each weight independently, where a softmax would normalise them.
 
-Rows are `jax.vmap` with the keys and values shared; each of the two products is then
-one matrix product over all rows, as if it were written by hand.
+For many rows, use `jax.vmap` over `x`. Both dots then batch to one 2-D matmul each, the
+same that `transformer.block.mlp` compiles to (a test compares them).
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ from attnjax.core.attend import Weighting, attend
 
 
 def elementwise(activation: Callable[[Array], Array]) -> Weighting:
-    """Makes a weighting that weighs each position by itself.
+    """Makes a weighting that applies an activation to each score.
 
     Args:
       activation: any function of one number, finite at 0; weights may be negative.
@@ -34,12 +34,12 @@ def elementwise(activation: Callable[[Array], Array]) -> Weighting:
     """
 
     def weigh(scores: Array, mask: Array | None = None) -> Array:
-        wide = precision.upcast(scores)
+        upcast = precision.upcast(scores)
         if mask is None:
-            return activation(wide).astype(scores.dtype)
-        # Masked twice: what is masked must not make a gradient either.
-        given = activation(jnp.where(mask, wide, 0))
-        return jnp.where(mask, given, 0).astype(scores.dtype)
+            return activation(upcast).astype(scores.dtype)
+        # Masked before and after: the gradient of an overflow would be NaN.
+        weights = activation(jnp.where(mask, upcast, 0))
+        return jnp.where(mask, weights, 0).astype(scores.dtype)
 
     return weigh
 
@@ -54,7 +54,7 @@ def mlp(
     value_bias: Float[Array, "E"] | None = None,
     activation: Callable[[Array], Array] = jax.nn.relu,
 ) -> Float[Array, "E"]:
-    r"""Reads the learned slots whose keys the input matches.
+    r"""Applies a two-layer MLP: attends to learned keys and values.
 
     .. math:: y = \sum_j a(k_j^\top x + b_j)\, v_j + c
 
@@ -66,12 +66,12 @@ def mlp(
     2021 (arXiv:2012.14913), eq. 1.
 
     Args:
-      x: what asks, shape [M].
-      keys: k, what each slot looks for, shape [F, M].
-      values: v, what each slot gives, shape [F, E].
+      x: the query, shape [M].
+      keys: k, rows of W_1, shape [F, M].
+      values: v, columns of W_2, shape [F, E].
       key_bias: b, added to the scores, shape [F]; None adds nothing.
-      value_bias: c, added to what is read, shape [E]; None adds nothing.
-      activation: a, of one number; it is computed in at least float32.
+      value_bias: c, added to the context, shape [E]; None adds nothing.
+      activation: a; it is computed in at least float32.
 
     Returns:
       Shape [E], in the promoted dtype of the inputs.
@@ -84,7 +84,7 @@ def mlp(
       >>> mlp(jnp.array([2.0]), jnp.array([[1.0], [-1.0]]), 3 * jnp.eye(2))
       Array([6., 0.], dtype=float32)
     """
-    read = attend(
+    context = attend(
         x,
         keys,
         values,
@@ -93,9 +93,9 @@ def mlp(
         weighting=elementwise(activation),
     ).context
     if value_bias is None:
-        return read
-    dtype = precision.promoted(read, value_bias)
-    return read.astype(dtype) + value_bias.astype(dtype)
+        return context
+    dtype = precision.promoted(context, value_bias)
+    return context.astype(dtype) + value_bias.astype(dtype)
 
 
 @shaped
@@ -107,19 +107,19 @@ def gated_mlp(
     *,
     activation: Callable[[Array], Array] = jax.nn.silu,
 ) -> Float[Array, "E"]:
-    r"""Reads each learned slot as far as its gate is open.
+    r"""Applies a gated MLP: attends to learned values with gated scores.
 
     .. math:: y = \sum_j a(g_j^\top x)\, (k_j^\top x)\, v_j
 
     Source: Shazeer 2020 (arXiv:2002.05202), eq. 6: FFN_SwiGLU with a = silu; GEGLU and
-    ReGLU are other activations. There are no biases in it.
+    ReGLU are other activations. It has no biases.
 
     Args:
-      x: what asks, shape [M].
-      gate_keys: g, what opens each slot's gate, shape [F, M]; the paper's W.
-      keys: k, what each slot looks for, shape [F, M]; the paper's V.
-      values: v, what each slot gives, shape [F, E]; the paper's W_2.
-      activation: a, of one number; it is computed in at least float32.
+      x: the query, shape [M].
+      gate_keys: g, keys of the gates, shape [F, M]; the paper's W.
+      keys: k, shape [F, M]; the paper's V.
+      values: v, shape [F, E]; the paper's W_2.
+      activation: a; it is computed in at least float32.
 
     Returns:
       Shape [E], in the promoted dtype of the inputs.

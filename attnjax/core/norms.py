@@ -1,4 +1,4 @@
-"""Normalisation of one vector: the same spread for every position."""
+"""LayerNorm and RMSNorm, over the last axis."""
 
 import jax.numpy as jnp
 from jax import lax
@@ -16,7 +16,7 @@ def layer_norm(
     *,
     epsilon: float = 1e-5,
 ) -> Float[Array, "*B M"]:
-    r"""Shifts and scales a vector to mean 0 and variance 1, then as learned.
+    r"""Normalises vectors to mean 0 and variance 1, then applies scale and bias.
 
     .. math:: g \circ \frac{x - \mu}{\sqrt{\sigma^2 + \epsilon}} + b
 
@@ -26,7 +26,7 @@ def layer_norm(
       x: shape [..., M].
       scale: g, shape [M].
       bias: b, shape [M]; None adds nothing.
-      epsilon: keeps a constant vector from being divided by 0.
+      epsilon: added to the variance, against division by 0.
 
     Returns:
       Shape [..., M], in the dtype of `x`.
@@ -39,19 +39,19 @@ def layer_norm(
       >>> layer_norm(jnp.array([1.0, 3.0]), jnp.ones(2)).round(3)
       Array([-1.,  1.], dtype=float32)
     """
-    wide = precision.upcast(x)
-    centred = wide - jnp.mean(wide, axis=-1, keepdims=True)
-    unit = _over_root_mean_square(centred, epsilon) * scale.astype(wide.dtype)
+    upcast = precision.upcast(x)
+    centred = upcast - jnp.mean(upcast, axis=-1, keepdims=True)
+    y = _normalise(centred, epsilon) * scale.astype(upcast.dtype)
     if bias is not None:
-        unit = unit + bias.astype(wide.dtype)
-    return unit.astype(x.dtype)
+        y = y + bias.astype(upcast.dtype)
+    return y.astype(x.dtype)
 
 
 @shaped
 def rms_norm(
     x: Float[Array, "*B M"], scale: Float[Array, "M"], *, epsilon: float = 1e-6
 ) -> Float[Array, "*B M"]:
-    r"""Scales a vector to a mean square of 1, then as learned.
+    r"""Normalises vectors to a mean square of 1, then applies the scale.
 
     .. math:: g \circ \frac{x}{\sqrt{\frac{1}{M} \sum_i x_i^2 + \epsilon}}
 
@@ -60,7 +60,7 @@ def rms_norm(
     Args:
       x: shape [..., M].
       scale: g, shape [M].
-      epsilon: keeps a vector of zeros from being divided by 0.
+      epsilon: added to the mean square, against division by 0.
 
     Returns:
       Shape [..., M], in the dtype of `x`.
@@ -73,11 +73,12 @@ def rms_norm(
       >>> rms_norm(jnp.array([3.0, 3.0]), jnp.ones(2)).round(3)
       Array([1., 1.], dtype=float32)
     """
-    wide = precision.upcast(x)
-    unit = _over_root_mean_square(wide, epsilon) * scale.astype(wide.dtype)
-    return unit.astype(x.dtype)
+    upcast = precision.upcast(x)
+    y = _normalise(upcast, epsilon) * scale.astype(upcast.dtype)
+    return y.astype(x.dtype)
 
 
-def _over_root_mean_square(x: Array, epsilon: float) -> Array:
+def _normalise(x: Array, epsilon: float) -> Array:
+    """Divides by the root mean square."""
     mean_square = jnp.mean(x * x, axis=-1, keepdims=True)
     return x * lax.rsqrt(mean_square + epsilon)

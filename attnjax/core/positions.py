@@ -1,18 +1,19 @@
-"""Positions: how a vector is told where its token stands.
+"""Position embeddings: sinusoidal, learned, rotary (RoPE).
 
-`sinusoidal` and `learned` are added to vectors, `apply_rope` turns them; `biases` tells
-scores instead. Every function takes the positions themselves, integers from 0, and
-never the corners of an array, so one function serves training, prefill and cached
-decoding.
+`sinusoidal` and `learned` are added to token embeddings; `apply_rope` rotates queries
+and keys; `biases` are added to scores instead. Every function takes positions,
+integers from 0, instead of counting array indices, so the same function serves
+training, prefill and cached decoding.
 """
 
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
-from attnjax.core import frequencies as turning
 from attnjax.core import precision
 from attnjax.core._checks import shaped
+from attnjax.core.frequencies import Frequencies, rope_frequencies
+from attnjax.core.frequencies import angles as rotation_angles
 
 
 @shaped
@@ -23,7 +24,7 @@ def sinusoidal(
     base: float = 10_000.0,
     dtype: DTypeLike = jnp.float32,
 ) -> Float[Array, "*B {width}"]:
-    r"""Writes positions as points on circles of many speeds.
+    r"""Encodes positions as sines and cosines of many frequencies.
 
     .. math:: p_{2i} = \sin(t\, \mathrm{base}^{-2i / M}), \qquad
               p_{2i + 1} = \cos(t\, \mathrm{base}^{-2i / M})
@@ -32,9 +33,9 @@ def sinusoidal(
 
     Args:
       positions: t, shape [...].
-      width: M, of the vectors that it is added to.
-      base: the slowest circle comes round in about 2 pi base positions.
-      dtype: of the result; angles are computed in at least float32.
+      width: M, width of the embeddings.
+      base: the longest period is about 2 pi base positions.
+      dtype: dtype of the result; angles are computed in at least float32.
 
     Returns:
       Numbers in [-1, 1], sines at even and cosines at odd components, shape
@@ -48,9 +49,19 @@ def sinusoidal(
       >>> sinusoidal(jnp.array(0), 4)
       Array([0., 1., 0., 1.], dtype=float32)
     """
-    speeds = turning.rope_frequencies(width, base=base)
-    angles = turning.angles(positions, speeds, dtype=dtype)
+    if width < 1 or width % 2:
+        raise ValueError(
+            f"width: expected an even number >= 2, got {width} (positions are pairs of "
+            "sine and cosine)"
+        )
+    if base <= 0:
+        raise ValueError(
+            f"base: expected a number > 0, got {base} (the paper uses 10,000)"
+        )
+    frequencies = rope_frequencies(width, theta=base)
+    angles = rotation_angles(positions, frequencies, dtype=dtype)
     pairs = jnp.stack([jnp.sin(angles), jnp.cos(angles)], axis=-1)
+    # [..., M/2, 2] -> [..., M]
     return pairs.reshape(*positions.shape, width).astype(dtype)
 
 
@@ -60,15 +71,14 @@ def learned(
 ) -> Float[Array, "*B M"]:
     """Looks positions up in a table.
 
-    A position that the table does not have, negative ones among them, is 0 and
-    teaches the table nothing: positions are not known when a program is traced, so
-    this cannot be an error, and the row of another position would be a silent one.
-    Compare lengths with L where they are known.
+    A position outside the table, a negative one included, gives zeros and no gradient.
+    Positions have no value while a program is traced, so this cannot raise an error,
+    and clamping to another row would hide it. Check lengths where they are known.
 
     Source: Gehring et al. 2017 (arXiv:1705.03122), section 3.1.
 
     Args:
-      table: a row for each position, shape [L, M].
+      table: one row per position, shape [L, M].
       positions: shape [...].
 
     Returns:
@@ -92,27 +102,28 @@ def apply_rope(
     x: Float[Array, "... D"],
     positions: Int[Array, "..."],
     *,
-    base: float = 10_000.0,
-    frequencies: turning.Frequencies | None = None,
+    theta: float = 10_000.0,
+    frequencies: Frequencies | None = None,
     interleaved: bool = False,
 ) -> Float[Array, "... D"]:
-    r"""Turns pairs of components by angles that grow with the position.
+    r"""Applies rotary position embedding: rotates pairs of components by position.
 
-    .. math:: (x_a, x_b) \mapsto (x_a \cos t\theta - x_b \sin t\theta,\;
-              x_b \cos t\theta + x_a \sin t\theta)
+    .. math:: (x_a, x_b) \mapsto (x_a \cos t\omega - x_b \sin t\omega,\;
+              x_b \cos t\omega + x_a \sin t\omega)
 
-    Turn queries and keys alike: their inner product then depends on how far apart
-    they stand, and on nothing else about their positions.
+    Applied to queries and keys alike, their inner product depends on the difference
+    of their positions only.
 
-    Source: Su et al. 2021 (arXiv:2104.09864), eq. 34, there with pairs interleaved.
+    Source: Su et al. 2021 (arXiv:2104.09864), eq. 34, with interleaved pairs and
+    theta_i for omega_i.
 
     Args:
       x: queries or keys, shape [..., D]; of many heads, [B, T, H, D].
       positions: t, one for each index of the first axes of x, as [B, T]; where an
         axis is left out (heads) or is 1, its vectors share a position.
-      base: of `rope_frequencies`, where `frequencies` are not given.
-      frequencies: theta, radians a position, shape [P]; the first 2 P components turn,
-        the others stay. None: all turn.
+      theta: the RoPE base (`rope_theta`), where `frequencies` are not given.
+      frequencies: omega, radians a position, shape [P]; the first 2 P components are
+        rotated, the others unchanged. None rotates all.
       interleaved: pairs are components 2i and 2i + 1, as in the paper and GPT-J;
         else i and P + i, as in GPT-NeoX and Llama.
 
@@ -120,23 +131,23 @@ def apply_rope(
       The shape and dtype of `x`; lengths are kept.
 
     Raises:
-      ValueError: if shapes disagree, there are more than D / 2 frequencies, or all of
-        an odd number of components should turn.
+      ValueError: if shapes disagree, there are more than D / 2 frequencies, or D is
+        odd and no frequencies are given.
       TypeError: if positions are not integers.
 
     Example:
-      >>> x, turn = jnp.array([3.0, 0.0]), jnp.array([jnp.pi / 2])
-      >>> apply_rope(x, jnp.array(1), frequencies=turn).round()
+      >>> x, quarter = jnp.array([3.0, 0.0]), jnp.array([jnp.pi / 2])
+      >>> apply_rope(x, jnp.array(1), frequencies=quarter).round()
       Array([-0.,  3.], dtype=float32)
     """
     *leading, D = x.shape
     if frequencies is None:
-        frequencies = turning.rope_frequencies(D, base=base)
+        frequencies = rope_frequencies(D, theta=theta)
     P = len(frequencies)
     if 2 * P > D:
         raise ValueError(
             f"frequencies: expected at most D / 2 = {D // 2} of them, got {P} (each "
-            "turns two components)"
+            "rotates two components)"
         )
     if positions.ndim > len(leading) or any(
         t not in (1, size)
@@ -147,13 +158,16 @@ def apply_rope(
             f"{list(positions.shape)} (leave out the axis of heads; 1 where one is "
             "shared)"
         )
-    angles = turning.angles(positions, frequencies, dtype=x.dtype)
+    angles = rotation_angles(positions, frequencies, dtype=x.dtype)
     shared = (1,) * (len(leading) - positions.ndim)
+    # [B, T, P] -> [B, T, 1, P] for x of [B, T, H, D]
     angles = angles.reshape(*positions.shape, *shared, P)
     cos, sin = jnp.cos(angles), jnp.sin(angles)
     axis, pairs = (-1, (P, 2)) if interleaved else (-2, (2, P))
-    wide = precision.upcast(x[..., : 2 * P]).reshape(*leading, *pairs)
-    a, b = jnp.unstack(wide, axis=axis)
-    turned = jnp.stack([a * cos - b * sin, b * cos + a * sin], axis=axis)
-    turned = turned.reshape(*leading, 2 * P).astype(x.dtype)
-    return jnp.concatenate([turned, x[..., 2 * P :]], axis=-1)
+    rotating = precision.upcast(x[..., : 2 * P])
+    # [..., 2P] -> [..., 2, P], or [..., P, 2] interleaved -> twice [..., P]
+    a, b = jnp.unstack(rotating.reshape(*leading, *pairs), axis=axis)
+    rotated = jnp.stack([a * cos - b * sin, b * cos + a * sin], axis=axis)
+    # [..., 2, P] or [..., P, 2] -> [..., 2P]
+    rotated = rotated.reshape(*leading, 2 * P).astype(x.dtype)
+    return jnp.concatenate([rotated, x[..., 2 * P :]], axis=-1)

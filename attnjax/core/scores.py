@@ -2,8 +2,8 @@
 
 Every function maps one query and its keys to one score per key. Projections
 into a shared space belong to the caller, so that keys are projected once per
-source; batches, heads and target positions are `jax.vmap`. Nothing here knows
-of masks: a score is unnormalised, `weights` decides what may be read.
+source; batches, heads and target positions are `jax.vmap`. Scores are
+unnormalised and know no masks; `weights` applies masks and normalises.
 """
 
 from collections.abc import Callable
@@ -58,8 +58,8 @@ def dot(query: Float[Array, "D"], keys: Float[Array, "S D"]) -> Float[Array, "S"
     Source: Luong, Pham & Manning 2015 (arXiv:1508.04025), eq. 8, "dot".
 
     Args:
-      query: what asks, shape [D].
-      keys: what is compared, shape [S, D].
+      query: shape [D].
+      keys: shape [S, D].
 
     Returns:
       Scores, shape [S], in the promoted dtype of the inputs.
@@ -72,7 +72,7 @@ def dot(query: Float[Array, "D"], keys: Float[Array, "S D"]) -> Float[Array, "S"
       >>> dot(jnp.array([2.0, 1.0]), jnp.eye(2))
       Array([2., 1.], dtype=float32)
     """
-    # The query first: mapped over targets this is Q K', and needs no transpose.
+    # Query first: vmapped over targets, this is the dot Q K' without a transpose.
     return precision.matmul(query, keys.T)
 
 
@@ -80,7 +80,7 @@ def dot(query: Float[Array, "D"], keys: Float[Array, "S D"]) -> Float[Array, "S"
 def scaled_dot(
     query: Float[Array, "D"], keys: Float[Array, "S D"]
 ) -> Float[Array, "S"]:
-    r"""Scores keys by their inner product with the query over the root of its width.
+    r"""Scores keys by their inner product with the query, divided by sqrt(D).
 
     .. math:: e_j = q^\top k_j / \sqrt{D}
 
@@ -90,8 +90,8 @@ def scaled_dot(
     Source: Vaswani et al. 2017 (arXiv:1706.03762), eq. 1.
 
     Args:
-      query: what asks, shape [D].
-      keys: what is compared, shape [S, D].
+      query: shape [D].
+      keys: shape [S, D].
 
     Returns:
       Scores, shape [S], in the promoted dtype of the inputs.
@@ -118,8 +118,8 @@ def cosine(query: Float[Array, "D"], keys: Float[Array, "S D"]) -> Float[Array, 
     Source: Graves, Wayne & Danihelka 2014 (arXiv:1410.5401), eq. 6.
 
     Args:
-      query: what asks ("key" in the paper), shape [D].
-      keys: what is compared (rows of the paper's memory), shape [S, D].
+      query: shape [D]; the "key" of the paper.
+      keys: shape [S, D]; rows of the paper's memory.
 
     Returns:
       Scores in [-1, 1], shape [S], in the promoted dtype of the inputs.
@@ -139,17 +139,17 @@ def cosine(query: Float[Array, "D"], keys: Float[Array, "S D"]) -> Float[Array, 
 def _unit(x: Float[Array, "*B D"]) -> Float[Array, "*B D"]:
     """Vectors of length 1 along the last axis, in the accumulation dtype.
 
-    Zero vectors stay zero. A narrow unit vector would not have length 1.
+    Zero vectors stay zero. Rounded to bfloat16, a unit vector would not have length 1.
     """
-    wide = precision.upcast(x)
-    # The largest component is divided out first: squares then neither overflow
-    # nor vanish, and tiny vectors keep their direction.
-    peak = jnp.max(jnp.abs(wide), axis=-1, keepdims=True)
-    wide = wide / jnp.where(peak > 0, peak, 1)
-    square = jnp.sum(wide * wide, axis=-1, keepdims=True)
-    # Both branches of a `where` are differentiated: keep sqrt away from 0.
+    y = precision.upcast(x)
+    # Dividing by the largest component first keeps the squares from overflowing or
+    # underflowing, so tiny vectors keep their direction.
+    largest = jnp.max(jnp.abs(y), axis=-1, keepdims=True)
+    y = y / jnp.where(largest > 0, largest, 1)
+    square = jnp.sum(y * y, axis=-1, keepdims=True)
+    # Both branches of a `where` are differentiated: sqrt'(0) would be inf.
     norm = jnp.sqrt(jnp.where(square > 0, square, 1))
-    return wide / norm
+    return y / norm
 
 
 @shaped
@@ -160,13 +160,13 @@ def bilinear(
 
     .. math:: e_j = q^\top W k_j
 
-    The query is the one projected: O(D E) a query, whatever the number of keys.
+    The query is projected, not the keys: O(D E) for any number of keys.
 
     Source: Luong, Pham & Manning 2015 (arXiv:1508.04025), eq. 8, "general".
 
     Args:
-      query: what asks, shape [D].
-      keys: what is compared, shape [S, E].
+      query: shape [D].
+      keys: shape [S, E].
       matrix: W, shape [D, E].
 
     Returns:
@@ -194,14 +194,14 @@ def concat(
 
     .. math:: e_j = v^\top \tanh(W [q; k_j])
 
-    The same family as `additive`, which takes the two products of W already
-    made; here the keys are projected at every call.
+    The same family as `additive`, to which the caller passes both projections; here
+    the keys are projected at every call.
 
     Source: Luong, Pham & Manning 2015 (arXiv:1508.04025), eq. 8, "concat".
 
     Args:
-      query: what asks, shape [D].
-      keys: what is compared, shape [S, E].
+      query: shape [D].
+      keys: shape [S, E].
       matrix: W, shape [D + E, A]; its first D rows meet the query.
       v: scoring vector, shape [A].
 
@@ -223,20 +223,20 @@ def concat(
 
 
 def softcap(score: Callable[..., Array], *, cap: float) -> Callable[..., Array]:
-    r"""Bounds a score smoothly.
+    r"""Bounds a score smoothly to (-c, c).
 
     .. math:: e'_j = c \tanh(e_j / c)
 
-    Near 0 a score stays what it was; none is beyond c. Masks and biases come after.
+    Scores near 0 hardly change. Biases and masks are applied afterwards.
 
     Source: Gemma Team 2024 (arXiv:2408.00118), section 2, "logit soft-capping".
 
     Args:
-      score: any score, whatever its arguments.
+      score: any score.
       cap: c; the paper uses 50 for attention.
 
     Returns:
-      A score of the same arguments, in (-cap, cap), in the dtype that `score` gives.
+      A score with the same arguments, in (-cap, cap), in the dtype of `score`.
 
     Raises:
       ValueError: if the cap is not positive.
@@ -250,9 +250,9 @@ def softcap(score: Callable[..., Array], *, cap: float) -> Callable[..., Array]:
             f"cap: expected a bound > 0, got {cap} (the paper uses 50 for attention)"
         )
 
-    def capped(*args: Any) -> Array:
-        matched = score(*args)
-        wide = precision.upcast(matched)
-        return (cap * jnp.tanh(wide / cap)).astype(matched.dtype)
+    def capped_score(*args: Any) -> Array:
+        uncapped = score(*args)
+        capped = cap * jnp.tanh(precision.upcast(uncapped) / cap)
+        return capped.astype(uncapped.dtype)
 
-    return capped
+    return capped_score

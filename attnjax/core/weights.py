@@ -1,4 +1,4 @@
-"""Weights: scores made comparable, non-negative, and 0 where masked.
+"""Attention weights: normalised scores, 0 where masked.
 
 Every function has one signature, `(scores, mask) -> weights`, over the last
 axis, so that one can stand for another in `attend`. A row with nothing to
@@ -42,24 +42,24 @@ def masked_softmax(
       >>> masked_softmax(jnp.zeros(3), jnp.array([True, True, False]))
       Array([0.5, 0.5, 0. ], dtype=float32)
     """
-    wide, _ = _prepare(scores, mask)
-    return _softmax(wide).astype(scores.dtype)
+    floored, _ = _prepare(scores, mask)
+    return _softmax(floored).astype(scores.dtype)
 
 
 @jax.custom_jvp
-def _softmax(wide: Array) -> Array:
-    """Weighs what `_prepare` returns: the floor has no weight, even by itself."""
-    # The mask is no second argument: a NumPy array that is closed over under `jit`
-    # and mapped by `vmap` must meet an operation before a custom derivative.
-    likelihood = jnp.exp(wide - _peak(wide))
-    unnormalised = jnp.where(wide == _low(wide), 0, likelihood)
+def _softmax(floored: Array) -> Array:
+    """Softmax of what `_prepare` returns: masked positions, at the floor, get 0."""
+    # The mask is folded into the scores instead of a second argument: custom_jvp fails
+    # on a NumPy array that is closed over under `jit` and mapped by `vmap`.
+    likelihood = jnp.exp(floored - _peak(floored))
+    unnormalised = jnp.where(floored == _low(floored), 0, likelihood)
     total = jnp.sum(unnormalised, axis=-1, keepdims=True)
     return unnormalised / jnp.where(total > 0, total, 1)
 
 
 @_softmax.defjvp
 def _softmax_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
-    # What is differentiated by hand keeps the weights alone for the backward pass.
+    # Written by hand, the backward pass saves the weights only.
     weights = _softmax(*primals)
     weighted = weights * tangents[0]
     return weights, weighted - weights * weighted.sum(axis=-1, keepdims=True)
@@ -72,12 +72,12 @@ def softmax_with_sink(
     *,
     sink: Float[Array, ""],
 ) -> Float[Array, "*B S"]:
-    r"""Normalises scores beside one more, whose share reads nothing.
+    r"""Normalises scores together with a sink: a score that has no value.
 
     .. math:: a_j = \frac{\exp e_j}{\exp e_0 + \sum_k \exp e_k}
 
-    A query that matches no key gives its weight to the sink, so that it need not read
-    one. Bind the sink of each head with `functools.partial`.
+    A query that matches no key gives its weight to the sink instead of to a key. Bind
+    the sink of each head with `functools.partial`.
 
     Source: Xiao et al. 2024 (arXiv:2309.17453), section 3.3 and its eq. 2, where e_0 is
     0 ("softmax-off-by-one"); a learned e_0: OpenAI 2025 (arXiv:2508.10925), section 2.
@@ -85,10 +85,10 @@ def softmax_with_sink(
     Args:
       scores: unnormalised match, shape [..., S].
       mask: True = attend, shape [..., S]; None attends everywhere.
-      sink: e_0, the score of reading nothing, shape []; with -inf there is no sink.
+      sink: e_0, the score of the sink, shape []; -inf disables it.
 
     Returns:
-      Weights, shape [..., S]; each row sums to less than 1 by the share of the sink,
+      Weights, shape [..., S]; each row sums to 1 minus the weight of the sink,
       or is 0 where nothing is attended to.
 
     Raises:
@@ -99,11 +99,11 @@ def softmax_with_sink(
       >>> softmax_with_sink(jnp.zeros(3), sink=jnp.zeros(()))
       Array([0.25, 0.25, 0.25], dtype=float32)
     """
-    wide, mask = _prepare(scores, mask)
-    nothing = sink.astype(wide.dtype)
-    peak = jnp.maximum(_peak(wide), jax.lax.stop_gradient(nothing))
-    unnormalised = jnp.where(mask, jnp.exp(wide - peak), 0)
-    total = jnp.sum(unnormalised, axis=-1, keepdims=True) + jnp.exp(nothing - peak)
+    floored, mask = _prepare(scores, mask)
+    sink = sink.astype(floored.dtype)
+    peak = jnp.maximum(_peak(floored), jax.lax.stop_gradient(sink))
+    unnormalised = jnp.where(mask, jnp.exp(floored - peak), 0)
+    total = jnp.sum(unnormalised, axis=-1, keepdims=True) + jnp.exp(sink - peak)
     return (unnormalised / jnp.where(total > 0, total, 1)).astype(scores.dtype)
 
 
@@ -136,23 +136,25 @@ def sparsemax(
       >>> sparsemax(jnp.array([1.0, 0.5, -1.0]))
       Array([0.75, 0.25, 0.  ], dtype=float32)
     """
-    wide, mask = _prepare(scores, mask)
-    constant, peak = jax.lax.stop_gradient(wide), _peak(wide)
-    # Everything more than 1 below the peak has weight 0, so clipping there
-    # changes nothing and keeps the sums below small.
+    floored, mask = _prepare(scores, mask)
+    constant, peak = jax.lax.stop_gradient(floored), _peak(floored)
+    # Scores more than 1 below the maximum get weight 0. Clipping them at -2 changes
+    # no weight and keeps the sums small.
     shifted = jnp.where(mask, jnp.maximum(constant - peak, -2), -2)
     ordered = -jnp.sort(-shifted, axis=-1)
-    rank = jnp.arange(1, scores.shape[-1] + 1, dtype=wide.dtype)
+    rank = jnp.arange(1, scores.shape[-1] + 1, dtype=floored.dtype)
     in_support = 1 + rank * ordered > jnp.cumsum(ordered, axis=-1)
-    size = jnp.sum(in_support, axis=-1, keepdims=True, dtype=wide.dtype)
+    size = jnp.sum(in_support, axis=-1, keepdims=True, dtype=floored.dtype)
     tau = (jnp.sum(jnp.where(in_support, ordered, 0), -1, keepdims=True) - 1) / (
         jnp.where(size > 0, size, 1)
     )
     support = mask & (shifted > tau)
-    # Written again with the support as a constant, the threshold is linear in
-    # the scores, so differentiation gives the projection's exact Jacobian.
-    count = jnp.maximum(jnp.sum(support, axis=-1, keepdims=True, dtype=wide.dtype), 1)
-    centred = jnp.where(support, wide - peak, 0)
+    # With the support held constant the threshold is linear in the scores, so
+    # autodiff of the lines below gives the projection's exact Jacobian.
+    count = jnp.maximum(
+        jnp.sum(support, axis=-1, keepdims=True, dtype=floored.dtype), 1
+    )
+    centred = jnp.where(support, floored - peak, 0)
     threshold = (jnp.sum(centred, axis=-1, keepdims=True) - 1) / count
     return jnp.where(support, centred - threshold, 0).astype(scores.dtype)
 
@@ -168,7 +170,7 @@ def hardmax(
     Its gradient is 0: training through it needs another estimator.
 
     Source: the limit of softmax(e / t) for t to 0; Weston, Chopra & Bordes 2015
-    (arXiv:1410.3916), eq. 2, reads memory this way.
+    (arXiv:1410.3916), eq. 2, attends to memory this way.
 
     Args:
       scores: unnormalised match, shape [..., S].
@@ -186,10 +188,10 @@ def hardmax(
       >>> hardmax(jnp.array([1.0, 3.0, 2.0]))
       Array([0., 1., 0.], dtype=float32)
     """
-    if scores.shape[-1] == 0:  # argmax refuses what has no elements
+    if scores.shape[-1] == 0:  # argmax raises on an empty axis
         return scores
-    wide, mask = _prepare(scores, mask)
-    best = jnp.argmax(wide, axis=-1)
+    floored, mask = _prepare(scores, mask)
+    best = jnp.argmax(floored, axis=-1)
     one_hot = jax.nn.one_hot(best, scores.shape[-1], dtype=scores.dtype)
     return jnp.where(mask, one_hot, 0)
 
@@ -198,7 +200,7 @@ def hardmax(
 def sigmoid(
     scores: Float[Array, "*B S"], mask: Bool[Array, "*B S"] | None = None
 ) -> Float[Array, "*B S"]:
-    r"""Weighs every position on its own; the row need not sum to 1.
+    r"""Computes each weight independently; a row need not sum to 1.
 
     .. math:: a_j = \frac{1}{1 + \exp(-e_j)}
 
@@ -220,23 +222,23 @@ def sigmoid(
       >>> sigmoid(jnp.array([0.0, 100.0]))
       Array([0.5, 1. ], dtype=float32)
     """
-    wide, mask = _prepare(scores, mask)
-    return jnp.where(mask, jax.nn.sigmoid(wide), 0).astype(scores.dtype)
+    floored, mask = _prepare(scores, mask)
+    return jnp.where(mask, jax.nn.sigmoid(floored), 0).astype(scores.dtype)
 
 
-def _low(wide: Array) -> Any:
-    """A finite floor, not -inf: (-inf) - (-inf) would be NaN in an empty row."""
-    return jnp.finfo(wide.dtype).min
+def _low(floored: Array) -> Any:
+    """A finite floor for masked scores: (-inf) - (-inf) is NaN in an empty row."""
+    return jnp.finfo(floored.dtype).min
 
 
-def _peak(wide: Array) -> Array:
-    """The highest score of each row; a constant, as shifts change no weights."""
-    constant = jax.lax.stop_gradient(wide)
-    return jnp.max(constant, axis=-1, keepdims=True, initial=_low(wide))
+def _peak(floored: Array) -> Array:
+    """The maximum of each row, without gradient: subtracting it changes no weights."""
+    constant = jax.lax.stop_gradient(floored)
+    return jnp.max(constant, axis=-1, keepdims=True, initial=_low(floored))
 
 
 def _prepare(scores: Array, mask: Array | None) -> tuple[Array, Array]:
-    """Scores in the accumulation dtype, floored where masked, and the mask."""
-    wide = precision.upcast(scores)
+    """Scores upcast to at least float32, at the floor where masked, and the mask."""
+    upcast = precision.upcast(scores)
     mask = jnp.ones(scores.shape, bool) if mask is None else mask
-    return jnp.where(mask, wide, _low(wide)), mask
+    return jnp.where(mask, upcast, _low(upcast)), mask

@@ -1,4 +1,4 @@
-"""What a Transformer block is, as settings, and its weights before training."""
+"""Settings of a Transformer block, and the initialisation of its parameters."""
 
 import dataclasses
 from collections.abc import Callable
@@ -22,135 +22,158 @@ from attnjax.transformer.head_scores import HEAD_SCORES
 Tree = Any
 Draw = Callable[[Array, tuple[int, ...]], Array]
 
-# The backward pass is left what goes in, of the hidden layer's width, and makes what
-# lies between again: of GELU that would be four arrays more in every layer.
-_remade = partial(jax.checkpoint, prevent_cse=False)
+# The backward pass saves only the activation's input, [B, T, F], and recomputes the
+# rest; GELU would otherwise save four more arrays per layer.
+_recompute = partial(jax.checkpoint, prevent_cse=False)
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "relu": jax.nn.relu,
-    "gelu": _remade(partial(jax.nn.gelu, approximate=False)),
-    "gelu-tanh": _remade(partial(jax.nn.gelu, approximate=True)),
-    "silu": _remade(jax.nn.silu),
-    "swiglu": _remade(jax.nn.silu),
+    "gelu": _recompute(partial(jax.nn.gelu, approximate=False)),
+    "gelu-tanh": _recompute(partial(jax.nn.gelu, approximate=True)),
+    "silu": _recompute(jax.nn.silu),
+    "swiglu": _recompute(jax.nn.silu),
 }
 REMAT: dict[str, Callable[..., Any] | None] = {
     "none": None,
-    "products": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+    "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
     "all": jax.checkpoint_policies.nothing_saveable,
 }
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BlockConfig:
-    """What every block of a stack is; the defaults are the paper's base model."""
+    """Settings of every block of a stack; the defaults are the paper's base model."""
 
     d_model: int = 512
-    """Of a position between blocks (the paper's d_model)."""
+    """Width of the residual stream."""
     num_heads: int = 8
-    """Of queries."""
+    """Number of query heads."""
     num_kv_heads: int | None = None
-    """Of keys and values, shared among query heads; None: as many, 1: one for all."""
+    """Number of key and value heads (GQA); None means num_heads, 1 is multi-query
+    attention."""
+    head_dim: int | None = None
+    """Width of a query or key head; None means d_model / num_heads."""
     d_ff: int = 2048
-    """Of the feed-forward network's hidden layer (d_ff)."""
+    """Width of the MLP's hidden layer."""
     activation: Literal["relu", "gelu", "gelu-tanh", "silu", "swiglu"] = "relu"
-    """Its activation; swiglu is silu with a gate, and so with a third matrix."""
+    """Activation of the MLP; swiglu is SiLU with a gate, so it has a third matrix."""
     norm: Literal["layer", "rms"] = "layer"
-    """LayerNorm, or RMSNorm, which neither centres nor shifts."""
+    """Normalisation: LayerNorm, or RMSNorm, which neither centres nor shifts."""
     pre_norm: bool = False
-    """Normalise what goes into a sublayer, not the sum that comes out."""
+    """Normalise the input of a sublayer instead of the residual sum after it."""
     norm_epsilon: float = 1e-5
-    """Added to the variance before the root."""
+    """Added to the variance before the square root."""
     use_bias: bool = True
     """Whether linear maps and LayerNorms have biases."""
     position_embedding: Literal[
         "sinusoidal", "learned", "rope", "alibi", "relative", "none"
     ] = "sinusoidal"
-    """How a block knows where a token stands."""
+    """How positions enter: added to embeddings (sinusoidal, learned), rotating queries
+    and keys (rope), or as a bias of the scores (alibi, relative)."""
     rope_theta: float = 10_000.0
-    """Of the wavelengths of rotary positions; larger for longer texts."""
-    rope_scaling: Literal["none", "linear", "ntk", "parts"] = "none"
-    """How rotary positions reach texts longer than those trained on: every pair slowed,
-    the slowest most, or those that hardly came round (Llama 3.1)."""
+    """RoPE base; larger values suit longer texts."""
+    rope_scaling: Literal["none", "linear", "ntk", "llama3"] = "none"
+    """How RoPE frequencies are lowered for texts longer than those trained on: all
+    alike (linear), low ones more (ntk), or low ones only (llama3)."""
     rope_scaling_factor: float = 1.0
-    """How many times longer; of a stretch."""
+    """Factor by which the context is extended."""
     rope_original_max_length: int = 8192
-    """Positions of the longest text trained on; of the stretch by parts."""
+    """Context length before it is extended; used by llama3 scaling."""
     sliding_window: int | None = None
-    """Tokens before its own that a decoder's position sees; None: all of them."""
+    """Number of tokens before its own that a decoder position attends to; None means
+    all of them."""
     logit_softcap: float | None = None
-    """Bounds the scores of attention to the own past: cap * tanh(score / cap)."""
+    """Bound on the scores of self-attention: cap * tanh(score / cap)."""
     dropout: float = 0.0
-    """Share dropped of embeddings and of what every sublayer adds, in training."""
-    remat: Literal["none", "products", "all"] = "none"
-    """What the backward pass makes again: nothing, all but products, everything."""
+    """Dropout rate of embeddings and sublayer outputs, in training."""
+    remat: Literal["none", "dots", "all"] = "none"
+    """What the backward pass recomputes: nothing, all except matmuls, or everything."""
 
     def check(self) -> None:
-        """Checks that the sizes fit together.
+        """Checks that the settings fit together.
 
         Raises:
           ValueError: naming the first that does not.
         """
-        if self.d_model % self.num_heads:
+        if self.head_dim is None and self.d_model % self.num_heads:
             raise ValueError(
-                f"heads: expected a divisor of the width {self.d_model}, got {self.num_heads}"
+                f"num_heads: expected a divisor of d_model = {self.d_model}, got "
+                f"{self.num_heads} (or set head_dim)"
             )
-        if self.num_heads % (self.num_kv_heads or self.num_heads):
+        if self.head_dim is not None and self.head_dim < 1:
+            raise ValueError(f"head_dim: expected at least 1, got {self.head_dim}")
+        if self.num_heads % self.kv_heads:
             raise ValueError(
-                f"key_heads: expected a divisor of the {self.num_heads} heads, "
+                f"num_kv_heads: expected a divisor of num_heads = {self.num_heads}, "
                 f"got {self.num_kv_heads}"
-            )
-        if self.position_embedding in ("sinusoidal", "rope") and self.head_width % 2:
-            raise ValueError(
-                f"heads: expected an even width of each ({self.position_embedding} positions "
-                f"come in pairs), got {self.head_width}"
             )
         if self.sliding_window is not None and self.sliding_window < 0:
             raise ValueError(
-                f"window: expected at least 0 tokens, got {self.sliding_window}"
+                f"sliding_window: expected at least 0 tokens, got {self.sliding_window}"
+            )
+        self._check_positions()
+
+    def _check_positions(self) -> None:
+        """Checks the settings of positions."""
+        if self.position_embedding == "rope" and self.head_width % 2:
+            raise ValueError(
+                f"head_dim: expected an even number (RoPE rotates pairs of "
+                f"components), got {self.head_width}"
+            )
+        if self.position_embedding == "sinusoidal" and self.d_model % 2:
+            raise ValueError(
+                f"d_model: expected an even number (sinusoidal positions are pairs of "
+                f"sine and cosine), got {self.d_model}"
             )
         if self.rope_scaling_factor <= 0:
             raise ValueError(
-                f"rope_scaling_factor: expected a number > 0, got {self.rope_scaling_factor}"
+                f"rope_scaling_factor: expected a number > 0, got "
+                f"{self.rope_scaling_factor}"
             )
         if self.position_embedding == "rope":
             self.rope_frequencies()
         elif self.rope_scaling != "none":
             raise ValueError(
-                f"rope_scaling: expected none with {self.position_embedding} positions, got "
-                f"{self.rope_scaling} (only rotary positions are stretched)"
+                f"rope_scaling: expected none with {self.position_embedding} "
+                f"positions, got {self.rope_scaling} (only RoPE is scaled)"
             )
 
     def rope_frequencies(self) -> frequencies.Frequencies:
-        """Radians a position of every pair of a head's components, stretched."""
-        plain = frequencies.rope_frequencies(self.head_width, base=self.rope_theta)
+        """Scaled RoPE frequencies, in radians a position, for every pair of a head."""
+        unscaled = frequencies.rope_frequencies(self.head_width, theta=self.rope_theta)
         match self.rope_scaling:
             case "none":
-                return plain
+                return unscaled
             case "linear":
-                return plain / self.rope_scaling_factor
+                return unscaled / self.rope_scaling_factor
             case "ntk":
                 return frequencies.rope_scaling_ntk(
-                    plain, factor=self.rope_scaling_factor
+                    unscaled, factor=self.rope_scaling_factor
                 )
-            case "parts":
+            case "llama3":
                 return frequencies.rope_scaling_llama3(
-                    plain,
+                    unscaled,
                     factor=self.rope_scaling_factor,
-                    context=self.rope_original_max_length,
+                    original_max_length=self.rope_original_max_length,
                 )
 
     @property
     def head_width(self) -> int:
-        """D, of queries and keys."""
-        return self.d_model // self.num_heads
+        """D, the width of a query or key head, whether set or derived."""
+        return self.head_dim or self.d_model // self.num_heads
+
+    @property
+    def kv_heads(self) -> int:
+        """N, the number of key and value heads, whether set or derived."""
+        return self.num_kv_heads or self.num_heads
 
     @property
     def rms(self) -> bool:
-        """Whether the norm is RMSNorm."""
+        """Whether the normalisation is RMSNorm."""
         return self.norm == "rms"
 
 
 def init_norm(config: BlockConfig) -> NormParams:
-    """A norm that scales and shifts nothing yet."""
+    """Initialises a normalisation: scale 1, shift 0."""
     bias = config.use_bias and not config.rms
     return NormParams(
         jnp.ones(config.d_model), jnp.zeros(config.d_model) if bias else None
@@ -161,13 +184,13 @@ def init_block(
     config: BlockConfig,
     rng: Array,
     *,
-    reading: str | None,
+    cross_attention_score: str | None,
     draw: Draw,
     draw_output: Draw,
 ) -> BlockParams:
-    """Weights of one block, as `Stack` says they are drawn."""
+    """Initialises the parameters of one block; for the arguments see `Stack`."""
     M, F, D = config.d_model, config.d_ff, config.head_width
-    H, N = config.num_heads, config.num_kv_heads or config.num_heads
+    H, N = config.num_heads, config.kv_heads
     rngs = iter(jax.random.split(rng, 12))
 
     def linear(shape: tuple[int, int], draw: Draw = draw) -> LinearParams:
@@ -183,20 +206,20 @@ def init_block(
             score=score,
         )
 
-    own = attention(None)
-    read, read_norm = None, None
-    if reading is not None:
-        init = HEAD_SCORES[reading].init
-        read = attention(None if init is None else init(next(rngs), H, D))
-        read_norm = init_norm(config)
+    self_attention = attention(None)
+    cross_attention, cross_attention_norm = None, None
+    if cross_attention_score is not None:
+        init = HEAD_SCORES[cross_attention_score].init
+        cross_attention = attention(None if init is None else init(next(rngs), H, D))
+        cross_attention_norm = init_norm(config)
     gated = config.activation == "swiglu"
     return BlockParams(
         self_attention_norm=init_norm(config),
-        attention=own,
-        cross_attention_norm=read_norm,
-        reading=read,
+        self_attention=self_attention,
+        cross_attention_norm=cross_attention_norm,
+        cross_attention=cross_attention,
         mlp_norm=init_norm(config),
-        feed=MLPParams(
+        mlp=MLPParams(
             up=linear((M, F)),
             down=linear((F, M), draw_output),
             gate=linear((M, F)) if gated else None,

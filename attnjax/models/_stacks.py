@@ -1,7 +1,7 @@
-"""Stacks of Transformer blocks with their weights."""
+"""Stacks of Transformer blocks that own their parameters."""
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import jax
@@ -9,7 +9,6 @@ from flax import nnx
 from jax import Array
 
 from attnjax.core import biases, scores
-from attnjax.core import positions as places
 from attnjax.models._block_config import (
     ACTIVATIONS,
     REMAT,
@@ -19,141 +18,117 @@ from attnjax.models._block_config import (
     init_norm,
 )
 from attnjax.models._parts import Params
+from attnjax.transformer.attention import Attention
 from attnjax.transformer.block import (
     AttentionParams,
     BlockDesign,
-    Source,
-    bidirectional_mask,
-    causal_mask,
-    encoder_memory,
-    no_rotation,
+    EncoderMemory,
     normalise,
-    sliding_window_mask,
+    project_memory,
 )
 from attnjax.transformer.cache import KVCache, init_cache
 from attnjax.transformer.head_scores import HEAD_SCORES
-from attnjax.transformer.stack import TransformerOutput, blocks
+from attnjax.transformer.stack import TransformerOutput, transformer_stack
 
 
 class Stack(nnx.Module):
-    """L blocks, and a norm after the last where blocks normalise their input."""
+    """L blocks, and a final norm where the blocks are pre-norm."""
 
     def __init__(
         self,
         config: BlockConfig,
         *,
-        layers: int,
+        num_layers: int,
         causal: bool,
-        reading: str | None,
+        cross_attention_score: str | None,
         draw: Draw,
         draw_output: Draw,
+        attention: Attention,
         rngs: nnx.Rngs,
     ) -> None:
-        """Draws the weights.
+        """Initialises the parameters.
 
         Args:
-          config: what a block is.
-          layers: L.
-          causal: whether a position sees its past only.
-          reading: the score with which a source is read, of `HEAD_SCORES`; None
-            where there is none.
-          draw: how matrices are drawn.
-          draw_output: how matrices are drawn that end in the residual sum.
+          config: settings of the blocks.
+          num_layers: L.
+          causal: whether a position attends to itself and earlier positions only.
+          cross_attention_score: the score of cross-attention, of `HEAD_SCORES`; None
+            builds blocks without cross-attention.
+          draw: initialiser of matrices.
+          draw_output: initialiser of the matrices whose output is added to the
+            residual stream.
+          attention: the attention function of all blocks.
           rngs: the stream `params` is drawn from.
         """
         config.check()
         self.config = config
-        self.num_layers = layers
+        self.num_layers = num_layers
         self.causal = causal
-        self.reading = reading
-        make = partial(
-            init_block, config, reading=reading, draw=draw, draw_output=draw_output
+        self.cross_attention_score = cross_attention_score
+        self.attention = attention
+        init = partial(
+            init_block,
+            config,
+            cross_attention_score=cross_attention_score,
+            draw=draw,
+            draw_output=draw_output,
         )
-        self.blocks = Params(jax.vmap(make)(jax.random.split(rngs.params(), layers)))
+        keys = jax.random.split(rngs.params(), num_layers)
+        self.blocks = Params(jax.vmap(init)(keys))
         if config.pre_norm:
             self.norm = Params(init_norm(config))
         if config.position_embedding == "relative":
             shape = (32, config.num_heads)
             self.relative = nnx.Param(draw(rngs.params(), shape))
 
-    def __call__(
-        self,
-        x: Array,
-        positions: Array,
-        *,
-        cache: KVCache | None = None,
-        source: Source | None = None,
-        mask: Array | None = None,
-        rng: Array | None = None,
-    ) -> TransformerOutput:
-        """Sends positions [B, T, M] through the blocks; arguments as of `blocks`."""
-        out = blocks(
+    def __call__(self, x: Array, positions: Array, **options: Any) -> TransformerOutput:
+        """Applies the blocks to [B, T, M].
+
+        The options are those of `transformer_stack`: cache, memory, segments, mask,
+        rng, weights_of.
+        """
+        out = transformer_stack(
             self.blocks(x.dtype),
             x,
             positions=positions,
             design=self.design,
-            cache=cache,
-            source=source,
             bias=self._bias,
-            mask=mask,
-            rng=rng,
             remat=REMAT[self.config.remat],
+            **options,
         )
         if not self.config.pre_norm:
             return out
         return out._replace(x=normalise(self.norm(x.dtype), out.x, self.design))
 
-    def source(self, states: Array, mask: Array) -> Source:
-        """Keys and values of every block, [L, B, N, S, D], for states [B, S, M]."""
+    def encoder_memory(self, states: Array, mask: Array) -> EncoderMemory:
+        """Projects encoder states [B, S, M] for every block: [L, B, N, S, D]."""
         design = self.design
 
-        def project(reading: AttentionParams) -> tuple[Array, Array]:
-            return encoder_memory(reading, states, design=design)
+        def project(params: AttentionParams) -> tuple[Array, Array]:
+            return project_memory(params, states, design=design)
 
-        # One block at a time: narrow weight gradients of batched products are slow,
-        # and not to be had on every backend.
-        keys, values = jax.lax.map(project, self.blocks(states.dtype).reading)
-        return Source(keys, values, mask)
+        # One layer at a time: batched, the bf16 dots of the parameters' gradients are
+        # slow, and not implemented on every backend.
+        keys, values = jax.lax.map(project, self.blocks(states.dtype).cross_attention)
+        return EncoderMemory(keys, values, mask)
 
-    def empty(self, batch_size: int, size: int, dtype: Any) -> KVCache:
-        """A cache of `size` slots that has seen nothing."""
-        config = self.config
+    def init_cache(self, batch_size: int, capacity: int, dtype: Any) -> KVCache:
+        """Allocates an empty cache with `capacity` slots a row."""
         return init_cache(
             batch_size=batch_size,
-            layers=self.num_layers,
-            size=size,
-            key_heads=config.num_kv_heads or config.num_heads,
-            width=config.head_width,
+            num_layers=self.num_layers,
+            capacity=capacity,
+            num_kv_heads=self.config.kv_heads,
+            head_dim=self.config.head_width,
             dtype=dtype,
         )
 
     @property
     def design(self) -> BlockDesign:
-        """What a block does."""
-        config = self.config
-        window = config.sliding_window if self.causal else None
-        score = scores.scaled_dot
-        if config.logit_softcap is not None:
-            score = scores.softcap(score, cap=config.logit_softcap)
-        past = causal_mask if window is None else sliding_window_mask(window)
-        return BlockDesign(
-            heads=config.num_heads,
-            key_heads=config.num_kv_heads or config.num_heads,
-            sees=past if self.causal else bidirectional_mask,
-            window=window,
-            turn=self._turn if config.position_embedding == "rope" else no_rotation,
-            score=score,
-            cross_attention_score=HEAD_SCORES[self.reading or "scaled_dot"].score,
-            pre_norm=config.pre_norm,
-            norm_epsilon=config.norm_epsilon,
-            rms=config.rms,
-            activation=ACTIVATIONS[config.activation],
-            dropout=config.dropout,
+        """What a block computes."""
+        return _design(
+            self.config, self.causal, self.cross_attention_score, self.attention
         )
-
-    def _turn(self, x: Array, positions: Array) -> Array:
-        frequencies = self.config.rope_frequencies()
-        return places.apply_rope(x, positions[..., None], frequencies=frequencies)
 
     @property
     def _bias(self) -> Callable[[Array, Array], Array] | None:
@@ -173,3 +148,33 @@ class Stack(nnx.Module):
             bidirectional=not self.causal,
         )
         return biases.relative_bias(table, buckets)
+
+
+# Cached, because a capped score is a new function each time it is made, and jit
+# compiles anew for a static argument that does not equal the last.
+@cache
+def _design(
+    config: BlockConfig,
+    causal: bool,
+    cross_attention_score: str | None,
+    attention: Attention,
+) -> BlockDesign:
+    score = scores.scaled_dot
+    if config.logit_softcap is not None:
+        score = scores.softcap(score, cap=config.logit_softcap)
+    rope = config.position_embedding == "rope"
+    return BlockDesign(
+        num_heads=config.num_heads,
+        num_kv_heads=config.kv_heads,
+        causal=causal,
+        sliding_window=config.sliding_window if causal else None,
+        rope_frequencies=tuple(config.rope_frequencies().tolist()) if rope else None,
+        score=score,
+        cross_attention_score=HEAD_SCORES[cross_attention_score or "scaled_dot"].score,
+        attention=attention,
+        pre_norm=config.pre_norm,
+        norm_epsilon=config.norm_epsilon,
+        rms=config.rms,
+        activation=ACTIVATIONS[config.activation],
+        dropout=config.dropout,
+    )

@@ -1,9 +1,9 @@
-"""GPT: the decoder alone, which reads nothing but what it has written.
+"""GPT: a decoder-only Transformer.
 
 Radford et al. 2019, "Language Models are Unsupervised Multitask Learners" (GPT-2):
-pre-norm blocks, learned positions, one table for input and output. With rotary
-positions, RMSNorm, SwiGLU and shared key heads it is the family of Touvron et
-al. 2023 (LLaMA, arXiv:2302.13971).
+pre-norm blocks, learned positions, one table for input and output. With RoPE, RMSNorm,
+SwiGLU and grouped-query attention it is the family of Touvron et al. 2023 (LLaMA,
+arXiv:2302.13971).
 """
 
 import dataclasses
@@ -14,12 +14,12 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
-from attnjax.core import masks
 from attnjax.core import positions as places
 from attnjax.core.dropout import dropout
 from attnjax.models._block_config import BlockConfig
 from attnjax.models._parts import OutputLayer, embed, split_rng
 from attnjax.models._stacks import Stack
+from attnjax.transformer.attention import MATERIALISED, Attention
 from attnjax.transformer.cache import KVCache
 from attnjax.transformer.stack import TransformerOutput
 
@@ -49,31 +49,33 @@ class GPTConfig:
     """Sizes of a GPT; the defaults are the smallest GPT-2: 124,439,808 parameters."""
 
     vocab_size: int = 50_257
-    """Number of ids; a run sets it to its tokeniser's."""
+    """Number of token ids; a run sets it to its tokeniser's."""
     num_layers: int = 12
-    """Blocks."""
+    """Number of blocks."""
     max_length: int = 1024
-    """Most tokens seen at once."""
+    """Context length: the most tokens processed at once."""
     block: BlockConfig = GPT2_BLOCK
-    """What every block is."""
+    """Settings of every block."""
     tie_output: bool = True
-    """Let the output matrix be the embedding."""
+    """Whether the output matrix is the embedding table."""
     dtype: Literal["float32", "bfloat16"] = "float32"
-    """Of computation; parameters are float32."""
+    """Dtype of computation; parameters are float32."""
 
 
 class GPT(nnx.Module):
     """A language model: the probability of every next token.
 
-    Calling it reads known texts at once; `start`, `extend` and `step` read and write
-    with a cache, in pieces of any size, and give the same numbers.
+    Calling it processes whole texts; `start`, `prefill` and `step` process them in
+    pieces of any size through a KV cache, and give the same numbers.
     """
 
-    def __init__(self, config: GPTConfig, *, rngs: nnx.Rngs) -> None:
+    def __init__(
+        self, config: GPTConfig, *, rngs: nnx.Rngs, attention: Attention = MATERIALISED
+    ) -> None:
         self.config = config
         M, L = config.block.d_model, config.num_layers
         normal = jax.nn.initializers.normal(0.02)
-        # The sum of 2 L sublayers keeps its variance (the paper, section 2.3).
+        # Keeps the variance of the residual stream over 2 L sublayers (section 2.3).
         output = jax.nn.initializers.normal(0.02 * (2 * L) ** -0.5)
         self.embedding = nnx.Param(normal(rngs.params(), (config.vocab_size, M)))
         if config.block.position_embedding == "learned":
@@ -81,11 +83,12 @@ class GPT(nnx.Module):
             self.positions = nnx.Param(table)
         self.decoder = Stack(
             config.block,
-            layers=L,
+            num_layers=L,
             causal=True,
-            reading=None,
+            cross_attention_score=None,
             draw=normal,
             draw_output=output,
+            attention=attention,
             rngs=rngs,
         )
         if not config.tie_output:
@@ -99,27 +102,26 @@ class GPT(nnx.Module):
         segments: Array | None = None,
         rng: Array | None = None,
     ) -> tuple[Array, Array]:
-        """Reads texts.
+        """Predicts the token after each token of whole texts.
 
         Args:
           tokens: ids, shape [B, T].
-          positions: where each token stands, -1 for padding, shape [B, T]; None: the
-            order of the array.
-          segments: which of several texts in a row a token belongs to, shape
-            [B, T]; no token sees another text. Give positions that begin again.
+          positions: position of each token, -1 for padding, shape [B, T]; None counts
+            along the array.
+          segments: which of several packed texts a token belongs to, shape [B, T]; no
+            token attends to another text. Restart the positions in each.
           rng: random key for dropout; None means none.
 
         Returns:
-          Logits of the token after each, [B, T, V], and weights [B, T, T] of the last
-          block.
+          Logits of the next token, [B, T, V], and the attention weights [B, T, T] of
+          the last block.
 
         Raises:
-          ValueError: if there are more tokens than the context holds.
+          ValueError: if there are more tokens than the context length.
         """
-        units, weights = self.features(
-            tokens, positions=positions, segments=segments, rng=rng
-        )
-        return self.output.logits(units), weights
+        last = self.config.num_layers - 1
+        out = self._run(tokens, positions, segments, rng, weights_of=(last,))
+        return self.output.logits(out.x), out.weights[0]
 
     def features(
         self,
@@ -128,20 +130,13 @@ class GPT(nnx.Module):
         positions: Array | None = None,
         segments: Array | None = None,
         rng: Array | None = None,
-    ) -> tuple[Array, Array]:
-        """What the logits of a call are computed from, [B, T, M], and its weights.
+    ) -> tuple[Array, None]:
+        """Computes what the output layer takes, [B, T, M]; no attention weights.
 
-        The arguments are those of the call. With `output` a loss can be taken without
-        all logits at once: `attnjax.linear_cross_entropy`.
+        The arguments are those of the call. With `output`, a loss is computed without
+        all logits in memory at once: `attnjax.linear_cross_entropy`.
         """
-        self._check_length(tokens)
-        if positions is None:
-            positions = jnp.broadcast_to(jnp.arange(tokens.shape[1]), tokens.shape)
-        mask = None if segments is None else masks.segments(segments, segments)
-        rngs = split_rng(rng, 2)
-        x = self._embed(tokens, positions, rngs[0])
-        out = self.decoder(x, positions, mask=mask, rng=rngs[1])
-        return out.x, out.weights[-1]
+        return self._run(tokens, positions, segments, rng, weights_of=()).x, None
 
     @property
     def output(self) -> OutputLayer:
@@ -149,25 +144,27 @@ class GPT(nnx.Module):
         table = self.embedding if self.config.tie_output else self.w_output
         return OutputLayer(table[...].astype(self.config.dtype), None)
 
-    def start(self, batch_size: int, size: int | None = None) -> KVCache:
-        """A cache that has seen nothing.
+    def start(self, batch_size: int, capacity: int | None = None) -> KVCache:
+        """Allocates an empty KV cache.
 
         Args:
           batch_size: B.
-          size: its slots, one a token; the context by default. With a window, as many
-            as the window and the tokens of one `extend` are enough for any text.
+          capacity: number of slots, one a token; None means the context length. With
+            a sliding window, as many as the window and the tokens of one `prefill`
+            suffice for texts of any length.
         """
-        return self.decoder.empty(
-            batch_size, size or self.config.max_length, jnp.dtype(self.config.dtype)
+        capacity = capacity or self.config.max_length
+        return self.decoder.init_cache(
+            batch_size, capacity, jnp.dtype(self.config.dtype)
         )
 
-    def extend(
+    def prefill(
         self, cache: KVCache, tokens: Array, mask: Array | None = None
     ) -> tuple[KVCache, Array]:
-        """Reads more of the texts that a cache has begun.
+        """Processes several tokens at once through the cache.
 
         Args:
-          cache: what `start`, `extend` or `step` returned.
+          cache: what `start`, `prefill` or `step` returned; it need not be empty.
           tokens: ids, shape [B, T].
           mask: True = a token, False = padding after the row's last; shape [B, T].
 
@@ -175,33 +172,62 @@ class GPT(nnx.Module):
           The new cache, and the logits of the token after each, [B, T, V].
 
         Raises:
-          ValueError: if the cache cannot take in so many at once.
+          ValueError: if the cache has too few slots for so many tokens at once.
         """
         if mask is None:
             mask = jnp.ones(tokens.shape, bool)
-        after = cache.lengths[:, None] + jnp.arange(tokens.shape[1])
-        out = self._read(cache, tokens, jnp.where(mask, after, -1))
+        # [B] -> [B, 1], + [T]
+        positions = cache.lengths[:, None] + jnp.arange(tokens.shape[1])
+        out = self._continue(cache, tokens, jnp.where(mask, positions, -1))
         return out.cache, self.output.logits(out.x)
 
     def step(self, carry: KVCache, token: Array) -> tuple[KVCache, Array, Array]:
-        """Reads one token a row: a step for `attnjax.decode`.
+        """Processes one token a row: a step for `attnjax.decode`.
 
         Args:
-          carry: what `start`, `extend` or the last step returned.
+          carry: what `start`, `prefill` or the last step returned.
           token: ids, shape [B].
 
         Returns:
-          The new carry, logits [B, V] and the weights [B, S] of the last block, by
-          slot of the cache.
+          The new carry, logits [B, V] and the attention weights [B, S] of the last
+          block, by slot of the cache.
         """
-        out = self._read(carry, token[:, None], carry.lengths[:, None])
-        return out.cache, self.output.logits(out.x[:, 0]), out.weights[-1, :, 0]
+        last = self.config.num_layers - 1
+        out = self._continue(
+            carry, token[:, None], carry.lengths[:, None], weights_of=(last,)
+        )
+        # [B, 1, M] -> [B, M]; [1, B, 1, S] -> [B, S]
+        return out.cache, self.output.logits(out.x[:, 0]), out.weights[0, :, 0]
 
-    def _read(
-        self, cache: KVCache, tokens: Array, positions: Array
+    def _run(
+        self,
+        tokens: Array,
+        positions: Array | None,
+        segments: Array | None,
+        rng: Array | None,
+        *,
+        weights_of: tuple[int, ...],
     ) -> TransformerOutput:
+        """Applies the blocks to whole texts."""
+        self._check_length(tokens)
+        if positions is None:
+            positions = jnp.broadcast_to(jnp.arange(tokens.shape[1]), tokens.shape)
+        rngs = split_rng(rng, 2)
+        x = self._embed(tokens, positions, rngs[0])
+        return self.decoder(
+            x, positions, segments=segments, rng=rngs[1], weights_of=weights_of
+        )
+
+    def _continue(
+        self,
+        cache: KVCache,
+        tokens: Array,
+        positions: Array,
+        weights_of: tuple[int, ...] = (),
+    ) -> TransformerOutput:
+        """Applies the blocks to new tokens, with a cache of those before."""
         x = self._embed(tokens, positions, None)
-        return self.decoder(x, positions, cache=cache)
+        return self.decoder(x, positions, cache=cache, weights_of=weights_of)
 
     def _embed(self, tokens: Array, positions: Array, rng: Array | None) -> Array:
         block, dtype = self.config.block, self.config.dtype
@@ -216,5 +242,5 @@ class GPT(nnx.Module):
         if tokens.shape[1] > self.config.max_length:
             raise ValueError(
                 f"tokens: expected at most {self.config.max_length}, got "
-                f"{tokens.shape[1]} (the context; cut the text, or raise it)"
+                f"{tokens.shape[1]} (cut the text, or raise max_length)"
             )

@@ -1,11 +1,13 @@
-"""The Transformer: the translator that kept only attention.
+"""The Transformer: an encoder and a decoder made of attention and MLPs only.
 
-Vaswani et al. 2017 (arXiv:1706.03762): an encoder whose positions read one
-another, a decoder whose positions read those before them and the source.
+Vaswani et al. 2017 (arXiv:1706.03762). Encoder positions attend to one another;
+decoder positions attend to earlier target positions (self-attention) and to the
+encoder (cross-attention).
 """
 
 import dataclasses
-from typing import Literal
+from functools import partial
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +19,8 @@ from attnjax.core.dropout import dropout
 from attnjax.models._block_config import BlockConfig
 from attnjax.models._parts import OutputLayer, SequenceModel, embed, split_rng
 from attnjax.models._stacks import Stack
-from attnjax.transformer.block import Source
+from attnjax.transformer.attention import MATERIALISED, Attention
+from attnjax.transformer.block import EncoderMemory
 from attnjax.transformer.cache import KVCache
 from attnjax.transformer.stack import TransformerOutput
 
@@ -31,49 +34,75 @@ class TransformerConfig:
     target_vocab_size: int = 37_000
     """Number of target ids; a translation run sets it to its tokeniser's."""
     encoder_layers: int = 6
-    """Blocks that read the source."""
+    """Number of encoder blocks."""
     decoder_layers: int = 6
-    """Blocks that write the target."""
+    """Number of decoder blocks."""
     block: BlockConfig = dataclasses.field(default_factory=BlockConfig)
-    """What every block is."""
+    """Settings of every block."""
     max_length: int = 512
-    """Most positions of either side where positions are learned; most tokens that
-    are written where nothing else is said."""
+    """Number of learned positions of either side, and the default of the most tokens
+    that are decoded."""
     share_embeddings: bool = True
-    """One table for source, target and output; needs one joint vocabulary."""
+    """Whether source, target and output share one table; needs a joint vocabulary."""
     output_bias: bool = False
-    """Add a learned number to the logit of each target id."""
+    """Whether the logits have a learned bias."""
     cross_attention_score: Literal[
         "scaled_dot", "dot", "additive", "bilinear", "cosine"
     ] = "scaled_dot"
-    """The score with which the decoder reads the source."""
+    """The score of cross-attention."""
     dtype: Literal["float32", "bfloat16"] = "float32"
-    """Of computation; parameters are float32."""
+    """Dtype of computation; parameters are float32."""
 
 
 class Transformer(SequenceModel):
     """Encoder and decoder.
 
-    `encode` reads a source once, `start` and `step` write a target token by token
-    from a cache, calling the model writes a known target at once.
+    `encode` runs the encoder once; `start` and `step` decode token by token with a KV
+    cache; calling the model scores known targets, all positions at once.
     """
 
-    def __init__(self, config: TransformerConfig, *, rngs: nnx.Rngs) -> None:
+    def __init__(
+        self,
+        config: TransformerConfig,
+        *,
+        rngs: nnx.Rngs,
+        attention: Attention = MATERIALISED,
+    ) -> None:
         if (
             config.share_embeddings
             and config.source_vocab_size != config.target_vocab_size
         ):
             raise ValueError(
                 f"target_vocab_size: expected {config.source_vocab_size}, got "
-                f"{config.target_vocab_size} (with share_embeddings both sides have one "
+                f"{config.target_vocab_size} (share_embeddings needs one joint "
                 "vocabulary)"
             )
         self.config = config
-        M = config.block.d_model
-        rng, glorot = rngs.params, jax.nn.initializers.glorot_uniform()
+        self._init_tables(rngs)
+        glorot = jax.nn.initializers.glorot_uniform()
+        stack = partial(
+            Stack,
+            config.block,
+            draw=glorot,
+            draw_output=glorot,
+            attention=attention,
+            rngs=rngs,
+        )
+        self.encoder = stack(
+            num_layers=config.encoder_layers, causal=False, cross_attention_score=None
+        )
+        self.decoder = stack(
+            num_layers=config.decoder_layers,
+            causal=True,
+            cross_attention_score=config.cross_attention_score,
+        )
+
+    def _init_tables(self, rngs: nnx.Rngs) -> None:
+        """Initialises embeddings, positions and the output layer."""
+        config, M = self.config, self.config.block.d_model
 
         def table(rows: int) -> nnx.Param:
-            return nnx.Param(jax.random.normal(rng(), (rows, M)) * M**-0.5)
+            return nnx.Param(jax.random.normal(rngs.params(), (rows, M)) * M**-0.5)
 
         self.target_embedding = table(config.target_vocab_size)
         if not config.share_embeddings:
@@ -84,27 +113,11 @@ class Transformer(SequenceModel):
         if config.block.position_embedding == "learned":
             self.source_positions = table(config.max_length)
             self.target_positions = table(config.max_length)
-        self.encoder = Stack(
-            config.block,
-            layers=config.encoder_layers,
-            causal=False,
-            reading=None,
-            draw=glorot,
-            draw_output=glorot,
-            rngs=rngs,
-        )
-        self.decoder = Stack(
-            config.block,
-            layers=config.decoder_layers,
-            causal=True,
-            reading=config.cross_attention_score,
-            draw=glorot,
-            draw_output=glorot,
-            rngs=rngs,
-        )
 
-    def encode(self, source: Array, mask: Array, rng: Array | None = None) -> Source:
-        """Reads source sentences.
+    def encode(
+        self, source: Array, mask: Array, rng: Array | None = None
+    ) -> EncoderMemory:
+        """Runs the encoder.
 
         Args:
           source: token ids, shape [B, S].
@@ -115,7 +128,7 @@ class Transformer(SequenceModel):
           Keys and values of every decoder block, [L, B, N, S, D], and the mask.
 
         Raises:
-          ValueError: if positions are learned and the source is longer than they are.
+          ValueError: if positions are learned and there are fewer than source tokens.
         """
         rngs = split_rng(rng, 2)
         shared = self.config.share_embeddings
@@ -123,48 +136,77 @@ class Transformer(SequenceModel):
         positions = jnp.where(mask, jnp.arange(source.shape[1]), -1)
         x = self._embed(table, source, positions, "source", rngs[0])
         states = self.encoder(x, positions, rng=rngs[1]).x
-        return self.decoder.source(states, mask)
+        return self.decoder.encoder_memory(states, mask)
 
-    def start(self, memory: Source, size: int | None = None) -> KVCache:
-        """The decoder before its first word.
+    def start(self, memory: EncoderMemory, capacity: int | None = None) -> KVCache:
+        """Allocates the decoder's empty KV cache.
 
         Args:
           memory: what `encode` returned.
-          size: most tokens that will be written; `max_length` by default.
+          capacity: the most tokens that will be decoded; None means `max_length`.
         """
         B, dtype = memory.mask.shape[0], memory.keys.dtype
-        return self.decoder.empty(B, size or self.config.max_length, dtype)
+        capacity = capacity or self.config.max_length
+        return self.decoder.init_cache(B, capacity, dtype)
 
     def step(
-        self, memory: Source, carry: KVCache, token: Array
+        self, memory: EncoderMemory, carry: KVCache, token: Array
     ) -> tuple[KVCache, Array, Array]:
-        """Writes one token.
+        """Decodes one token.
 
         Args:
           memory: what `encode` returned.
           carry: what `start` or the last step returned.
-          token: ids of the last token written, shape [B].
+          token: ids of the previous target token, shape [B].
 
         Returns:
-          The new carry, logits [B, V] and weights [B, S].
+          The new carry, logits [B, V] and cross-attention weights [B, S].
         """
-        positions = carry.lengths[:, None]
-        table = self.target_embedding
-        x = self._embed(table, token[:, None], positions, "target", None)
-        out = self.decoder(x, positions, cache=carry, source=memory)
-        logits = self.output.logits(out.x[:, 0])
-        return out.cache, logits, self._alignment(out)[:, 0]
+        positions = carry.lengths[:, None]  # [B] -> [B, 1]
+        x = self._embed(
+            self.target_embedding, token[:, None], positions, "target", None
+        )
+        out = self.decoder(
+            x,
+            positions,
+            cache=carry,
+            memory=memory,
+            weights_of=(self._alignment_layer,),
+        )
+        # [B, 1, M] -> [B, M]; [1, B, 1, S] -> [B, S]
+        return out.cache, self.output.logits(out.x[:, 0]), out.weights[0, :, 0]
+
+    def __call__(
+        self, source: Array, mask: Array, previous: Array, rng: Array | None = None
+    ) -> tuple[Array, Array]:
+        """As of `SequenceModel`; the weights are the alignment layer's."""
+        layers = (self._alignment_layer,)
+        out = self._run(source, mask, previous, rng, weights_of=layers)
+        return self.output.logits(out.x), out.weights[0]
 
     def features(
         self, source: Array, mask: Array, previous: Array, rng: Array | None = None
-    ) -> tuple[Array, Array]:
-        """As of `SequenceModel`."""
+    ) -> tuple[Array, Any]:
+        """As of `SequenceModel`, with None for weights: a loss needs none."""
+        return self._run(source, mask, previous, rng, weights_of=()).x, None
+
+    def _run(
+        self,
+        source: Array,
+        mask: Array,
+        previous: Array,
+        rng: Array | None,
+        *,
+        weights_of: tuple[int, ...],
+    ) -> TransformerOutput:
+        """Runs encoder and decoder over known targets."""
         rngs = split_rng(rng, 3)
         memory = self.encode(source, mask, rngs[0])
         positions = jnp.broadcast_to(jnp.arange(previous.shape[1]), previous.shape)
         x = self._embed(self.target_embedding, previous, positions, "target", rngs[1])
-        out = self.decoder(x, positions, source=memory, rng=rngs[2])
-        return out.x, self._alignment(out)
+        return self.decoder(
+            x, positions, memory=memory, rng=rngs[2], weights_of=weights_of
+        )
 
     @property
     def output(self) -> OutputLayer:
@@ -182,7 +224,7 @@ class Transformer(SequenceModel):
         side: Literal["source", "target"],
         rng: Array | None,
     ) -> Array:
-        """Embedded tokens times the root of M, with their positions, [B, T, M]."""
+        """Embeds tokens, scales by the square root of M, adds positions: [B, T, M]."""
         block, dtype = self.config.block, self.config.dtype
         x = embed(table, ids, dtype) * jnp.asarray(block.d_model**0.5, dtype)
         if block.position_embedding == "sinusoidal":
@@ -195,12 +237,13 @@ class Transformer(SequenceModel):
             x = x + places.learned(learned[...].astype(dtype), positions)
         return dropout(rng, x, rate=block.dropout)
 
-    def _alignment(self, out: TransformerOutput) -> Array:
-        """Weights of the last block but one, whose heads together align best.
+    @property
+    def _alignment_layer(self) -> int:
+        """The last decoder layer but one, whose mean over heads aligns best.
 
         Source: Garg et al. 2019 (arXiv:1909.02074), section 4.1.
         """
-        return out.weights[max(0, self.config.decoder_layers - 2)]
+        return max(0, self.config.decoder_layers - 2)
 
 
 def _check_length(side: str, length: int, most: int) -> None:

@@ -1,4 +1,4 @@
-"""The Transformer's parts: block, stack, KV cache, head scores.
+"""The Transformer's parts: block, stack, attention slot, KV cache, head scores.
 
 Pure functions `(params, x) -> x` over batches [B, T, M]. Recurrent cells are in
 `cells`, modules that own parameters in `models`.

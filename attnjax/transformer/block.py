@@ -1,8 +1,8 @@
-"""The Transformer block: attend, then transform every position by itself.
+"""The Transformer block: self-attention, cross-attention in a decoder, MLP.
 
-A block takes one position or many at a time, and gives the same numbers each way:
-what a position sees is decided by positions, never by where it stands in an array.
-Position -1 is no token: nothing reads it.
+A block takes one position or many at a time and gives the same numbers either way:
+masks compare positions, not array indices. Position -1 is padding: nothing attends
+to it.
 """
 
 import dataclasses
@@ -11,46 +11,49 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from attnjax.core import masks, norms, precision, scores
-from attnjax.core.attend import Attended, attend_heads
+from attnjax.core import norms, precision, scores
 from attnjax.core.dropout import dropout
+from attnjax.core.masks import AttentionMask
+from attnjax.core.positions import apply_rope
+from attnjax.transformer.attention import (
+    MATERIALISED,
+    Attention,
+    mean_head_weights,
+)
+from attnjax.transformer.cache import LayerCache, read, write
 
 Tree = Any
-# query positions [B, T], key positions [B, S] -> mask [B, T, S]
-MaskFn = Callable[[Array, Array], Array]
-# queries or keys [B, T, H, D], positions [B, T] -> the same, turned
-Turn = Callable[[Array, Array], Array]
 
 
 class NormParams(NamedTuple):
-    """Weights of a normalisation; RMSNorm has no bias."""
+    """Parameters of a normalisation; RMSNorm has no bias."""
 
     scale: Float[Array, "M"]
     bias: Float[Array, "M"] | None
 
 
 class LinearParams(NamedTuple):
-    """Weights of an affine map."""
+    """Parameters of an affine map."""
 
     w: Float[Array, "M N"]
     b: Float[Array, "N"] | None
 
 
 class AttentionParams(NamedTuple):
-    """Weights of multi-head attention: H query heads, N key heads."""
+    """Parameters of multi-head attention: H query heads, N key heads."""
 
     query: LinearParams  # [M, H*D]
     keys: LinearParams  # [M, N*D]
     values: LinearParams  # [M, N*D]
     output: LinearParams  # [H*D, M]
-    score: Tree  # what the score learns, leaves [H, ...]; None where nothing
+    score: Tree  # parameters of the score, leaves [H, ...]; None where it has none
 
 
 class MLPParams(NamedTuple):
-    """Weights of the two-layer network; with a gate, of its gated form."""
+    """Parameters of the MLP; a gated MLP (SwiGLU) has a third matrix."""
 
     up: LinearParams  # [M, F]
     down: LinearParams  # [F, M]
@@ -58,72 +61,67 @@ class MLPParams(NamedTuple):
 
 
 class BlockParams(NamedTuple):
-    """Weights of a block; a decoder that reads a source has all six."""
+    """Parameters of a block; only a decoder with an encoder has cross-attention."""
 
     self_attention_norm: NormParams
-    attention: AttentionParams
+    self_attention: AttentionParams
     cross_attention_norm: NormParams | None
-    reading: AttentionParams | None
+    cross_attention: AttentionParams | None
     mlp_norm: NormParams
-    feed: MLPParams
+    mlp: MLPParams
 
 
-class Source(NamedTuple):
-    """What a block reads besides its own past, projected once per source.
+class EncoderMemory(NamedTuple):
+    """Keys and values that cross-attention attends to, projected once per source.
 
-    Heads come before positions, as in the products that read them.
+    The head axis comes before the positions: the layout of the attention dots. Of a
+    whole stack, keys and values have a leading axis of layers.
     """
 
-    keys: Float[Array, "B N S D"]
-    values: Float[Array, "B N S D"]
+    keys: Float[Array, "... B N S D"]
+    values: Float[Array, "... B N S D"]
     mask: Bool[Array, "B S"]
-
-
-def bidirectional_mask(query_positions: Array, key_positions: Array) -> Array:
-    """Every query sees every token: an encoder."""
-    real = (key_positions >= 0)[:, None]
-    return jnp.broadcast_to(real, (*query_positions.shape, key_positions.shape[1]))
-
-
-def causal_mask(query_positions: Array, key_positions: Array) -> Array:
-    """Every query sees its own token and those before: a decoder."""
-    seen = masks.causal(query_positions, key_positions)
-    return seen & (key_positions >= 0)[:, None]
-
-
-def sliding_window_mask(before: int) -> MaskFn:
-    """Every query sees its own token and `before` tokens before it."""
-
-    def sees(query_positions: Array, key_positions: Array) -> Array:
-        near = masks.sliding_window(query_positions, key_positions, before=before)
-        return near & (key_positions >= 0)[:, None]
-
-    return sees
-
-
-def no_rotation(x: Array, positions: Array) -> Array:
-    """Leaves queries and keys as they are: positions are known in another way."""
-    return x
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BlockDesign:
-    """What a block does, apart from its weights."""
+    """What a block computes, apart from its parameters. Hashable, so static in jit."""
 
-    heads: int
-    key_heads: int
-    sees: MaskFn = causal_mask
-    window: int | None = (
-        None  # `before` of `sliding_window_mask`; None where S bounds the past
-    )
-    turn: Turn = no_rotation
-    score: Callable[..., Array] = scores.scaled_dot  # of attention to the own past
-    cross_attention_score: Callable[..., Array] = scores.scaled_dot  # to the source
+    num_heads: int
+    num_kv_heads: int
+    causal: bool = True
+    sliding_window: int | None = None
+    # Radians a position of each pair of components; None leaves queries and keys
+    # unrotated.
+    rope_frequencies: tuple[float, ...] | None = None
+    score: Callable[..., Array] = scores.scaled_dot  # of self-attention
+    cross_attention_score: Callable[..., Array] = scores.scaled_dot
+    attention: Attention = MATERIALISED
     pre_norm: bool = False
     norm_epsilon: float = 1e-5
     rms: bool = False
     activation: Callable[[Array], Array] = jax.nn.relu
     dropout: float = 0.0
+
+
+class Shared(NamedTuple):
+    """What all blocks of a stack share."""
+
+    positions: Int[Array, "B T"]
+    mask: AttentionMask  # of self-attention
+    cross_mask: AttentionMask | None
+    prepared: tuple[Any, Any]  # both masks as the attention function takes them
+    bias: Float[Array, "B H T S"] | None
+
+
+class BlockOutput(NamedTuple):
+    """What a block returns."""
+
+    x: Float[Array, "B T M"]
+    cache: LayerCache | None
+    # Computes the mean of the heads' weights [B, T, S] when called: of
+    # cross-attention where there is one, else of self-attention.
+    weights: Callable[[], Array]
 
 
 def linear(params: LinearParams, x: Float[Array, "... M"]) -> Float[Array, "... N"]:
@@ -132,17 +130,19 @@ def linear(params: LinearParams, x: Float[Array, "... M"]) -> Float[Array, "... 
     return y if params.b is None else y + params.b.astype(y.dtype)
 
 
-def transform(
+def mlp(
     params: MLPParams,
     x: Float[Array, "... M"],
     *,
     activation: Callable[[Array], Array],
 ) -> Float[Array, "... M"]:
-    r"""Transforms every position by itself.
+    r"""Applies the MLP to every position.
 
     .. math:: W_2\, a(W_1 x + b_1) + b_2
 
     With a gate, W_1 x + b_1 is multiplied by a(W_g x) instead of passing through a.
+    The equations, one position at a time, are `core.mlp.mlp` and `core.mlp.gated_mlp`;
+    a test shows that both compile to the same dots.
 
     Source: Vaswani et al. 2017 (arXiv:1706.03762), eq. 2; the gate: Shazeer 2020
     (arXiv:2002.05202), eq. 5.
@@ -153,90 +153,119 @@ def transform(
     return linear(params.down, activation(linear(params.gate, x)) * up)
 
 
-def encoder_memory(
+def project_memory(
     params: AttentionParams, states: Float[Array, "B S E"], *, design: BlockDesign
 ) -> tuple[Array, Array]:
-    """Projects source states for a block that will read them: [B, N, S, D] twice."""
+    """Projects encoder states to the keys and values of one block: [B, N, S, D]."""
 
     def project(params: LinearParams) -> Array:
-        return _heads(linear(params, states), design.key_heads).swapaxes(1, 2)
+        heads = split_heads(linear(params, states), design.num_kv_heads)
+        return heads.swapaxes(1, 2)  # [B, S, N, D] -> [B, N, S, D]
 
     return project(params.keys), project(params.values)
-
-
-class Past(NamedTuple):
-    """How a block sees its own tokens."""
-
-    mask: Bool[Array, "B 1 T S"]
-    bias: Float[Array, "B H T S"] | None
-    # the new keys and values -> those to read, and what is kept
-    update_cache: Callable[[Array, Array], tuple[Array, Array, Tree]]
-
-
-def forget(keys: Array, values: Array) -> tuple[Array, Array, None]:
-    """Looks back at nothing but what is given at once, and keeps nothing."""
-    return keys, values, None
 
 
 def block(
     params: BlockParams,
     x: Float[Array, "B T M"],
-    positions: Int[Array, "B T"],
-    past: Past,
-    source: Source | None,
-    rng: Array | None,
+    shared: Shared,
     *,
+    cache: LayerCache | None,
+    memory: EncoderMemory | None,
+    rng: Array | None,
     design: BlockDesign,
-) -> tuple[Array, Tree, Array]:
-    """One block: its positions transformed, what it keeps, and its weights [B, T, S].
+) -> BlockOutput:
+    """Applies one block.
 
-    The weights are the mean over heads; of the source where one is read.
+    Args:
+      params: parameters of the block.
+      x: the residual stream, shape [B, T, M].
+      shared: positions, masks and bias.
+      cache: the KV cache of this layer, or None: attend to the new tokens only.
+      memory: keys and values for cross-attention, or None.
+      rng: random key for dropout; None means none.
+      design: what the block computes.
+
+    Raises:
+      ValueError: if the block has cross-attention and there is no memory.
     """
     rngs = [None] * 3 if rng is None else list(jax.random.split(rng, 3))
     residual = partial(_residual, design)
-
-    def self_attention(x: Array) -> tuple[Array, Any]:
-        own = params.attention
-        query = design.turn(_heads(linear(own.query, x), design.heads), positions)
-        keys = _heads(linear(own.keys, x), design.key_heads)
-        values = _heads(linear(own.values, x), design.key_heads)
-        keys, values, kept = past.update_cache(design.turn(keys, positions), values)
-        read = attend_heads(
-            query, keys, values, past.mask, bias=past.bias, score=design.score
+    attend = partial(_self_attention, params.self_attention, shared, cache, design)
+    x, (cache, weights) = residual(params.self_attention_norm, attend, x, rngs[0])
+    if params.cross_attention is not None and params.cross_attention_norm is not None:
+        attend_memory = partial(
+            _cross_attention, params.cross_attention, shared, memory, design
         )
-        return _joined(own.output, read), (kept, read.weights.mean(axis=1))
+        x, weights = residual(params.cross_attention_norm, attend_memory, x, rngs[1])
 
-    def cross_attention(own: AttentionParams, x: Array) -> tuple[Array, Array]:
-        if source is None:
-            raise ValueError(
-                "source: expected keys and values, got None (a block with weights for "
-                "reading a source needs one)"
-            )
-        read = attend_heads(
-            _heads(linear(own.query, x), design.heads),
-            source.keys.swapaxes(1, 2),
-            source.values.swapaxes(1, 2),
-            source.mask[:, None, None],
-            score=design.cross_attention_score,
-            score_params=own.score,
+    def feed_forward(x: Array) -> tuple[Array, None]:
+        return mlp(params.mlp, x, activation=design.activation), None
+
+    x, _ = residual(params.mlp_norm, feed_forward, x, rngs[2])
+    return BlockOutput(x, cache, weights)
+
+
+def _self_attention(
+    params: AttentionParams,
+    shared: Shared,
+    cache: LayerCache | None,
+    design: BlockDesign,
+    x: Array,
+) -> tuple[Array, tuple[LayerCache | None, Callable[[], Array]]]:
+    """Attends to the tokens of the same sequence, cached ones included."""
+
+    def rotate(x: Array) -> Array:
+        if design.rope_frequencies is None:
+            return x
+        frequencies = np.array(design.rope_frequencies)
+        # [B, T] -> [B, T, 1]: heads share a position.
+        return apply_rope(x, shared.positions[..., None], frequencies=frequencies)
+
+    query = rotate(split_heads(linear(params.query, x), design.num_heads))
+    keys = rotate(split_heads(linear(params.keys, x), design.num_kv_heads))
+    values = split_heads(linear(params.values, x), design.num_kv_heads)
+    if cache is not None:
+        cache = write(cache, keys, values)
+        keys, values = read(cache)
+    rest: Any = {
+        "bias": shared.bias,
+        "score": design.score,
+        "score_params": params.score,
+    }
+    context = design.attention.fn(query, keys, values, shared.prepared[0], **rest)
+    weights = partial(mean_head_weights, query, keys, shared.mask, **rest)
+    return linear(params.output, merge_heads(context)), (cache, weights)
+
+
+def _cross_attention(
+    params: AttentionParams,
+    shared: Shared,
+    memory: EncoderMemory | None,
+    design: BlockDesign,
+    x: Array,
+) -> tuple[Array, Callable[[], Array]]:
+    """Attends to the states of an encoder."""
+    if memory is None or shared.cross_mask is None:
+        raise ValueError(
+            "memory: expected the keys and values of an encoder, got None (the block "
+            "has parameters for cross-attention)"
         )
-        return _joined(own.output, read), read.weights.mean(axis=1)
-
-    def feed(x: Array) -> tuple[Array, None]:
-        return transform(params.feed, x, activation=design.activation), None
-
-    x, (kept, weights) = residual(
-        params.self_attention_norm, self_attention, x, rngs[0]
-    )
-    if params.reading is not None and params.cross_attention_norm is not None:
-        reading = partial(cross_attention, params.reading)
-        x, weights = residual(params.cross_attention_norm, reading, x, rngs[1])
-    x, _ = residual(params.mlp_norm, feed, x, rngs[2])
-    return x, kept, weights
+    query = split_heads(linear(params.query, x), design.num_heads)
+    # [B, N, S, D] -> [B, S, N, D]
+    keys, values = memory.keys.swapaxes(1, 2), memory.values.swapaxes(1, 2)
+    rest: Any = {
+        "bias": None,
+        "score": design.cross_attention_score,
+        "score_params": params.score,
+    }
+    context = design.attention.fn(query, keys, values, shared.prepared[1], **rest)
+    weights = partial(mean_head_weights, query, keys, shared.cross_mask, **rest)
+    return linear(params.output, merge_heads(context)), weights
 
 
 def normalise(params: NormParams, x: Array, design: BlockDesign) -> Array:
-    """LayerNorm, or RMSNorm where the design says so."""
+    """Applies LayerNorm, or RMSNorm where the design says so."""
     if design.rms:
         return norms.rms_norm(x, params.scale, epsilon=design.norm_epsilon)
     return norms.layer_norm(x, params.scale, params.bias, epsilon=design.norm_epsilon)
@@ -249,15 +278,17 @@ def _residual(
     x: Array,
     rng: Array | None,
 ) -> tuple[Array, Any]:
-    """Adds what a sublayer makes of `x`; normalises before it, or after the sum."""
+    """Adds the output of a sublayer to `x`; normalises before it, or after the sum."""
     y, rest = sublayer(normalise(norm, x, design) if design.pre_norm else x)
     total = x + dropout(rng, y, rate=design.dropout)
     return (total if design.pre_norm else normalise(norm, total, design)), rest
 
 
-def _heads(x: Array, count: int) -> Array:
-    return x.reshape(*x.shape[:-1], count, -1)
+def split_heads(x: Float[Array, "B T H*D"], heads: int) -> Float[Array, "B T H D"]:
+    """Splits the last axis into heads."""
+    return x.reshape(*x.shape[:-1], heads, -1)  # [B, T, H*D] -> [B, T, H, D]
 
 
-def _joined(output: LinearParams, read: Attended) -> Array:
-    return linear(output, read.context.reshape(*read.context.shape[:-2], -1))
+def merge_heads(x: Float[Array, "B T H D"]) -> Float[Array, "B T H*D"]:
+    """Concatenates the heads."""
+    return x.reshape(*x.shape[:-2], -1)  # [B, T, H, D] -> [B, T, H*D]

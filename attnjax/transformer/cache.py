@@ -1,4 +1,8 @@
-"""A cache of the keys and values that a stack of Transformer blocks has made."""
+"""The KV cache: keys and values of the tokens that a stack has processed.
+
+`init_cache` allocates it. A call with T new tokens checks the capacity, allocates
+their slots, and then writes and reads the keys and values of one layer after another.
+"""
 
 from typing import Any, NamedTuple
 
@@ -6,86 +10,113 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-CacheArrays = tuple[Array, Array]  # keys and values of all layers
-
 
 class KVCache(NamedTuple):
-    """What a stack of L blocks remembers of the tokens it has seen.
+    """Keys and values of L layers for up to S tokens a row.
 
-    The slot of a token is its position modulo S, so with a window of fewer than S
-    positions a cache serves texts of any length. Heads come before slots, as in the
-    products that read it: one step then copies nothing of what it reads.
+    A ring buffer: the slot of a token is its position modulo S, so with a sliding
+    window of fewer than S positions a cache serves texts of any length. The head axis
+    comes before the slots because that is the layout of the attention dots; in the
+    other order every decoding step would transpose the whole cache.
     """
 
     keys: Float[Array, "B L N S D"]
     values: Float[Array, "B L N S D"]
-    positions: Int[Array, "B S"]  # of the token in each slot; -1: free
-    lengths: Int[Array, "B"]  # tokens seen, which is the next position
+    positions: Int[Array, "B S"]  # of the token in each slot; -1 marks a free slot
+    lengths: Int[Array, "B"]  # number of tokens, which is the next position
+
+
+class LayerCache(NamedTuple):
+    """The arrays of a cache, seen from one layer."""
+
+    keys: Float[Array, "B L N S D"]
+    values: Float[Array, "B L N S D"]
+    layer: Int[Array, ""]
+    slots: Int[Array, "B T"]  # of the new tokens
 
 
 def init_cache(
-    *, batch_size: int, layers: int, size: int, key_heads: int, width: int, dtype: Any
+    *,
+    batch_size: int,
+    num_layers: int,
+    capacity: int,
+    num_kv_heads: int,
+    head_dim: int,
+    dtype: Any,
 ) -> KVCache:
-    """A cache that has seen nothing, with `size` slots of keys of width D."""
-    shape = (batch_size, layers, key_heads, size, width)
+    """Allocates an empty cache.
+
+    Args:
+      batch_size: B.
+      num_layers: L.
+      capacity: S, number of slots, one a token.
+      num_kv_heads: N.
+      head_dim: D.
+      dtype: dtype of keys and values.
+    """
+    shape = (batch_size, num_layers, num_kv_heads, capacity, head_dim)
     return KVCache(
         keys=jnp.zeros(shape, dtype),
         values=jnp.zeros(shape, dtype),
-        positions=jnp.full((batch_size, size), -1, jnp.int32),
+        positions=jnp.full((batch_size, capacity), -1, jnp.int32),
         lengths=jnp.zeros(batch_size, jnp.int32),
     )
 
 
-def check_capacity(cache: KVCache, T: int, window: int | None) -> None:
-    """Checks that T tokens at once leave the first of them its window.
+def check_capacity(cache: KVCache, T: int, sliding_window: int | None) -> None:
+    """Checks that T new tokens fit beside the window of the first of them.
 
     Raises:
-      ValueError: if a slot that it sees would be taken by the last of them.
+      ValueError: if the last token would overwrite a slot that the first attends to.
     """
-    S, before = cache.positions.shape[1], window or 0
+    S, before = cache.positions.shape[1], sliding_window or 0
     if before + T > S:
         raise ValueError(
             f"cache: expected at least {before + T} slots for {T} tokens at once"
             + (f" and a window of {before} before each" if before else "")
-            + f", got {S} (give fewer tokens at a time, or make it with a larger size)"
+            + f", got {S} (process fewer tokens at a time, or raise its capacity)"
         )
 
 
-def allocate_slots(
+def allocate(
     cache: KVCache, positions: Int[Array, "B T"]
 ) -> tuple[KVCache, Int[Array, "B T"]]:
-    """Gives new tokens their slots: the cache that knows of them, and the slots.
+    """Allocates the slots of new tokens.
 
-    A token at position -1 gets slot S, which is out of range: nothing is kept of it.
+    A token at position -1 is padding: its slot is S, which is out of range, so that
+    the writes below drop it.
+
+    Returns:
+      The cache with the new positions and lengths, and the slots [B, T].
     """
     B, S = cache.positions.shape
     slots = jnp.where(positions >= 0, positions % S, S)
     rows = jnp.arange(B)[:, None]
-    known = cache.positions.at[rows, slots].set(positions, mode="drop")
+    in_slots = cache.positions.at[rows, slots].set(positions, mode="drop")
     lengths = jnp.maximum(cache.lengths, positions.max(axis=1) + 1)
-    return cache._replace(positions=known, lengths=lengths), slots
+    return cache._replace(positions=in_slots, lengths=lengths), slots
 
 
-def write_and_read(
-    kept: CacheArrays,
-    layer: Int[Array, ""],
-    slots: Int[Array, "B T"],
-    keys: Float[Array, "B T N D"],
-    values: Float[Array, "B T N D"],
-) -> tuple[Array, Array, CacheArrays]:
-    """Puts one layer's new keys and values into their slots.
-
-    Returns:
-      All that the layer may read, twice [B, S, N, D], and what is kept of all layers.
-    """
-    rows = jnp.arange(slots.shape[0])[:, None]
+def write(
+    cache: LayerCache, keys: Float[Array, "B T N D"], values: Float[Array, "B T N D"]
+) -> LayerCache:
+    """Writes the new tokens' keys and values of one layer into their slots."""
+    rows = jnp.arange(cache.slots.shape[0])[:, None]
 
     def put(old: Array, new: Array) -> Array:
-        return old.at[rows, layer, :, slots].set(new.astype(old.dtype), mode="drop")
+        # The advanced indices [B, T] come first, then the slice over heads: the
+        # update is [B, T, N, D] as it is.
+        index = (rows, cache.layer, slice(None), cache.slots)
+        return old.at[index].set(new.astype(old.dtype), mode="drop")
 
-    def own(x: Array) -> Array:
-        x = lax.dynamic_index_in_dim(x, layer, axis=1, keepdims=False)
-        return x.swapaxes(1, 2)
+    return cache._replace(keys=put(cache.keys, keys), values=put(cache.values, values))
 
-    every = put(kept[0], keys), put(kept[1], values)
-    return own(every[0]), own(every[1]), every
+
+def read(cache: LayerCache) -> tuple[Array, Array]:
+    """Reads all keys and values of one layer, twice [B, S, N, D]."""
+
+    def of_layer(x: Array) -> Array:
+        x = lax.dynamic_index_in_dim(x, cache.layer, axis=1, keepdims=False)
+        return x.swapaxes(1, 2)  # [B, N, S, D] -> [B, S, N, D]
+
+    return of_layer(cache.keys), of_layer(cache.values)

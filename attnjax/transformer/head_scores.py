@@ -1,8 +1,8 @@
 """Scores for the heads of a Transformer: any score of `core`, learned per head.
 
-The Transformer is usually one score, the scaled dot product. Its paper found that
-a better one might help (table 3, row B: smaller keys hurt), so here the
-score is a row of a table, as the alignment of an RNNSearch decoder is.
+The Transformer's score is the scaled dot product. Its paper found that a more
+sophisticated compatibility function may help (section 6.2, on table 3, row B), so the
+score is a row of a table here, as the aligner of an RNNSearch decoder is.
 """
 
 from collections.abc import Callable
@@ -18,11 +18,11 @@ Tree = Any
 
 
 class HeadScore(NamedTuple):
-    """A score with weights of its own.
+    """A score, and how its parameters are initialised.
 
-    `init(rng, H, D)` makes them, leaves [H, ...], or is None where there are none;
-    `score` maps (weights of one head, query [D], keys [S, D]) to scores [S], without
-    the weights where there are none.
+    `init(rng, H, D)` makes the parameters, leaves [H, ...], or is None where there are
+    none. `score` maps (parameters of one head, query [D], keys [S, D]) to scores [S],
+    without the first argument where there are no parameters.
     """
 
     init: Callable[[Array, int, int], Tree] | None
@@ -47,12 +47,12 @@ def _bilinear(matrix: Array, query: Array, keys: Array) -> Array:
 
 
 def _cosine_init(rng: Array, H: int, D: int) -> Tree:
-    """Sharpness: a cosine is at most 1, and weights of it alone are nearly even."""
+    """An inverse temperature: the softmax of plain cosines is almost uniform."""
     return jnp.full(H, 10.0)
 
 
-def _cosine(sharpness: Array, query: Array, keys: Array) -> Array:
-    return sharpness * scores.cosine(query, keys)
+def _cosine(inverse_temperature: Array, query: Array, keys: Array) -> Array:
+    return inverse_temperature * scores.cosine(query, keys)
 
 
 HEAD_SCORES = {

@@ -1,4 +1,4 @@
-"""A stack of Transformer blocks: layers are an axis of the weights, and scanned."""
+"""A stack of Transformer blocks: one `lax.scan` over parameters stacked by layer."""
 
 from collections.abc import Callable
 from functools import partial
@@ -9,109 +9,226 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
+from attnjax.core import precision
+from attnjax.core.masks import AttentionMask
 from attnjax.transformer.block import (
     BlockDesign,
     BlockParams,
-    Past,
-    Source,
+    EncoderMemory,
+    Shared,
     block,
-    forget,
 )
-from attnjax.transformer.cache import KVCache, allocate_slots, check_capacity
+from attnjax.transformer.cache import KVCache, LayerCache, allocate, check_capacity
 
 
 class TransformerOutput(NamedTuple):
-    """What a stack of blocks gives."""
+    """What a stack of blocks returns."""
 
     x: Float[Array, "B T M"]
-    cache: Any  # a KVCache; None where none was given
-    weights: Float[Array, "L B T S"]  # mean of the heads; of the source if one is read
+    cache: Any  # the updated KVCache; None where none was given
+    # Means over the heads, of the W layers that were asked for: of cross-attention
+    # where there is one, else of self-attention.
+    weights: Float[Array, "W B T S"]
 
 
-def blocks(
+def transformer_stack(
     params: BlockParams,
     x: Float[Array, "B T M"],
     *,
     positions: Int[Array, "B T"],
     design: BlockDesign,
     cache: KVCache | None = None,
-    source: Source | None = None,
+    memory: EncoderMemory | None = None,
     bias: Callable[[Array, Array], Array] | None = None,
+    segments: Int[Array, "B T"] | None = None,
     mask: Bool[Array, "B T S"] | None = None,
     rng: Array | None = None,
     remat: Callable[..., Any] | None = None,
+    weights_of: tuple[int, ...] = (),
 ) -> TransformerOutput:
-    """Sends positions through a stack of blocks.
+    """Applies a stack of blocks.
 
-    The layers are one `lax.scan` over stacked weights, a few at a time: what is
-    compiled does not grow with their number.
+    The layers are a `lax.scan`, so compile time does not grow with their number.
+    Called outside `jax.jit`, it compiles once per design and shape.
 
     Source: Vaswani et al. 2017 (arXiv:1706.03762), section 3.1.
 
     Args:
-      params: weights of all blocks, leaves [L, ...].
+      params: parameters of all blocks, leaves [L, ...].
       x: embedded tokens, shape [B, T, M].
-      positions: where each token stands, shape [B, T]; -1 is no token.
-      design: what a block does.
-      cache: of the tokens before; the new ones are added. None: x is all there is.
-      source: keys and values of every block, leaves [L, B, N, S, D], and the mask
-        [B, S] of the source that they read.
-      bias: query and key positions -> what is added to the scores, [B, H, T, S].
-      mask: True = may be seen, besides what positions decide, [B, T, S].
+      positions: position of each token, shape [B, T]; -1 is padding. Without a cache,
+        positions rise along the array (within each segment).
+      design: what a block computes.
+      cache: keys and values of the tokens before; None attends to `x` only.
+      memory: keys and values of every block's cross-attention, [L, B, N, S, D], and
+        the source mask [B, S].
+      bias: maps query and key positions to what is added to the scores of
+        self-attention, [B, H, T, S].
+      segments: which of several packed sequences a token belongs to, shape [B, T].
+      mask: further mask of self-attention, True = attend, shape [B, T, S].
       rng: random key for dropout; None means none.
-      remat: a policy of `jax.checkpoint_policies`: the layers' insides are made
-        again in the backward pass, but for what it names. None keeps all.
+      remat: a policy of `jax.checkpoint_policies`: the backward pass recomputes each
+        layer except for what the policy saves. None saves all activations.
+      weights_of: layers whose attention weights are returned. Weights of other layers
+        are not computed apart from the contexts, nor kept.
 
     Returns:
-      The positions transformed, the cache with them added, and the weights.
+      The residual stream after the last block, the cache with the new tokens, and the
+      attention weights.
 
     Raises:
-      ValueError: if more tokens come at once than the cache can take in while the
-        first of them still sees its whole window.
+      ValueError: if the cache has too few slots for the new tokens beside the sliding
+        window of the first of them, or `weights_of` names no layer.
     """
-    if cache is not None:
-        check_capacity(cache, x.shape[1], design.window)
-        cache, slots = allocate_slots(cache, positions)
-        key_positions = cache.positions
-    else:
-        slots, key_positions = positions, positions
-    seen = design.sees(positions, key_positions)
-    seen = (seen if mask is None else seen & mask)[:, None]
-    biases = None if bias is None else bias(positions, key_positions)
-
-    def body(carry: Any, layer: Any) -> Any:
-        x, kept = carry
-        index, own, read, layer_rng = layer
-        update_cache = (
-            forget if kept is None else partial(write_and_read, kept, index, slots)
-        )
-        past = Past(seen, biases, update_cache)
-        reading = None if source is None else Source(read[0], read[1], source.mask)
-        x, kept, weights = block(
-            own, x, positions, past, reading, layer_rng, design=design
-        )
-        return (x, kept), weights
-
     L = jax.tree.leaves(params)[0].shape[0]
-    rngs = None if rng is None else jax.random.split(rng, L)
-    read = None if source is None else (source.keys, source.values)
-    kept = None if cache is None else (cache.keys, cache.values)
-    if remat is not None:
-        body = jax.checkpoint(body, prevent_cse=False, policy=remat)
-    layers = (jnp.arange(L), params, read, rngs)
-    # Unrolled, the forward and the backward pass of what is made again could meet in
-    # one computation, where the compiler would keep it after all.
-    together = 1 if remat is not None else _layers_at_once(L)
-    (x, kept), weights = lax.scan(body, (x, kept), layers, unroll=together)
-    if cache is not None and kept is not None:
-        cache = cache._replace(keys=kept[0], values=kept[1])
+    _check_layers(weights_of, L)
+    slots, key_positions = None, positions
+    if cache is not None:
+        check_capacity(cache, x.shape[1], design.sliding_window)
+        cache, slots = allocate(cache, positions)
+        key_positions = cache.positions
+    self_mask = AttentionMask(
+        query_positions=positions,
+        key_positions=key_positions,
+        causal=design.causal,
+        sliding_window=design.sliding_window,
+        query_segments=segments,
+        key_segments=segments,
+        dense=mask,
+        in_order=cache is None,
+    )
+    x, arrays, weights = _layers(
+        params,
+        x,
+        self_mask,
+        None if bias is None else bias(positions, key_positions),
+        None if cache is None else (cache.keys, cache.values),
+        slots,
+        memory,
+        None if rng is None else jax.random.split(rng, L),
+        design=design,
+        remat=remat,
+        weights_of=weights_of,
+    )
+    if cache is not None:
+        cache = cache._replace(keys=arrays[0], values=arrays[1])
     return TransformerOutput(x, cache, weights)
 
 
-def _layers_at_once(layers: int) -> int:
-    """How many layers a turn of the scan has; it divides their number.
+# Inlined into an outer jit, it leaves no trace there; called eagerly, it is compiled
+# once and then found in jit's cache.
+@partial(jax.jit, static_argnames=("design", "remat", "weights_of"), inline=True)
+def _layers(
+    params: BlockParams,
+    x: Array,
+    self_mask: AttentionMask,
+    bias: Array | None,
+    arrays: tuple[Array, Array] | None,
+    slots: Any,  # [B, T]; None without a cache
+    memory: EncoderMemory | None,
+    rngs: Array | None,
+    *,
+    design: BlockDesign,
+    remat: Callable[..., Any] | None,
+    weights_of: tuple[int, ...],
+) -> tuple[Array, Any, Array]:
+    """Scans the blocks: x, the cache's arrays, and the weights [W, B, T, S]."""
+    shared = _share(self_mask, memory, bias, design)
+    weights = _no_weights(x, shared, len(weights_of))
 
-    One after the other in straight code they take 10 to 20 % less time than in a loop
-    on a CPU: what is kept for the backward pass is not copied into stacked arrays.
+    def body(carry: Any, layer: Any) -> Any:
+        x, arrays, weights = carry
+        index, own, keys_values, rng = layer
+        out = block(
+            own,
+            x,
+            shared,
+            cache=None
+            if arrays is None
+            else LayerCache(arrays[0], arrays[1], index, slots),
+            memory=None
+            if memory is None
+            else EncoderMemory(keys_values[0], keys_values[1], memory.mask),
+            rng=rng,
+            design=design,
+        )
+        arrays = None if out.cache is None else (out.cache.keys, out.cache.values)
+        weights = _keep_weights(weights, index, weights_of, out.weights)
+        return (out.x, arrays, weights), None
+
+    L = jax.tree.leaves(params)[0].shape[0]
+    if remat is not None:
+        body = jax.checkpoint(body, prevent_cse=False, policy=remat)
+    keys_values = None if memory is None else (memory.keys, memory.values)
+    # prevent_cse=False is safe inside a loop only: unrolled, XLA could merge the
+    # recomputation with the forward pass (CSE) and defeat remat.
+    unroll = 1 if remat is not None else _unroll(L)
+    layers = (jnp.arange(L), params, keys_values, rngs)
+    carry, _ = lax.scan(body, (x, arrays, weights), layers, unroll=unroll)
+    return carry
+
+
+def _share(
+    self_mask: AttentionMask,
+    memory: EncoderMemory | None,
+    bias: Array | None,
+    design: BlockDesign,
+) -> Shared:
+    """Prepares the masks, outside the loop over layers."""
+    cross_mask = None
+    if memory is not None:
+        S = memory.mask.shape[1]
+        cross_mask = AttentionMask(
+            query_positions=self_mask.query_positions,
+            key_positions=jnp.where(memory.mask, jnp.arange(S), -1),
+        )
+    prepare = design.attention.prepare_mask
+    prepared = (
+        prepare(self_mask),
+        None if cross_mask is None else prepare(cross_mask),
+    )
+    return Shared(self_mask.query_positions, self_mask, cross_mask, prepared, bias)
+
+
+def _no_weights(x: Array, shared: Shared, count: int) -> Array:
+    """The buffer [W, B, T, S] before the first layer."""
+    mask = shared.mask if shared.cross_mask is None else shared.cross_mask
+    (B, T), S = mask.query_positions.shape, mask.key_positions.shape[1]
+    buffer = jnp.zeros((count, B, T, S), x.dtype)
+    # Inside `shard_map` a scan's carry must vary over the same devices all along.
+    buffer, _ = precision.same_devices((buffer, x))
+    return buffer
+
+
+def _keep_weights(
+    buffer: Array, index: Array, weights_of: tuple[int, ...], weights: Any
+) -> Array:
+    """Computes the weights of a layer, if it is one of those asked for."""
+    if not weights_of:
+        return buffer
+    chosen = jnp.array(weights_of) == index  # [W]
+
+    def keep(buffer: Array) -> Array:
+        found = weights().astype(buffer.dtype)
+        # [W] -> [W, 1, 1, 1]
+        return jnp.where(chosen[:, None, None, None], found, buffer)
+
+    return lax.cond(chosen.any(), keep, lambda buffer: buffer, buffer)
+
+
+def _check_layers(weights_of: tuple[int, ...], layers: int) -> None:
+    wrong = [index for index in weights_of if not 0 <= index < layers]
+    if wrong:
+        raise ValueError(
+            f"weights_of: expected layers from 0 to {layers - 1}, got {wrong[0]} "
+            "(count from the first)"
+        )
+
+
+def _unroll(layers: int) -> int:
+    """How many layers an iteration of the scan has: the largest divisor up to 4.
+
+    On CPU, straight-line code takes 10 to 20 % less time than a loop of single
+    layers: activations saved for the backward pass are not copied into stacked arrays.
     """
     return max(n for n in range(1, 5) if layers % n == 0)

@@ -1,4 +1,4 @@
-"""The contract of every attention function, as laws over score x weighting."""
+"""The contract of every attention function, as laws over scores and weightings."""
 
 import chex
 import jax

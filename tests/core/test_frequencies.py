@@ -1,4 +1,4 @@
-"""Frequencies: what turns how fast, and how far it has come."""
+"""RoPE frequencies, their scaling to longer texts, and the angles."""
 
 import math
 
@@ -10,40 +10,40 @@ import pytest
 from attnjax.core import frequencies
 from tests import oracle_positions as oracles
 
-# Stretching a model: frequencies, factor -> frequencies.
-STRETCHES = {
+# RoPE scaling: frequencies, factor -> frequencies.
+SCALINGS = {
     "linear": lambda theta, factor: theta / factor,
     "ntk": lambda theta, factor: frequencies.rope_scaling_ntk(theta, factor=factor),
-    "by-parts": lambda theta, factor: frequencies.rope_scaling_llama3(
-        theta, factor=factor, context=512
+    "llama3": lambda theta, factor: frequencies.rope_scaling_llama3(
+        theta, factor=factor, original_max_length=512
     ),
 }
-each_stretch = pytest.mark.parametrize("stretch", STRETCHES.values(), ids=STRETCHES)
+each_scaling = pytest.mark.parametrize("scaling", SCALINGS.values(), ids=SCALINGS)
 
 
-# --- laws of stretching -------------------------------------------------------
+# --- laws of RoPE scaling -------------------------------------------------------
 
 
-@each_stretch
-def test_the_slowest_pair_is_slowed_by_the_factor(stretch):
+@each_scaling
+def test_the_lowest_frequency_is_divided_by_the_factor(scaling):
     theta = frequencies.rope_frequencies(46)
-    got = stretch(theta, 3.0)
+    got = scaling(theta, 3.0)
     assert got.shape == theta.shape
     np.testing.assert_allclose(got[-1], theta[-1] / 3, rtol=1e-12)
     assert (np.diff(got) < 0).all()
     assert ((got <= theta) & (got >= theta / 3 * (1 - 1e-12))).all()
 
 
-@each_stretch
-def test_a_factor_of_one_changes_nothing(stretch):
+@each_scaling
+def test_a_factor_of_one_changes_nothing(scaling):
     theta = frequencies.rope_frequencies(46)
-    np.testing.assert_allclose(stretch(theta, 1.0), theta, rtol=1e-14)
+    np.testing.assert_allclose(scaling(theta, 1.0), theta, rtol=1e-14)
 
 
-@pytest.mark.parametrize("stretch", ["ntk", "by-parts"])
-def test_the_fastest_pair_is_left_as_it_is(stretch):
+@pytest.mark.parametrize("scaling", ["ntk", "llama3"])
+def test_the_highest_frequency_is_unchanged(scaling):
     theta = frequencies.rope_frequencies(46)
-    assert STRETCHES[stretch](theta, 3.0)[0] == theta[0]
+    assert SCALINGS[scaling](theta, 3.0)[0] == theta[0]
 
 
 # --- the papers ---------------------------------------------------------------
@@ -52,7 +52,7 @@ def test_the_fastest_pair_is_left_as_it_is(stretch):
 @pytest.mark.parametrize("width", [2, 10, 46])
 @pytest.mark.parametrize("base", [1.0, 100.0, 10_000, 500_000.0])
 def test_frequencies_are_the_papers(width, base):
-    got = frequencies.rope_frequencies(width, base=base)
+    got = frequencies.rope_frequencies(width, theta=base)
     assert got.dtype == np.float64
     np.testing.assert_allclose(got, oracles.frequencies(width, base), rtol=1e-13)
 
@@ -60,7 +60,7 @@ def test_frequencies_are_the_papers(width, base):
 @pytest.mark.parametrize("width", [4, 10, 46])
 @pytest.mark.parametrize("factor", [2, 8.0])
 def test_ntk_changes_the_base(width, factor):
-    theta = frequencies.rope_frequencies(width, base=5000.0)
+    theta = frequencies.rope_frequencies(width, theta=5000.0)
     got = frequencies.rope_scaling_ntk(theta, factor=factor)
     want = oracles.ntk_frequencies(width, factor, base=5000.0)
     np.testing.assert_allclose(got, want, rtol=1e-12)
@@ -75,10 +75,14 @@ def test_ntk_changes_the_base(width, factor):
         (100.0, 3, 7, 0.5, 2.0),
     ],
 )
-def test_parts_are_the_reference_codes_bands(base, factor, context, low, high):
-    theta = frequencies.rope_frequencies(128, base=base)
+def test_llama3_is_the_reference_codes(base, factor, context, low, high):
+    theta = frequencies.rope_frequencies(128, theta=base)
     got = frequencies.rope_scaling_llama3(
-        theta, factor=factor, context=context, low=low, high=high
+        theta,
+        factor=factor,
+        original_max_length=context,
+        low_freq_factor=low,
+        high_freq_factor=high,
     )
     want = oracles.banded_frequencies(theta, factor, context, low, high)
     np.testing.assert_allclose(got, want, rtol=1e-13)
@@ -101,7 +105,7 @@ POSITIONS = np.concatenate([np.arange(3000), np.arange(1023, 2**17, 1024), [2**1
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32"])
-def test_far_positions_keep_their_place_on_the_circle(dtype):
+def test_angles_of_large_positions_are_accurate(dtype):
     theta = frequencies.rope_frequencies(128)
     got = frequencies.angles(jnp.asarray(POSITIONS), theta, dtype=dtype)
     assert got.dtype == jnp.float32
@@ -111,7 +115,7 @@ def test_far_positions_keep_their_place_on_the_circle(dtype):
     np.testing.assert_array_equal(got[:1024], plain)
 
 
-def test_wide_angles_are_the_product():
+def test_float64_angles_are_the_product():
     theta = frequencies.rope_frequencies(128)
     with jax.enable_x64(True):
         got = frequencies.angles(jnp.asarray(POSITIONS), theta, dtype="float64")
@@ -120,7 +124,7 @@ def test_wide_angles_are_the_product():
     assert off(got, np.multiply.outer(POSITIONS, theta)).max() < 1e-10
 
 
-def test_positions_before_the_first_turn_back():
+def test_negative_positions_rotate_back():
     theta, positions = frequencies.rope_frequencies(10), jnp.arange(2100)
     got = frequencies.angles(-positions, theta, dtype="float32")
     want = -frequencies.angles(positions, theta, dtype="float32")
@@ -133,39 +137,43 @@ THETA = np.array([1.0, 0.1, 0.01])
 BAD = {
     "odd": (
         lambda: frequencies.rope_frequencies(7),
-        r"^width: expected an even number >= 2, got 7 \(components turn in pairs\)",
+        r"^head_dim: expected an even number >= 2, got 7 \(components are rotated in",
     ),
     "none": (
         lambda: frequencies.rope_frequencies(0),
-        r"^width: expected an even number >= 2, got 0 \(",
+        r"^head_dim: expected an even number >= 2, got 0 \(",
     ),
     "base": (
-        lambda: frequencies.rope_frequencies(4, base=0.0),
-        r"^base: expected a number > 0, got 0\.0 \(the papers use 10,000\)",
+        lambda: frequencies.rope_frequencies(4, theta=0.0),
+        r"^theta: expected a number > 0, got 0\.0 \(the papers use 10,000\)",
     ),
     "ntk-factor": (
         lambda: frequencies.rope_scaling_ntk(THETA, factor=0),
-        r"^factor: expected a number > 0, got 0 \(how many times longer",
+        r"^factor: expected a number > 0, got 0 \(by which the context",
     ),
     "ntk-one": (
         lambda: frequencies.rope_scaling_ntk(THETA[:1], factor=2),
-        r"^frequencies: expected at least 2, got 1 \(one is the fastest and",
+        r"^frequencies: expected at least 2, got 1 \(one is the highest and",
     ),
     "ntk-axes": (
         lambda: frequencies.rope_scaling_ntk(THETA[None], factor=2),
         r"^frequencies: expected shape \[P\], got \[1, 3\] \(",
     ),
     "parts-factor": (
-        lambda: frequencies.rope_scaling_llama3(THETA, factor=-1, context=7),
+        lambda: frequencies.rope_scaling_llama3(
+            THETA, factor=-1, original_max_length=7
+        ),
         r"^factor: expected a number > 0, got -1 \(",
     ),
     "parts-context": (
-        lambda: frequencies.rope_scaling_llama3(THETA, factor=2, context=0),
-        r"^context: expected a number of positions >= 1, got 0 \(the longest",
+        lambda: frequencies.rope_scaling_llama3(THETA, factor=2, original_max_length=0),
+        r"^original_max_length: expected a number of positions >= 1, got 0 \(the",
     ),
     "parts-high": (
-        lambda: frequencies.rope_scaling_llama3(THETA, factor=2, context=7, low=4.0),
-        r"^high: expected more turns than low = 4\.0, got 4\.0 \(Llama 3\.1 uses",
+        lambda: frequencies.rope_scaling_llama3(
+            THETA, factor=2, original_max_length=7, low_freq_factor=4.0
+        ),
+        r"^high_freq_factor: expected more than low_freq_factor = 4\.0, got 4\.0 \(",
     ),
 }
 

@@ -60,7 +60,7 @@ def test_bad_arguments_are_told_what_to_do():
     logits, labels = jnp.ones((2, 3)), jnp.array([0, 1])
     for smoothing in (-0.1, 1.0):
         with pytest.raises(
-            ValueError, match=r"^smoothing: expected a share in \[0, 1\)"
+            ValueError, match=r"^smoothing: expected a number in \[0, 1\)"
         ):
             token_cross_entropy(logits, labels, smoothing=smoothing)
     with pytest.raises(
@@ -88,14 +88,20 @@ def _plainly(x, matrix, bias, weights, smoothing):
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-@pytest.mark.parametrize("chunk", [1, 7, 12, 33, 1000])
-def test_chunks_of_logits_change_nothing(chunk, smoothing):
+@pytest.mark.parametrize("chunk_size", [1, 7, 12, 33, 1000])
+def test_chunks_of_logits_change_nothing(chunk_size, smoothing):
     with jax.enable_x64(True):
         arguments = tuple(map(jnp.asarray, (X, MATRIX, BIAS, COUNTS)))
 
         def loss(x, matrix, bias, weights):
             return 3 * linear_cross_entropy(
-                x, matrix, bias, IDS, weights, smoothing=smoothing, chunk=chunk
+                x,
+                matrix,
+                bias,
+                IDS,
+                weights,
+                smoothing=smoothing,
+                chunk_size=chunk_size,
             )
 
         every = (0, 1, 2, 3)
@@ -131,7 +137,7 @@ def test_the_logits_never_exist_all_at_once():
     def slope(x, matrix):
         labels, weights = jnp.zeros(rows, int), jnp.ones(rows)
         return jax.value_and_grad(linear_cross_entropy, argnums=(0, 1))(
-            x, matrix, None, labels, weights, chunk=32
+            x, matrix, None, labels, weights, chunk_size=32
         )
 
     memory = jax.jit(slope).lower(x, matrix).compile().memory_analysis()
@@ -157,9 +163,11 @@ def test_logits_are_wide_where_their_parts_are_narrow(dtype):
 def test_bad_chunks_are_told_what_to_do():
     arguments = jnp.ones((1, 2, 3)), jnp.ones((4, 3)), None, jnp.zeros((1, 2), int)
     weights = jnp.ones((1, 2))
-    with pytest.raises(ValueError, match="chunk: expected at least 1 position, got 0"):
-        linear_cross_entropy(*arguments, weights, chunk=0)
-    with pytest.raises(ValueError, match=r"smoothing: expected a share in \[0, 1\)"):
+    with pytest.raises(
+        ValueError, match="chunk_size: expected at least 1 position, got 0"
+    ):
+        linear_cross_entropy(*arguments, weights, chunk_size=0)
+    with pytest.raises(ValueError, match=r"smoothing: expected a number in \[0, 1\)"):
         linear_cross_entropy(*arguments, weights, smoothing=1.0)
     with pytest.raises(ValueError, match=r"weights: expected shape \[B=1, T=2\]"):
         linear_cross_entropy(*arguments, jnp.ones((1, 3)))

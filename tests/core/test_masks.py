@@ -1,4 +1,4 @@
-"""Masks are about positions; each is a comparison that a loop can make."""
+"""Masks compare positions; each is held to a loop over queries and keys."""
 
 import jax
 import jax.numpy as jnp
@@ -84,3 +84,53 @@ def test_lengths_are_integers():
         TypeError, match=r"^lengths: expected int\w* values, got float32"
     ):
         masks.padding(jnp.ones(2), 3)
+
+
+# --- structural masks ---------------------------------------------------------
+
+POSITIONS = np.array([[0, 1, 2, 3, -1], [4, 5, 6, 7, 8]])
+SLOTS = np.array([[0, 1, 2, 3, -1, -1], [3, 4, 5, 6, 7, 8]])
+SEGMENTS = np.array([[0, 0, 1, 1, 1], [0, 0, 0, 0, 1]])
+K_SEGMENTS = np.array([[0, 0, 1, 1, 1, 1], [0, 0, 0, 0, 0, 1]])
+EXTRA = np.indices((2, 5, 6)).sum(axis=0) % 3 > 0
+
+
+def sees(query, key, b, t, s, *, causal, window, segments, dense):
+    """Whether one query attends to one key, condition by condition."""
+    return bool(
+        key >= 0
+        and (not causal or key <= query)
+        and (window is None or query - window <= key)
+        and (window is None or causal or key <= query + window)
+        and (not segments or SEGMENTS[b, t] == K_SEGMENTS[b, s])
+        and (not dense or EXTRA[b, t, s])
+    )
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("window", [None, 0, 2])
+@pytest.mark.parametrize(("segments", "dense"), [(False, False), (True, True)])
+def test_a_structural_mask_is_all_its_conditions(causal, window, segments, dense):
+    mask = masks.AttentionMask(
+        query_positions=jnp.asarray(POSITIONS),
+        key_positions=jnp.asarray(SLOTS),
+        causal=causal,
+        sliding_window=window,
+        query_segments=jnp.asarray(SEGMENTS) if segments else None,
+        key_segments=jnp.asarray(K_SEGMENTS) if segments else None,
+        dense=jnp.asarray(EXTRA) if dense else None,
+    )
+    kinds = {"causal": causal, "window": window, "segments": segments, "dense": dense}
+    want = [
+        [
+            [sees(q, k, b, t, s, **kinds) for s, k in enumerate(SLOTS[b])]
+            for t, q in enumerate(POSITIONS[b])
+        ]
+        for b in range(2)
+    ]
+    got = mask.to_dense()
+    # Where only padding counts, queries share one row.
+    assert got.shape == (2, 1, 5 if len(set(map(str, want[0]))) > 1 else 1, 6)
+    np.testing.assert_array_equal(
+        np.broadcast_to(got, (2, 1, 5, 6))[:, 0], np.array(want)
+    )

@@ -44,18 +44,18 @@ def llama_rope(**parameters):
     return llama.LlamaRotaryEmbedding(config)
 
 
-def test_halves_turn_as_in_llama():
+def test_halves_are_rotated_as_in_llama():
     x = drawn(0, B, T, H, D)
     cos, sin = llama_rope(rope_type="default", rope_theta=500.0)(
         tensor(x), tensor(PLACES)
     )
-    turn = model("llama").apply_rotary_pos_emb
-    want, _ = turn(tensor(x), tensor(x), cos, sin, unsqueeze_dim=2)
-    got = positions.apply_rope(jnp.asarray(x), PLACES, base=500.0)
+    rotate = model("llama").apply_rotary_pos_emb
+    want, _ = rotate(tensor(x), tensor(x), cos, sin, unsqueeze_dim=2)
+    got = positions.apply_rope(jnp.asarray(x), PLACES, theta=500.0)
     np.testing.assert_allclose(got, want, F32, 1e-6)
 
 
-def test_pairs_turn_as_in_gpt_j():
+def test_pairs_are_rotated_as_in_gpt_j():
     x, gptj = drawn(1, B, T, H, D), model("gptj")
     table = gptj.create_sinusoidal_positions(23, 6)[tensor(PLACES)]
     sin, cos = table.split(3, dim=-1)
@@ -67,8 +67,8 @@ def test_pairs_turn_as_in_gpt_j():
     np.testing.assert_allclose(got[..., :6], want, F32, 1e-6)
 
 
-def test_frequencies_are_stretched_as_in_llama():
-    theta = frequencies.rope_frequencies(D, base=500_000.0)
+def test_frequencies_are_scaled_as_in_llama():
+    theta = frequencies.rope_frequencies(D, theta=500_000.0)
     common = {"rope_theta": 500_000.0, "factor": 8.0}
     linear = llama_rope(rope_type="linear", **common).inv_freq
     np.testing.assert_allclose(theta / 8, linear, F32)
@@ -79,7 +79,7 @@ def test_frequencies_are_stretched_as_in_llama():
         original_max_position_embeddings=8192,
         **common,
     ).inv_freq
-    got = frequencies.rope_scaling_llama3(theta, factor=8, context=8192)
+    got = frequencies.rope_scaling_llama3(theta, factor=8, original_max_length=8192)
     np.testing.assert_allclose(got, parts, F32)
 
 

@@ -160,7 +160,7 @@ def test_rotations_are_the_papers_matrix(interleaved, theta):
     x = draw(3, B, T, D)
     got = x64(
         lambda x, t: positions.apply_rope(
-            x, t, frequencies=theta, interleaved=interleaved, base=50.0
+            x, t, frequencies=theta, interleaved=interleaved, theta=50.0
         ),
         x,
         PLACES,
@@ -199,12 +199,12 @@ def test_the_distance_still_shows_far_out():
 
 
 @layouts
-def test_lengths_are_kept_and_turning_back_undoes(interleaved):
+def test_rope_keeps_lengths_and_has_an_inverse(interleaved):
     x, t = vectors()
-    turned = positions.apply_rope(x, t, interleaved=interleaved)
-    norms = [np.linalg.norm(v, axis=-1) for v in (turned, x)]
+    rotated = positions.apply_rope(x, t, interleaved=interleaved)
+    norms = [np.linalg.norm(v, axis=-1) for v in (rotated, x)]
     np.testing.assert_allclose(*norms, rtol=F32)
-    back = positions.apply_rope(turned, -t, interleaved=interleaved)
+    back = positions.apply_rope(rotated, -t, interleaved=interleaved)
     np.testing.assert_allclose(back, x, F32, 1e-6)
 
 
@@ -224,7 +224,7 @@ def test_the_two_layouts_are_one_up_to_order():
 
 
 @layouts
-def test_components_that_do_not_turn_stay(interleaved):
+def test_components_without_a_frequency_are_unchanged(interleaved):
     x, t = vectors()
     got = positions.apply_rope(x, t, frequencies=PARTIAL, interleaved=interleaved)
     np.testing.assert_array_equal(got[..., 6:], x[..., 6:])
@@ -254,13 +254,13 @@ def test_positions_closer_together_are_slower_frequencies():
 
 
 def test_cached_decoding_is_training():
-    """Keys turned when they were written serve queries that come later."""
+    """Keys rotated before they are cached serve later queries."""
     q, k, v = (jnp.asarray(draw(9 + i, 1, T, H, D), "float32") for i in range(3))
     t = jnp.arange(T)[None]
 
-    def read(q, t_q, turned):
+    def read(q, t_q, rotated):
         mask = causal(t_q, t)[:, None]
-        return attend_heads(positions.apply_rope(q, t_q), turned, v, mask).context
+        return attend_heads(positions.apply_rope(q, t_q), rotated, v, mask).context
 
     whole = read(q, t, positions.apply_rope(k, t))
     cache = jnp.zeros_like(k)
@@ -277,7 +277,7 @@ X = jnp.ones((B, T, H, D))
 BAD = {
     "sinusoidal-odd": (
         lambda: positions.sinusoidal(PLACES, 7),
-        r"^width: expected an even number >= 2, got 7 \(components turn in pairs\)",
+        r"^width: expected an even number >= 2, got 7 \(positions are pairs",
     ),
     "sinusoidal-base": (
         lambda: positions.sinusoidal(PLACES, 4, base=-1.0),
@@ -289,11 +289,11 @@ BAD = {
     ),
     "rope-odd": (
         lambda: positions.apply_rope(X[..., 1:], PLACES),
-        r"^width: expected an even number >= 2, got 13 \(",
+        r"^head_dim: expected an even number >= 2, got 13 \(",
     ),
     "rope-frequencies": (
         lambda: positions.apply_rope(X, PLACES, frequencies=np.ones(8)),
-        r"^frequencies: expected at most D / 2 = 7 of them, got 8 \(each turns two",
+        r"^frequencies: expected at most D / 2 = 7 of them, got 8 \(each rotates two",
     ),
     "rope-positions": (
         lambda: positions.apply_rope(X, PLACES[0]),

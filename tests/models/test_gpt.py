@@ -1,4 +1,4 @@
-"""GPT against loops of its paper; a cache changes nothing but the time."""
+"""GPT against loops of its paper; a KV cache changes no number."""
 
 import dataclasses
 import functools
@@ -37,12 +37,13 @@ BLOCKS = {
         GPT2, position_embedding="relative", sliding_window=4
     ),
     "none": dataclasses.replace(GPT2, position_embedding="none"),
+    "head_dim": dataclasses.replace(ROTARY, head_dim=4, logit_softcap=2.0),
 }
-STRETCHED = {
+SCALED = {
     kind: dataclasses.replace(
         ROTARY, rope_scaling=kind, rope_scaling_factor=3.0, rope_original_max_length=40
     )
-    for kind in ("linear", "ntk", "parts")
+    for kind in ("linear", "ntk", "llama3")
 }
 each_block = pytest.mark.parametrize("name", BLOCKS)
 TOKENS = np.random.default_rng(0).integers(0, V, (3, T))
@@ -60,7 +61,7 @@ class Model:
         params = jax.tree.map(jnp.float32, random_like(params, 0))
         self.model = self.rebuild(params)
         self.call = jax.jit(lambda *x, **k: self.rebuild(params)(*x, **k))
-        self.extend = jax.jit(lambda *x: self.rebuild(params).extend(*x))
+        self.prefill = jax.jit(lambda *x: self.rebuild(params).prefill(*x))
         self.step = jax.jit(lambda *x: self.rebuild(params).step(*x))
 
 
@@ -72,13 +73,17 @@ def model(name):
 close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-4)
 
 
-PAPERS = {name: BLOCKS[name] for name in ("gpt-2", "rope", "window")} | STRETCHED
+PAPERS = {name: BLOCKS[name] for name in ("gpt-2", "rope", "window")} | SCALED
 
 
 @pytest.mark.parametrize("name", PAPERS)
 def test_value_and_gradient_are_the_papers(name):
     made = GPTConfig(
-        vocab_size=V, num_layers=2, max_length=T, block=PAPERS[name], dtype="float64"
+        vocab_size=V,
+        num_layers=2,
+        max_length=T,
+        block=PAPERS[name],
+        dtype="float64",
     )
     tokens, labels = TOKENS[0, :-1], TOKENS[0, 1:]
     with jax.enable_x64(True):
@@ -103,11 +108,11 @@ def test_value_and_gradient_are_the_papers(name):
     np.testing.assert_allclose(got, want, rtol=1e-10)
     np.testing.assert_allclose(logits[0], paper_logits, rtol=1e-8, atol=1e-10)
     direction = random_like(params, 1)
-    slopes = jax.tree.map(lambda g, d: (np.asarray(g) * d).sum(), gradient, direction)
+    products = jax.tree.map(lambda g, d: (np.asarray(g) * d).sum(), gradient, direction)
     numerical = oracles.numerical_gradient(
         lambda step: paper(along(params, direction, step))[0], np.zeros(()), step=1e-6
     )
-    np.testing.assert_allclose(sum(jax.tree.leaves(slopes)), numerical, rtol=1e-6)
+    np.testing.assert_allclose(sum(jax.tree.leaves(products)), numerical, rtol=1e-6)
 
 
 def test_the_smallest_gpt2_has_the_published_size():
@@ -131,10 +136,10 @@ def test_token_by_token_is_the_whole_text(name):
 def test_any_pieces_are_the_whole_text(name, sizes):
     m = model(name)
     want, _ = m.call(TOKENS)
-    cache, begun = m.model.start(3, size=T + 5), 0
+    cache, begun = m.model.start(3, capacity=T + 5), 0
     for size in sizes:
         piece = slice(begun, begun + size)
-        cache, logits = m.extend(cache, TOKENS[:, piece])
+        cache, logits = m.prefill(cache, TOKENS[:, piece])
         close(logits, want[:, piece])
         begun += size
     assert (cache.lengths == T).all()
@@ -146,13 +151,13 @@ def test_rows_of_many_lengths_are_the_rows_alone(name):
     m = model(name)
     mask = np.arange(T) < LENGTHS[:, None]
     poisoned = np.where(mask, TOKENS, V - 1)
-    cache, logits = m.extend(m.model.start(3, size=T + 5), poisoned, mask)
+    cache, logits = m.prefill(m.model.start(3, capacity=T + 5), poisoned, mask)
     np.testing.assert_array_equal(cache.lengths, LENGTHS)
     more = np.array([4, 5, 6])
     _, after, _ = m.step(cache, more)
     for b, length in enumerate(LENGTHS):
         row = TOKENS[b : b + 1, :length]
-        alone, own = m.extend(m.model.start(1, size=T + 5), row)
+        alone, own = m.prefill(m.model.start(1, capacity=T + 5), row)
         close(logits[b, :length], own[0])
         if name == "gpt-2" and length == T:
             continue  # the row has filled the context: there is no next position
@@ -161,19 +166,19 @@ def test_rows_of_many_lengths_are_the_rows_alone(name):
 
 
 @pytest.mark.parametrize("name", ["window", "relative"])
-def test_a_window_needs_no_more_slots_than_it_sees(name):
+def test_a_window_needs_no_more_slots_than_its_size(name):
     """The cache is a ring; a text may be longer than it."""
     m = model(name)
     want, _ = m.call(TOKENS)
     before = BLOCKS[name].sliding_window
-    cache = m.model.start(3, size=before + 1)
+    cache = m.model.start(3, capacity=before + 1)
     for t in range(T):
         cache, logits, _ = m.step(cache, TOKENS[:, t])
         close(logits, want[:, t])
-    cache, begun = m.model.start(3, size=before + 2), 0
+    cache, begun = m.model.start(3, capacity=before + 2), 0
     while begun < T:
         piece = slice(begun, begun + 2)
-        cache, logits = m.extend(cache, TOKENS[:, piece])
+        cache, logits = m.prefill(cache, TOKENS[:, piece])
         close(logits, want[:, piece])
         begun += 2
 
@@ -189,7 +194,7 @@ def test_a_window_hides_what_is_before_it():
 
 
 @pytest.mark.parametrize("name", ["rope", "alibi", "relative"])
-def test_packed_texts_do_not_see_each_other(name):
+def test_packed_texts_do_not_attend_to_each_other(name):
     m = model(name)
     parts = TOKENS[:1, :4], TOKENS[1:2, :7]
     packed = np.concatenate(parts, axis=1)
@@ -202,10 +207,10 @@ def test_packed_texts_do_not_see_each_other(name):
 
 def test_decoding_with_the_cache_is_decoding_without():
     m = model("rope")
-    cache, logits = m.extend(m.model.start(3, size=T), TOKENS[:, :4])
+    cache, logits = m.prefill(m.model.start(3, capacity=T), TOKENS[:, :4])
     del logits
     found = greedy(
-        m.model.step, cache, batch_size=3, max_length=5, bos=2, eos=1, min_length=5
+        m.model.step, cache, batch_capacity=3, max_length=5, bos=2, eos=1, min_length=5
     )
     text = np.concatenate([TOKENS[:, :4], np.full((3, 1), 2)], axis=1)
     for t in range(4):
@@ -216,7 +221,7 @@ def test_decoding_with_the_cache_is_decoding_without():
         text = np.concatenate([text, best[:, None]], axis=1)
 
 
-def test_weights_say_what_was_read():
+def test_weights_are_zero_outside_the_window():
     _, weights = model("window").call(TOKENS)
     assert weights.shape == (3, T, T)
     np.testing.assert_allclose(weights.sum(axis=-1), 1, rtol=1e-5)
@@ -224,7 +229,7 @@ def test_weights_say_what_was_read():
     assert (np.asarray(weights)[:, (k > q) | (k < q - 3)] == 0).all()
 
 
-def test_more_tokens_than_the_context_are_refused():
+def test_more_tokens_than_max_length_are_refused():
     m = model("gpt-2").model
     with pytest.raises(ValueError, match="tokens: expected at most 11, got 12"):
         m(np.zeros((1, 12), int))
@@ -235,11 +240,11 @@ def test_more_tokens_at_once_than_the_cache_holds_are_refused():
     with pytest.raises(
         ValueError, match="at least 8 slots for 5 tokens at once and a window of 3"
     ):
-        m.extend(m.start(1, size=7), np.zeros((1, 5), int))
+        m.prefill(m.start(1, capacity=7), np.zeros((1, 5), int))
 
 
 @pytest.mark.parametrize("name", sorted(set(ACTIVATIONS) - {"relu"}))
-def test_an_activation_leaves_the_backward_pass_what_went_in(name):
+def test_an_activation_saves_only_its_input(name):
     x = jnp.linspace(-3, 3, 15).reshape(3, 5)
     _, pullback = jax.vjp(ACTIVATIONS[name], x)
     (kept,) = jax.tree.leaves(pullback)

@@ -24,8 +24,8 @@ B, S, T, M, H, F, V_SOURCE, V = 3, 7, 5, 12, 3, 17, 19, 23
 ENCODER, DECODER = 2, 3
 # Largest difference of numbers near 1, after five blocks in either library.
 CLOSE = {"float32": 1e-5, "float64": 1e-12}
-SIZES = {"width": M, "heads": H, "d_ff": F}
-GELU = {"mlp": "gelu"}
+SIZES = {"d_model": M, "num_heads": H, "d_ff": F}
+GELU = {"activation": "gelu"}
 # float64 shows that it is one function, float32 what its user gets.
 CASES = {
     "post-norm": (BlockConfig(**SIZES), "float64"),
@@ -130,14 +130,16 @@ def named(params):
 
 
 def named_block(block, prefix):
-    norms = [n for n in ("attention", "reading", "feed") if n in block]
-    result = named_attention(block["attention"], f"{prefix}.self_attn")
-    if "reading" in block:
-        result |= named_attention(block["reading"], f"{prefix}.multihead_attn")
+    norms = [
+        n for n in ("self_attention", "cross_attention", "mlp") if f"{n}_norm" in block
+    ]
+    result = named_attention(block["self_attention"], f"{prefix}.self_attn")
+    if "cross_attention" in block:
+        result |= named_attention(block["cross_attention"], f"{prefix}.multihead_attn")
     for number, name in enumerate(norms, 1):
         result |= named_norm(block[f"{name}_norm"], f"{prefix}.norm{number}")
     for number, name in enumerate(("up", "down"), 1):
-        result |= named_linear(block["feed"][name], f"{prefix}.linear{number}.")
+        result |= named_linear(block["mlp"][name], f"{prefix}.linear{number}.")
     return result
 
 
@@ -161,7 +163,7 @@ def named_norm(norm, prefix):
 
 
 def random_like(params, dtype):
-    """Numbers everywhere, so that no bias or scale passes by being 0 or 1."""
+    """Random parameters: a bias of 0 or a scale of 1 could hide a mistake."""
     rng = np.random.default_rng(1)
     return jax.tree.map(lambda x: rng.normal(0, 0.4, x.shape).astype(dtype), params)
 
@@ -169,7 +171,7 @@ def random_like(params, dtype):
 def peer(block, params, dtype):
     made = Peer(block, getattr(torch, dtype))
     tensors = {name: torch.tensor(np.asarray(x)) for name, x in named(params).items()}
-    made.load_state_dict(tensors)  # strict: every weight has one of ours
+    made.load_state_dict(tensors)  # strict: all must be given
     return made
 
 

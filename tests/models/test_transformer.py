@@ -30,6 +30,7 @@ MODERN = BlockConfig(
     pre_norm=True,
     use_bias=False,
     position_embedding="rope",
+    head_dim=10,
 )
 LEARNED = dataclasses.replace(
     PAPER,
@@ -54,36 +55,36 @@ def config(block=PAPER, **changes):
     )
 
 
-def turning(block, width):
-    """Frequencies of a head's pairs, as the oracle counts them."""
+def rope_frequencies(block, width):
+    """The oracle's RoPE frequencies of a head."""
     plain = oracle_positions.frequencies(width, block.rope_theta)
     factor, context = block.rope_scaling_factor, block.rope_original_max_length
     return {
         "none": plain,
         "linear": [theta / factor for theta in plain],
         "ntk": oracle_positions.ntk_frequencies(width, factor, block.rope_theta),
-        "parts": oracle_positions.banded_frequencies(plain, factor, context, 1, 4),
+        "llama3": oracle_positions.banded_frequencies(plain, factor, context, 1, 4),
     }[block.rope_scaling]
 
 
 def kinds(block):
-    """A block's settings by the oracle's names."""
+    """A block's settings as the oracle's dict."""
     return {
-        "heads": block.num_heads,
-        "key_heads": block.num_kv_heads or block.num_heads,
+        "num_heads": block.num_heads,
+        "num_kv_heads": block.num_kv_heads or block.num_heads,
         "norm": block.norm,
         "pre_norm": block.pre_norm,
         "epsilon": block.norm_epsilon,
-        "mlp": block.activation,
+        "activation": block.activation,
         "positions": block.position_embedding,
-        "theta": partial(turning, block),
+        "frequencies": partial(rope_frequencies, block),
         "logit_softcap": block.logit_softcap,
-        "window": block.sliding_window,
+        "sliding_window": block.sliding_window,
     }
 
 
 def random_like(params, seed):
-    """Numbers everywhere, so that no bias or scale passes by being 0 or 1."""
+    """Random parameters: a bias of 0 or a scale of 1 could hide a mistake."""
     rng = np.random.default_rng(seed)
     return jax.tree.map(lambda x: rng.normal(0, 0.4, x.shape), params)
 
@@ -112,8 +113,8 @@ def test_value_and_gradient_are_the_papers(name):
             nats = optax.softmax_cross_entropy_with_integer_labels(logits, TARGET)
             return jnp.where(TARGET != PAD, nats, 0).sum(), (logits, weights)
 
-        slope = jax.jit(jax.value_and_grad(loss, has_aux=True))
-        (got, (logits, weights)), gradient = slope(params)
+        value_and_grad = jax.jit(jax.value_and_grad(loss, has_aux=True))
+        (got, (logits, weights)), gradient = value_and_grad(params)
 
     def paper(params):
         total, results = 0.0, []
@@ -138,11 +139,11 @@ def test_value_and_gradient_are_the_papers(name):
         np.testing.assert_allclose(logits[b, :t], paper_logits, rtol=1e-8, atol=1e-10)
         np.testing.assert_allclose(weights[b, :t, :s], paper_weights, 1e-8, 1e-12)
     direction = random_like(params, 1)
-    slopes = jax.tree.map(lambda g, d: (np.asarray(g) * d).sum(), gradient, direction)
+    products = jax.tree.map(lambda g, d: (np.asarray(g) * d).sum(), gradient, direction)
     numerical = oracles.numerical_gradient(
         lambda step: paper(along(params, direction, step))[0], np.zeros(()), step=1e-6
     )
-    np.testing.assert_allclose(sum(jax.tree.leaves(slopes)), numerical, rtol=1e-6)
+    np.testing.assert_allclose(sum(jax.tree.leaves(products)), numerical, rtol=1e-6)
 
 
 @each_block
@@ -170,36 +171,49 @@ def test_the_base_model_has_the_papers_size():
     assert count == V * M + 6 * (encoder + decoder) == 63_082_496
 
 
-@pytest.mark.parametrize("remat", ["products", "all"])
-def test_remaking_the_inside_changes_no_gradient(remat):
+@pytest.mark.parametrize("remat", ["dots", "all"])
+def test_remat_keeps_gradients(remat):
     plain = laws.model(Transformer, config())
     block = dataclasses.replace(PAPER, remat=remat)
-    again = laws.model(Transformer, config(block))
+    recomputed = laws.model(Transformer, config(block))
     arguments = SOURCE, MASK, PREVIOUS, TARGET
-    want, got = (m.slope(plain.params, *arguments) for m in (plain, again))
+    want, got = (
+        m.value_and_grad(plain.params, *arguments) for m in (plain, recomputed)
+    )
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-5, 1e-6), got, want)
 
 
-def test_a_narrow_model_computes_narrowly():
+def test_a_bfloat16_model_computes_in_bfloat16():
     m = laws.model(Transformer, dataclasses.replace(config(), dtype="bfloat16"))
     logits, weights = m.call(m.params, SOURCE, MASK, PREVIOUS)
     assert logits.dtype == weights.dtype == jnp.bfloat16
-    wide = laws.model(Transformer, config())
-    want, _ = wide.call(wide.params, SOURCE, MASK, PREVIOUS)
+    full = laws.model(Transformer, config())
+    want, _ = full.call(full.params, SOURCE, MASK, PREVIOUS)
     np.testing.assert_allclose(logits.astype(np.float32), want, atol=0.1)
     arguments = SOURCE, MASK, PREVIOUS, TARGET
-    (_, got), (_, want) = (x.slope(x.params, *arguments) for x in (m, wide))
-    got, want = (jax.flatten_util.ravel_pytree(slope)[0] for slope in (got, want))
+    (_, got), (_, want) = (x.value_and_grad(x.params, *arguments) for x in (m, full))
+    got, want = (jax.flatten_util.ravel_pytree(tree)[0] for tree in (got, want))
     assert jnp.linalg.norm(got - want) < 0.05 * jnp.linalg.norm(want)
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"heads": 4}, "heads: expected a divisor of the width 18, got 4"),
-        ({"key_heads": 2}, "key_heads: expected a divisor of the 3 heads, got 2"),
-        ({"heads": 2}, r"heads: expected an even width of each .*, got 9"),
-        ({"window": -1}, "window: expected at least 0 tokens, got -1"),
+        ({"num_heads": 4}, "num_heads: expected a divisor of d_model = 18, got 4"),
+        (
+            {"num_kv_heads": 2},
+            "num_kv_heads: expected a divisor of num_heads = 3, got 2",
+        ),
+        ({"head_dim": 0}, "head_dim: expected at least 1, got 0"),
+        (
+            {"num_heads": 2, "position_embedding": "rope"},
+            r"head_dim: expected an even number \(RoPE .*, got 9",
+        ),
+        (
+            {"d_model": 15},
+            r"d_model: expected an even number \(sinusoidal .*, got 15",
+        ),
+        ({"sliding_window": -1}, "sliding_window: expected at least 0 tokens, got -1"),
         (
             {"rope_scaling_factor": 0.0},
             "rope_scaling_factor: expected a number > 0, got 0.0",
@@ -210,15 +224,15 @@ def test_a_narrow_model_computes_narrowly():
         ),
         (
             {
-                "positions": "rope",
-                "rope_scaling": "parts",
+                "position_embedding": "rope",
+                "rope_scaling": "llama3",
                 "rope_original_max_length": 0,
             },
-            "context: expected a number of positions >= 1, got 0",
+            "original_max_length: expected a number of positions >= 1, got 0",
         ),
     ],
 )
-def test_sizes_that_do_not_fit_are_named(changes, message):
+def test_invalid_settings_are_named(changes, message):
     block = dataclasses.replace(PAPER, **changes)
     with pytest.raises(ValueError, match=message):
         Transformer(config(block), rngs=nnx.Rngs(0))
@@ -227,7 +241,7 @@ def test_sizes_that_do_not_fit_are_named(changes, message):
 def test_two_vocabularies_cannot_share_a_table():
     made = dataclasses.replace(config(), target_vocab_size=V + 2)
     with pytest.raises(
-        ValueError, match=r"target_vocab_size: expected 11, got 13 \(with "
+        ValueError, match=r"target_vocab_size: expected 11, got 13 \(share"
     ):
         Transformer(made, rngs=nnx.Rngs(0))
 

@@ -1,7 +1,7 @@
-"""One phrase for each source: what two styles print alike is said in the first.
+"""One style per source text, so that a source has exactly one translation.
 
-"May 3, 2024" is both the long and the medium English date, of which Japanese makes
-2024年5月3日 and 2024/05/03. A source must have one translation.
+"May 3, 2024" is both the long and the medium English date, and in Japanese 2024年5月3日
+or 2024/05/03. Where two styles print the same source text, the first one is used.
 """
 
 import functools
@@ -10,25 +10,27 @@ from decimal import Decimal
 from typing import Any
 
 from experiments.datasets.cldr import patterns
-from experiments.datasets.cldr.fields import STYLES, Formatter, Spec
-from experiments.datasets.cldr.segment import text_of
+from experiments.datasets.cldr.formatter import STYLES, Formatter, Spec
+from experiments.datasets.cldr.pretokenization import join_text
 
+# One number or more of each of the usual plural categories.
 SAMPLES = tuple(map(Decimal, ("0", "1", "2", "5", "11", "21", "1.5")))
 
 
-class Canonical:
-    """Gives each phrase in one locale the first style that prints it so."""
+class Canonicalizer:
+    """Replaces the style of a spec by the first one that prints the same text."""
 
     def __init__(self, formatter: Formatter):
         self.formatter = formatter
         self._rivals = functools.cache(self._find_rivals)
 
     def __call__(self, spec: Spec) -> Spec:
-        """Gives the spec, or one that prints the same text, in an earlier style."""
+        """Returns the spec, or one in an earlier style that prints the same text."""
         if spec.family == "list":
             items = tuple(map(self, spec.values))
             rivals = self._rivals("list", spec.style, len(items))
             return Spec("list", (*rivals, spec.style)[0], items)
+        # The unit or currency: whether two styles agree depends on nothing else.
         of = spec.values[0] if spec.family in ("unit", "price") else None
         for style in self._rivals(spec.family, spec.style, of):
             same = spec._replace(style=style)
@@ -37,10 +39,12 @@ class Canonical:
         return spec
 
     def _text(self, spec: Spec) -> str:
-        return text_of(self.formatter.pieces(spec))
+        return join_text(self.formatter.spans(spec))
 
+    # Comparing texts of all styles would format every phrase several times. Comparing
+    # patterns once per style leaves few candidates, often none.
     def _find_rivals(self, family: str, style: str, of: Any) -> tuple[str, ...]:
-        """Earlier styles that might print something as this one does."""
+        """Returns the earlier styles that may print the same text as this one."""
         styles = STYLES[family]
         earlier = styles[: styles.index(style)]
         if not earlier or family in ("name", "number", "time"):
@@ -51,7 +55,7 @@ class Canonical:
         )
 
     def _shape(self, family: str, style: str, of: Any) -> set[str]:
-        """What two styles of a family share if they can print alike."""
+        """Returns patterns or samples; two styles without a common one never agree."""
         locale = self.formatter.locale
         if family == "list":
             usable = style in self.formatter.list_styles()
@@ -66,5 +70,8 @@ class Canonical:
 
 
 def _without_widths(pattern: str) -> str:
-    """A pattern that forgets whether its months and weekdays are short or long."""
+    """Returns a pattern without the widths of its fields.
+
+    "Mar" and "March" differ but "May" is both, so a width tells no two styles apart.
+    """
     return re.sub(r"(\w)\1+", r"\1", pattern).replace("L", "M").replace("c", "E")

@@ -1,10 +1,10 @@
-"""The codes of what phrases name: territories, languages, units, currencies."""
+"""CLDR codes of what phrases name: territories, languages, units and currencies."""
 
 from decimal import Decimal
 from typing import Any
 
-from experiments.datasets.cldr.fields import STYLES, Formatter, Spec
-from experiments.datasets.cldr.segment import text_of
+from experiments.datasets.cldr.formatter import STYLES, Formatter, Spec
+from experiments.datasets.cldr.pretokenization import join_text
 
 _TERRITORIES = (
     "AR AT AU BE BR CA CH CL CN CR CZ DE DK EG ES FI FR GB GR HU ID IE IN IS IT JP KE "
@@ -28,14 +28,14 @@ CURRENCIES, UNITS = _CURRENCIES.split(), _UNITS.split()
 
 
 def shared_names(style: str, source: Formatter, target: Formatter) -> tuple[Any, ...]:
-    """Codes that both locales name, no two of them alike in the source."""
+    """Returns the codes with a name in both locales; source names are unique."""
     codes: dict[str, Any] = {
         "territory": TERRITORIES,
         "language": LANGUAGES,
         "month": range(1, 13),
         "weekday": range(7),
     }
-    found: dict[str, Any] = {}
+    found: dict[str, Any] = {}  # by name: a source must have one translation
     for code in codes[style]:
         name = source.name_of(style, code)
         if name and target.name_of(style, code):
@@ -46,7 +46,7 @@ def shared_names(style: str, source: Formatter, target: Formatter) -> tuple[Any,
 def shared_measures(
     source: Formatter, target: Formatter
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Units and currencies of both locales, no two of them alike in the source."""
+    """Returns units and currencies of both locales; no two look alike in the source."""
     seen: set[str] = set()
     units, currencies = [], []
     for unit in UNITS:
@@ -60,14 +60,16 @@ def shared_measures(
 
 
 def _printed(source: Formatter, family: str, code: str) -> set[str]:
+    """Returns what the source prints for a code, in every style and plural form."""
     return {
-        text_of(source.pieces(Spec(family, style, (code, Decimal(number)))))
+        join_text(source.spans(Spec(family, style, (code, Decimal(number)))))
         for style in STYLES[family]
         for number in ("1", "2", "5", "1.5")
     }
 
 
 def _is_new(texts: set[str], seen: set[str]) -> bool:
+    """Tells whether no text was seen before, and if so adds them to `seen`."""
     if not texts.isdisjoint(seen):
         return False
     seen |= texts
