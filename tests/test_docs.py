@@ -78,7 +78,7 @@ def test_ci_installs_and_tests_by_the_readmes_line():
     assert installs == [install]
 
 
-def test_ci_checks_what_contributing_says():
+def test_ci_runs_the_check_command_of_contributing():
     (check,) = [c for c in commands(DOCUMENTS["CONTRIBUTING.md"]) if "ruff" in c]
     for part in parts(check):
         assert any(line.partition(" 2>&1")[0] == part for line in CI_LINES), part
@@ -125,7 +125,7 @@ def test_paths_exist(name):
 
 
 def names_in(module):
-    """The public names of a namespace: its `__all__`, or what it defines."""
+    """Returns the public names of a namespace: its `__all__`, or what it defines."""
     own = {
         name
         for name, x in vars(module).items()
@@ -136,18 +136,31 @@ def names_in(module):
     return {name for name in public if not name.startswith("_")}
 
 
-def test_the_readme_names_exactly_what_is_public():
-    flat = {
-        name
-        for name, x in vars(attnjax).items()
-        if not name.startswith("_") and not isinstance(x, types.ModuleType)
-    }
-    spaces = (attnjax.decode, attnjax.train, attnjax.parallel, attnjax.align)
-    public = flat | {
-        f"{space.__name__.removeprefix('attnjax.')}.{name}"
-        for space in spaces
-        for name in names_in(space)
-    }
+FLAT = {
+    name
+    for name, x in vars(attnjax).items()
+    if not name.startswith("_") and not isinstance(x, types.ModuleType)
+}
+NAMESPACES = {
+    name: names_in(getattr(attnjax, name))
+    for name in ("decode", "train", "parallel", "align")
+}
+
+
+@pytest.mark.parametrize("name", NAMESPACES)
+def test_names_of_a_namespace_are_not_flat(name):
+    assert len(NAMESPACES[name]) >= 5
+    assert NAMESPACES[name] & FLAT == set()
+
+
+def test_score_names_no_function():
+    """A score compares a query with a key; sequences have `decode.score_sequences`."""
+    assert not hasattr(attnjax, "score")
+
+
+def test_the_readme_names_every_public_name():
+    spaces = NAMESPACES.items()
+    public = FLAT | {f"{space}.{name}" for space, names in spaces for name in names}
     (box,) = re.findall(r"^## In the box$(.*?)^## ", README, re.MULTILINE | re.DOTALL)
     cells = [line.split("|")[3] for line in box.splitlines() if line.startswith("| `")]
     named = {x for cell in cells for x in re.findall(r"`([\w.]+)`", cell)}
