@@ -248,7 +248,7 @@ def test_no_examples_to_train_on_are_refused():
 
 @quick
 @given(lengths=many_lengths)
-def test_ordered_batches_hold_every_example_once_under_its_index(lengths):
+def test_evaluation_batches_hold_every_example_once_under_its_index(lengths):
     examples = make(lengths)
     shapes = [Shape(5, 7, 7), Shape(3, 14, 14)]
     seen = []
@@ -260,7 +260,7 @@ def test_ordered_batches_hold_every_example_once_under_its_index(lengths):
     assert sorted(seen) == list(range(len(examples)))
 
 
-def test_ordered_batches_name_an_example_that_does_not_fit():
+def test_evaluation_batches_name_an_example_that_does_not_fit():
     with pytest.raises(UserError, match=r"example 1: .*\[\(2, 5, 5\)\], got \[6, 2\]"):
         list(evaluation_batches(make([(1, 1), (5, 1)]), [Shape(2, 5, 5)]))
 

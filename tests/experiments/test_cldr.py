@@ -366,7 +366,7 @@ def _length_of_test(folder: Path) -> int:
     return len(cldr_builder.load("en-fr", "test", data_dir=folder, **SIZES))
 
 
-def test_two_processes_may_build_at_once(tmp_path):
+def test_two_processes_can_build_at_once(tmp_path):
     with multiprocessing.get_context("spawn").Pool(2) as pool:
         assert pool.map(_length_of_test, [tmp_path, tmp_path]) == [10, 10]
 
