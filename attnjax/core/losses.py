@@ -163,8 +163,11 @@ def _linear_nats_forward(
     sums, per_position = lax.scan(add, (zero, zeros, zeros[:, 0]), chunks)
     total, d_matrix, d_bias = sums
     d_x, nats = (_join_chunks(chunks, x.shape[1]) for chunks in per_position)
-    d_bias = None if bias is None else d_bias.astype(bias.dtype)
-    gradients = d_x, d_matrix.astype(matrix.dtype), d_bias
+    gradients = (
+        d_x,
+        d_matrix.astype(matrix.dtype),
+        None if bias is None else d_bias.astype(bias.dtype),
+    )
     return total, (*gradients, nats.astype(weights.dtype))
 
 
