@@ -1,7 +1,9 @@
 """Attention as one idea: score -> weights -> context.
 
-The public names, a line each, in the order data flows. Pictures are
-`attnjax.viz`, imported on its own because it needs matplotlib.
+The public names, a line each, in the order data flows. Functions, cells and models
+are flat; `attnjax.decode`, `attnjax.train`, `attnjax.parallel` and `attnjax.align` are
+namespaces. `attnjax.viz` needs matplotlib, `attnjax.pretrained` needs safetensors:
+import them on their own.
 """
 
 # core: pure functions, one query at a time
@@ -32,6 +34,8 @@ from attnjax.core.weights import sparsemax as sparsemax
 from attnjax.core.weights import hardmax as hardmax
 from attnjax.core.weights import sigmoid as sigmoid
 from attnjax.core.weights import softmax_with_sink as softmax_with_sink
+from attnjax.core.location import location_aware as location_aware
+from attnjax.core.location import location_features as location_features
 from attnjax.core.windows import diagonal as diagonal
 from attnjax.core.windows import local_p as local_p
 from attnjax.core.context import read as read
@@ -59,15 +63,21 @@ from attnjax.cells.lstm import lstm_inputs as lstm_inputs
 from attnjax.cells.lstm import lstm_recur as lstm_recur
 from attnjax.cells.lstm import LSTMParams as LSTMParams
 from attnjax.cells.lstm import LSTMState as LSTMState
+from attnjax.cells.recurrent import RecurrentCell as RecurrentCell
+from attnjax.cells.recurrent import RECURRENT_CELLS as RECURRENT_CELLS
+from attnjax.cells.recurrent import step_layers as step_layers
+from attnjax.cells.recurrent import scan_layers as scan_layers
+from attnjax.cells.recurrent import bidirectional_layers as bidirectional_layers
+from attnjax.cells.aligners import Aligner as Aligner
 from attnjax.cells.aligners import ALIGNERS as ALIGNERS
 from attnjax.cells.rnnsearch import rnnsearch as rnnsearch
 from attnjax.cells.rnnsearch import initial_carry as initial_carry
-from attnjax.cells.rnnsearch import Readout as Readout
+from attnjax.cells.rnnsearch import RNNSearchOutput as RNNSearchOutput
 from attnjax.cells.rnnsearch import RNNSearchParams as RNNSearchParams
 from attnjax.cells.rnnsearch import RNNSearchState as RNNSearchState
 from attnjax.cells.luong import luong as luong
 from attnjax.cells.luong import LuongParams as LuongParams
-from attnjax.cells.luong import LuongReadout as LuongReadout
+from attnjax.cells.luong import LuongOutput as LuongOutput
 from attnjax.cells.luong import LuongState as LuongState
 from attnjax.cells.scan import scan as scan
 from attnjax.cells.scan import bidirectional as bidirectional
@@ -86,6 +96,7 @@ from attnjax.transformer.stack import TransformerOutput as TransformerOutput
 from attnjax.transformer.head_scores import HEAD_SCORES as HEAD_SCORES
 
 # models: own parameters, call cells and core
+from attnjax.models._parts import SequenceModel as SequenceModel
 from attnjax.models.rnn_encdec import RNNEncoderDecoder as RNNEncoderDecoder
 from attnjax.models.rnn_encdec import RNNEncoderDecoderConfig as RNNEncoderDecoderConfig
 from attnjax.models.rnnsearch import RNNSearch as RNNSearch
@@ -96,44 +107,10 @@ from attnjax.models.gpt import GPT as GPT
 from attnjax.models.gpt import GPTConfig as GPTConfig
 from attnjax.models._block_config import BlockConfig as BlockConfig
 from attnjax.models.state import split as split
+from attnjax.models.state import split_abstract as split_abstract
 
-# decode: from a step function to hypotheses
-from attnjax.decode import greedy as greedy
-from attnjax.decode import sample as sample
-from attnjax.decode import beam_search as beam_search
-from attnjax.decode import Hypotheses as Hypotheses
-from attnjax.decode import score_sequences as score_sequences
-from attnjax.decode import SequenceScores as SequenceScores
-from attnjax.decode import ensemble as ensemble
-from attnjax.decode import keep_top_k as keep_top_k
-from attnjax.decode import keep_top_p as keep_top_p
-from attnjax.decode import keep_min_p as keep_min_p
-
-# train, parallel: one step of optimisation, and where arrays live
-from attnjax.train import make_train_step as make_train_step
-from attnjax.train import init_state as init_state
-from attnjax.train import Loss as Loss
-from attnjax.train import TrainState as TrainState
-from attnjax.parallel import start_distributed as start_distributed
-from attnjax.parallel import is_main_process as is_main_process
-from attnjax.parallel import make_mesh as make_mesh
-from attnjax.parallel import replicate as replicate
-from attnjax.parallel import replicated_sharding as replicated_sharding
-from attnjax.parallel import make_global_batch as make_global_batch
-from attnjax.parallel import batch_sharding as batch_sharding
-from attnjax.parallel import process_rows as process_rows
-
-# align: what to do with alignments
-from attnjax.align import hard_alignment as hard_alignment
-from attnjax.align import sparse_alignment as sparse_alignment
-from attnjax.align import merge_subwords as merge_subwords
-from attnjax.align import replace_unknown as replace_unknown
-from attnjax.align import symmetrise as symmetrise
-from attnjax.align import alignment_error_rate as alignment_error_rate
-from attnjax.align import Alignment as Alignment
-from attnjax.align import AlignmentScore as AlignmentScore
-from attnjax.align import alignment as alignment
-from attnjax.align import parse_pharaoh as parse_pharaoh
-from attnjax.align import format_pharaoh as format_pharaoh
-from attnjax.align import read_pharaoh as read_pharaoh
-from attnjax.align import write_pharaoh as write_pharaoh
+# namespaces: decoding, one optimisation step, where arrays live, alignments as links
+from attnjax import decode as decode
+from attnjax import train as train
+from attnjax import parallel as parallel
+from attnjax import align as align

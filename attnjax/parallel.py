@@ -1,18 +1,19 @@
-"""Where arrays live: a mesh of devices, and batch and state placed on it.
+"""Data parallelism: a mesh of devices, and the sharding of batches and state.
 
-One form for every size: a laptop is a mesh of one device, a server a mesh of
-several, a cluster a mesh over the devices of several processes. The state is
-replicated_sharding, the batch is split by rows over the axis `data`, and `jax.jit` over
-these global arrays computes the numbers that one device would compute.
+The same code runs on one device, on several devices of one process and on the devices
+of several processes. The state is replicated, the rows of a batch are sharded over the
+mesh axis `data`, and `jax.jit` over these global arrays computes the same numbers as
+one device.
 
-The mesh is written as a table of axes, so that further ones (`fsdp`, `tensor`,
-`sequence`) join beside `data`; a batch is always split over `data` alone.
+`make_mesh` keeps its axes in a dict, so that further axes (`fsdp`, `tensor`,
+`sequence`) can be added; batches are sharded over `data` only.
 """
 
 import contextlib
 import os
 import socket
 import time
+from typing import Any
 
 import jax
 import numpy as np
@@ -22,30 +23,30 @@ from jaxtyping import PyTree
 DATA = "data"
 
 
-def start_distributed(
+def initialize_distributed(
     coordinator: str | None = None,
     num_processes: int | None = None,
     process_id: int | None = None,
     *,
     timeout: int = 300,
 ) -> bool:
-    """Joins this process to the others of one computation, when asked to.
+    """Connects this process to the others, with `jax.distributed.initialize`.
 
-    To be called before anything asks JAX for a device. With no argument it does
-    nothing, so a command can pass its options through unconditionally.
+    Call it before any other JAX call that needs a device. Without arguments it does
+    nothing, so that a command can pass its options on unconditionally.
 
     Args:
       coordinator: `host:port` of process 0, the same text in every process.
-      num_processes: how many processes there are.
-      process_id: which of them this is, from 0.
-      timeout: seconds to wait for the others.
+      num_processes: number of processes.
+      process_id: index of this process, from 0.
+      timeout: seconds to wait for the other processes.
 
     Returns:
-      Whether a distributed computation was started.
+      Whether this process is now part of a distributed computation.
 
     Raises:
       ValueError: if only some of the three are given, or one is malformed.
-      RuntimeError: if the others do not come, or the port is taken.
+      RuntimeError: if another process does not connect, or the port is in use.
     """
     if coordinator is None and num_processes is None and process_id is None:
         return False
@@ -69,17 +70,17 @@ def start_distributed(
         )
     deadline = time.monotonic() + timeout
     if process_id == 0:
-        _gather(*address, num_processes, deadline)
+        _await_processes(*address, num_processes, deadline)
     else:
-        _report(*address, process_id, num_processes, deadline)
-    # CPU devices of several processes talk through gloo; other platforms ignore it.
+        _await_coordinator(*address, process_id, num_processes, deadline)
+    # gloo implements collectives between CPU processes; other platforms ignore it.
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     jax.distributed.initialize(coordinator, num_processes, process_id)
     return True
 
 
 def is_main_process() -> bool:
-    """Tells whether this is the process that writes files and talks to the user."""
+    """Tells whether this is process 0, which writes files and prints messages."""
     return jax.process_index() == 0
 
 
@@ -87,15 +88,15 @@ def make_mesh(data: int | None = None) -> Mesh:
     """Makes the mesh of devices, with the axis `data`.
 
     Args:
-      data: number of devices to split batches over; by default all there are.
+      data: number of devices to shard batches over; by default all devices.
 
     Returns:
-      A mesh whose devices are ordered by process, so that the rows of one
-      process are neighbours in the global batch.
+      A mesh whose devices are ordered by process, so that the rows of one process are
+      contiguous in the global batch.
 
     Raises:
-      ValueError: if there are not that many devices, or, with several processes,
-        if some process would be left without one.
+      ValueError: if there are fewer devices, or if `data` leaves out devices of a
+        computation with several processes.
 
     Example:
       >>> make_mesh(1).shape["data"]
@@ -105,7 +106,7 @@ def make_mesh(data: int | None = None) -> Mesh:
     count = len(devices) if data is None else data
     if not 1 <= count <= len(devices):
         raise ValueError(
-            f"data: expected 1 to {len(devices)} devices, got {count} (a CPU can pose "
+            f"data: expected 1 to {len(devices)} devices, got {count} (one CPU can act "
             f"as {count} devices: set JAX_NUM_CPU_DEVICES={count})"
         )
     if jax.process_count() > 1 and count != len(devices):
@@ -122,20 +123,21 @@ def make_mesh(data: int | None = None) -> Mesh:
 
 
 def replicated_sharding(mesh: Mesh) -> NamedSharding:
-    """Names the placement of an array of which every device holds a copy."""
+    """Returns the sharding of an array that every device holds in full."""
     return NamedSharding(mesh, PartitionSpec())
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:
-    """Names the placement of a batch: its first axis split over `data`."""
+    """Returns the sharding of a batch: its first axis is split over `data`."""
     return NamedSharding(mesh, PartitionSpec(DATA))
 
 
 def replicate(tree: PyTree, mesh: Mesh) -> PyTree:
-    """Copies every array of a tree to every device of the mesh.
+    """Replicates every array of a tree over the devices of the mesh.
 
     Args:
-      tree: arrays (random keys too) that are the same in every process.
+      tree: arrays or random keys that are the same in every process. A
+        `jax.ShapeDtypeStruct` gets the sharding, for a checkpoint to be restored to.
       mesh: from `make_mesh`.
 
     Returns:
@@ -143,10 +145,12 @@ def replicate(tree: PyTree, mesh: Mesh) -> PyTree:
     """
     sharding = replicated_sharding(mesh)
 
-    def place(x: jax.Array) -> jax.Array:
+    def place(x: Any) -> Any:
+        if isinstance(x, jax.ShapeDtypeStruct):
+            return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
         if not jax.dtypes.issubdtype(jax.dtypes.result_type(x), jax.dtypes.prng_key):
             return jax.device_put(x, sharding)
-        # device_put of a key stops at devices of other processes.
+        # device_put of a typed key fails on devices of other processes.
         data = jax.device_put(jax.random.key_data(x), sharding)
         return jax.random.wrap_key_data(data, impl=jax.random.key_impl(x))
 
@@ -154,17 +158,18 @@ def replicate(tree: PyTree, mesh: Mesh) -> PyTree:
 
 
 def make_global_batch(batch: PyTree, mesh: Mesh) -> PyTree:
-    """Makes a global batch of the rows that each process has read.
+    """Assembles a global batch from the rows that each process has loaded.
 
     Args:
-      batch: this process's rows (`process_rows`), arrays of shape [B / processes, ...].
+      batch: the rows of this process (`process_rows`), arrays of shape
+        [B / processes, ...].
       mesh: from `make_mesh`.
 
     Returns:
-      Global arrays of shape [B, ...], split by rows over the devices.
+      Global arrays of shape [B, ...], with their rows sharded over the devices.
 
     Raises:
-      ValueError: if the rows cannot be shared out evenly among the devices.
+      ValueError: if the rows do not divide evenly among the devices.
     """
     sharding = batch_sharding(mesh)
     devices = len(mesh.local_devices)
@@ -184,18 +189,18 @@ def make_global_batch(batch: PyTree, mesh: Mesh) -> PyTree:
 def process_rows(
     rows: int, process_index: int | None = None, process_count: int | None = None
 ) -> slice:
-    """Finds which rows of a global batch a process has to read.
+    """Returns the slice of a global batch that a process loads.
 
     Args:
-      rows: rows of the global batch, B.
-      process_index: the process; by default this one.
-      process_count: of how many; by default those there are.
+      rows: number of rows of the global batch, B.
+      process_index: index of the process; by default this one.
+      process_count: number of processes; by default that of the computation.
 
     Returns:
       The slice of rows.
 
     Raises:
-      ValueError: if the rows cannot be shared out evenly.
+      ValueError: if the rows do not divide evenly among the processes.
 
     Example:
       >>> process_rows(6, 1, 2)
@@ -207,8 +212,8 @@ def process_rows(
         raise ValueError(
             f"rows: expected a number divisible by {count} processes, got {rows}"
         )
-    share = rows // count
-    return slice(index * share, (index + 1) * share)
+    size = rows // count
+    return slice(index * size, (index + 1) * size)
 
 
 def _address(coordinator: str) -> tuple[str, int]:
@@ -221,14 +226,14 @@ def _address(coordinator: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-# JAX ends the process with a stack dump when a peer does not come or a port is taken.
-# So they meet here first, where what went wrong can be said: each process sends its
-# number to process 0, which answers all of them when they are complete.
-_GO = "go"
+# jax.distributed aborts the process if a peer is missing or the port is in use. So the
+# processes rendezvous first, for a readable error: each sends its index to process 0,
+# which answers all of them once all have connected.
+_READY = "ready"
 
 
-def _gather(host: str, port: int, count: int, deadline: float) -> None:
-    """Waits in process 0 until all others have reported."""
+def _await_processes(host: str, port: int, count: int, deadline: float) -> None:
+    """Waits in process 0 until all other processes have connected."""
     with contextlib.ExitStack() as stack:
         try:
             family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -240,8 +245,8 @@ def _gather(host: str, port: int, count: int, deadline: float) -> None:
                 f"(choose another port, the same for every process)"
             ) from e
         stack.enter_context(listener)
-        here: dict[str, socket.socket] = {f"0 of {count}": listener}
-        while len(here) < count:
+        connected: dict[str, socket.socket] = {f"0 of {count}": listener}
+        while len(connected) < count:
             try:
                 listener.settimeout(max(0.01, deadline - time.monotonic()))
                 peer = stack.enter_context(listener.accept()[0])
@@ -249,22 +254,25 @@ def _gather(host: str, port: int, count: int, deadline: float) -> None:
                 name = peer.recv(64).decode(errors="replace").strip()
             except TimeoutError:
                 if time.monotonic() < deadline:
-                    continue  # connected, and said nothing
+                    continue  # a peer that connected and sent nothing
                 raise RuntimeError(
-                    f"coordinator: expected {count} processes, only these came: "
-                    f"{', '.join(here)} (start all of them, with the same coordinator)"
+                    f"coordinator: expected {count} processes, got only "
+                    f"{', '.join(connected)} (start all, with the same coordinator)"
                 ) from None
-            if name in here or not name.endswith(f" of {count}"):
-                peer.sendall(f"there is {', '.join(here)} already\n".encode())
+            if name in connected or not name.endswith(f" of {count}"):
+                answer = f"{', '.join(connected)} already connected"
+                peer.sendall(f"{answer}\n".encode())
             else:
-                here[name] = peer
-        del here[f"0 of {count}"]
-        for peer in here.values():
-            peer.sendall(f"{_GO}\n".encode())
+                connected[name] = peer
+        del connected[f"0 of {count}"]
+        for peer in connected.values():
+            peer.sendall(f"{_READY}\n".encode())
 
 
-def _report(host: str, port: int, index: int, count: int, deadline: float) -> None:
-    """Reports to process 0, and waits until all others have."""
+def _await_coordinator(
+    host: str, port: int, index: int, count: int, deadline: float
+) -> None:
+    """Sends this process's index to process 0, and waits for its answer."""
     address = f"{host}:{port}"
     while True:
         try:
@@ -276,13 +284,13 @@ def _report(host: str, port: int, index: int, count: int, deadline: float) -> No
         except OSError as e:
             if time.monotonic() > deadline:
                 raise RuntimeError(
-                    f"coordinator: process {index} waited in vain for {address}: {e} "
-                    f"(start all processes; see that this address reaches process 0)"
+                    f"coordinator: process {index} cannot connect to {address}: {e} "
+                    f"(start all processes; check that this is process 0's address)"
                 ) from e
         time.sleep(0.1)
-    if answer != _GO:
+    if answer != _READY:
         raise RuntimeError(
-            f"coordinator: {address} did not accept process {index} of {count}: "
+            f"coordinator: {address} rejected process {index} of {count}: "
             f"{answer[:80] or 'no answer'} (number the processes 0 to {count - 1}, "
             f"with one num_processes for all; is another program at this port?)"
         )

@@ -1,12 +1,13 @@
-"""One optimisation step, as a pure function that is compiled once per batch shape.
+"""One optimisation step, as a pure function that compiles once per batch shape.
 
-What comes in is a loss of the parameters and an `optax` transformation; what comes
-out is `(state, batch, rng) -> (state, metrics)` under plain `jax.jit`. Nothing here
-knows a model, a device or a file: where arrays live is decided by the arrays
-themselves (`attnjax.parallel`), and the loop around the step belongs to the caller.
+`make_train_step` turns a loss function and an optax transformation into a jitted
+`(state, batch, rng) -> (state, metrics)`. This file knows no model, device or file: the
+sharding of the arrays decides where they live (`attnjax.parallel`), and the training
+loop belongs to the caller.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
@@ -22,22 +23,22 @@ Metrics: TypeAlias = dict[str, Shaped[Array, ""]]
 
 
 class Loss(NamedTuple):
-    """A sum and what it is a sum over, so that parts of a batch add up exactly.
+    """A summed loss and its number of tokens, so that microbatches add up exactly.
 
-    A mean would not: the parts of a batch hold unequal numbers of tokens.
+    Means would not add up: microbatches hold unequal numbers of tokens.
     """
 
-    total: Float[Array, ""]  # nats, summed
-    weight: Shaped[Array, ""]  # how many tokens that is
+    total: Float[Array, ""]  # nats, summed over tokens
+    num_tokens: Shaped[Array, ""]
 
 
 class TrainState(NamedTuple):
-    """All that a step changes."""
+    """Everything that a training step updates."""
 
     step: Int[Array, ""]  # steps taken so far
     params: Params
     opt_state: PyTree
-    ema: Params | None = None  # running mean of the parameters, if one is kept
+    ema: Params | None = None  # exponential moving average of the parameters
 
 
 LossFn = Callable[[Params, Batch, Key[Array, ""]], Loss]
@@ -49,31 +50,29 @@ def init_state(
 ) -> TrainState:
     """Makes the state before the first step.
 
-    The arrays are copies: a train step donates its state, and the caller's
-    parameters must survive that.
+    The state holds copies: a training step donates its state, which would delete the
+    caller's parameters.
 
     Args:
       params: tree of arrays.
       tx: the optimiser.
-      ema: keep a running mean of the parameters, for a step that updates it.
+      ema: whether to keep an exponential moving average (EMA) of the parameters, in at
+        least float32; `make_train_step` updates it with `ema_decay`.
 
     Returns:
-      The state at step 0, placed where `params` are.
+      The state at step 0, with the sharding of `params`.
 
     Example:
       >>> state = init_state({"w": jnp.ones(3)}, optax.sgd(0.1))
       >>> int(state.step), state.params["w"].shape
       (0, (3,))
     """
+    # In bfloat16 the increments of a slow average would round to zero.
+    average = jax.tree.map(_upcast, params) if ema else None
     with jax.numpy_dtype_promotion("standard"):
-        state = TrainState(
-            jnp.zeros((), jnp.int32),
-            params,
-            tx.init(params),
-            params if ema else None,
-        )
-    # With a dtype, so that no leaf stays weakly typed, or the second step would be
-    # compiled anew.
+        opt_state = tx.init(params)
+    state = TrainState(jnp.zeros((), jnp.int32), params, opt_state, average)
+    # An explicit dtype removes weak types, which would recompile the second step.
     return jax.tree.map(lambda x: jnp.array(x, dtype=x.dtype, copy=True), state)
 
 
@@ -81,7 +80,7 @@ def make_train_step(
     loss_fn: LossFn,
     tx: optax.GradientTransformation,
     *,
-    accumulate: int = 1,
+    accumulation_steps: int = 1,
     skip_nonfinite: bool = False,
     ema_decay: float | None = None,
     state_sharding: Any = None,
@@ -90,40 +89,38 @@ def make_train_step(
 
     .. math:: g = \frac{\sum_k \nabla_\theta \ell_k}{\sum_k n_k}
 
-    with ell_k the summed loss of part k of the batch and n_k its weight: the
-    gradient of the mean over the whole batch, whatever the number of parts.
-    The random key of a step is `fold_in(rng, state.step)`, so a run that is
-    resumed draws what it would have drawn.
+    with ell_k the summed loss of microbatch k and n_k its number of tokens. This is
+    the gradient of the mean over the whole batch for any number of microbatches. The
+    random key of a step is `fold_in(rng, state.step)`, so a resumed run draws the same
+    numbers as an uninterrupted one.
 
-    A step whose weight is 0 (a batch of padding) leaves parameters and optimiser
-    as they are; only `step` advances.
+    A step without tokens (a batch of padding) changes neither parameters nor optimiser
+    state nor EMA; only `step` advances.
 
     Args:
       loss_fn: `(params, batch, rng) -> Loss`, pure.
-      tx: the optimiser. Clipping belongs in it.
-      accumulate: number K of parts in which the batch is taken one after another,
-        to save memory; part k holds the rows k, k+K, k+2K, ..., so that a batch
-        sharded over devices stays where it is.
-      skip_nonfinite: a step whose gradient is not finite leaves parameters and
-        optimiser as they are, and is counted in `skipped`. By default it is
-        taken, and shows as a `grad_norm` that is not finite.
-      ema_decay: d of a running mean of the parameters, m' = d m + (1 - d) p, in
-        [0, 1); smaller in the first steps, (1 + t) / (10 + t), so that it forgets
-        where it began. The state must hold one; None leaves it alone.
-      state_sharding: sharding, or tree of shardings, in which the state is
-        returned; by default the compiler chooses (on one device there is no
-        choice).
+      tx: the optimiser, including gradient clipping.
+      accumulation_steps: number K of microbatches whose gradients are accumulated
+        before the update, to save memory. Microbatch k holds rows k, k+K, k+2K, ..., so
+        that a batch sharded over devices needs no resharding.
+      skip_nonfinite: whether to skip updates whose gradient is not finite. By default
+        they are applied, and `grad_norm` shows the NaN or infinity.
+      ema_decay: d in [0, 1) of the exponential moving average of the parameters,
+        m' = d m + (1 - d) p; at most (1 + t) / (10 + t) at step t, so that the average
+        forgets the initial parameters. None does not update it.
+      state_sharding: sharding of the returned state, or a tree of shardings; by default
+        the compiler chooses.
 
     Returns:
-      A jitted `(state, batch, rng) -> (state, metrics)`. The state passed in is
-      donated: use the one returned. The metrics are scalars: `loss` (nats per
-      token), `grad_norm` (global, before any clipping), `tokens` (the weight),
-      `skipped` (1 where the step changed nothing, else 0).
+      A jitted `(state, batch, rng) -> (state, metrics)`. It donates the state that is
+      passed in: use the returned one. The metrics are scalars: `loss` (nats per token),
+      `grad_norm` (global, before clipping), `tokens` (their number), `skipped` (1 where
+      the update was skipped, else 0).
 
     Raises:
-      ValueError: if `accumulate` is not positive or, when the step is traced,
-        does not divide the batch; if a loss is not a scalar; if `ema_decay` is
-        outside [0, 1), or given and the state has no mean.
+      ValueError: if `accumulation_steps` is not positive or, when the step is traced,
+        does not divide the batch; if a loss is not a scalar; if `ema_decay` is outside
+        [0, 1), or given for a state without an average.
       TypeError: if `loss_fn` does not return a `Loss`.
 
     Example:
@@ -135,55 +132,49 @@ def make_train_step(
       >>> float(state.params), float(metrics["loss"])
       (2.0, 5.0)
     """
-    _check_options(accumulate, ema_decay)
+    _check_options(accumulation_steps, ema_decay)
 
     def train_step(
         state: TrainState, batch: Batch, rng: Key[Array, ""]
     ) -> tuple[TrainState, Metrics]:
         rng = jax.random.fold_in(rng, state.step)
-        loss, total_grads = accumulate_gradients(
-            loss_fn, state.params, batch, rng, accumulate=accumulate
+        loss, grads = accumulate_gradients(
+            loss_fn, state.params, batch, rng, accumulation_steps=accumulation_steps
         )
-        scale = 1 / jnp.where(loss.weight > 0, loss.weight, 1)
-        grads = jax.tree.map(
-            lambda g, p: (g * scale.astype(g.dtype)).astype(p.dtype),
-            total_grads,
-            state.params,
-        )
-        grad_norm = global_norm(grads)
-        keep = loss.weight > 0
-        if skip_nonfinite:
-            keep &= jnp.isfinite(grad_norm)
-        # optax raises Python floats to integer counts, which `strict` would refuse.
+        scale = 1 / jnp.where(loss.num_tokens > 0, loss.num_tokens, 1)
+        grads = jax.tree.map(lambda g: g * scale.astype(g.dtype), grads)
+        grads = optax.tree.cast_like(grads, state.params)
+        # optax mixes integer counts with floats: strict dtype promotion rejects that.
         with jax.numpy_dtype_promotion("standard"):
+            grad_norm = optax.tree.norm(jax.tree.map(_upcast, grads))
             updates, opt_state = tx.update(grads, state.opt_state, state.params)
             params = optax.apply_updates(state.params, updates)
-        ema = _moved(state, params, ema_decay)
-        new = TrainState(
-            state.step + 1,
-            _choose(keep, params, state.params),
-            _choose(keep, opt_state, state.opt_state),
-            _choose(keep, ema, state.ema),
-        )
-        return new, {
+            ema = _update_ema(state, params, ema_decay)
+        apply = loss.num_tokens > 0
+        if skip_nonfinite:
+            apply &= jnp.isfinite(grad_norm)
+        # Not optax.apply_if_finite: it gives up after some steps, and covers neither
+        # batches of padding nor the EMA.
+        new, old = (params, opt_state, ema), state[1:]
+        chosen = jax.tree.map(partial(jnp.where, apply), new, old)
+        return TrainState(state.step + 1, *chosen), {
             "loss": loss.total * scale,
             "grad_norm": grad_norm,
-            "tokens": loss.weight,
-            "skipped": 1 - keep.astype(jnp.int32),
+            "tokens": loss.num_tokens,
+            "skipped": 1 - apply.astype(jnp.int32),
         }
 
     shardings = None if state_sharding is None else (state_sharding, None)
     return jax.jit(train_step, donate_argnums=0, out_shardings=shardings)
 
 
-def _check_options(accumulate: int, ema_decay: float | None) -> None:
-    if accumulate < 1:
-        raise ValueError(f"accumulate: expected at least 1, got {accumulate}")
+def _check_options(accumulation_steps: int, ema_decay: float | None) -> None:
+    if accumulation_steps < 1:
+        got = accumulation_steps
+        raise ValueError(f"accumulation_steps: expected at least 1, got {got}")
     if ema_decay is not None and not 0 <= ema_decay < 1:
-        raise ValueError(
-            f"ema_decay: expected a share in [0, 1), got {ema_decay} (None "
-            "keeps no mean)"
-        )
+        hint = "None keeps no average"
+        raise ValueError(f"ema_decay: expected [0, 1), got {ema_decay} ({hint})")
 
 
 def accumulate_gradients(
@@ -192,16 +183,16 @@ def accumulate_gradients(
     batch: Batch,
     rng: Key[Array, ""],
     *,
-    accumulate: int = 1,
+    accumulation_steps: int = 1,
 ) -> tuple[Loss, Params]:
-    """Sums loss and gradient over the parts of a batch; pure, so it also pmaps.
+    """Sums loss and gradients over microbatches; pure, so it also works under pmap.
 
     Args:
       loss_fn: `(params, batch, rng) -> Loss`.
       params: tree of arrays.
       batch: tree of arrays whose first axis is the batch, shape [B, ...].
-      rng: random key; part k gets `fold_in(rng, k)` where there are several.
-      accumulate: number of parts.
+      rng: random key; microbatch k gets `fold_in(rng, k)` where there are several.
+      accumulation_steps: number of microbatches.
 
     Returns:
       The summed loss, both fields in at least float32, and the gradient of its
@@ -217,65 +208,57 @@ def accumulate_gradients(
         loss = _checked(loss_fn(params, rows, rng))
         return loss.total, loss
 
-    def part(rows: Batch, rng: Key[Array, ""]) -> tuple[Loss, Params]:
+    def microbatch_gradients(rows: Batch, rng: Key[Array, ""]) -> tuple[Loss, Params]:
         (_, loss), grads = jax.value_and_grad(checked_loss, has_aux=True)(
             params, rows, rng
         )
-        return loss, jax.tree.map(_widen, grads)
+        return loss, jax.tree.map(_upcast, grads)
 
-    if accumulate == 1:
-        return part(batch, rng)
-    parts = jax.tree.map(lambda x: _to_microbatches(x, accumulate), batch)
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(rng, jnp.arange(accumulate))
-    shapes = jax.eval_shape(part, jax.tree.map(lambda x: x[0], parts), rng)
+    if accumulation_steps == 1:
+        return microbatch_gradients(batch, rng)
+    # Not optax.MultiSteps: it averages gradients over microbatches of unequal size.
+    microbatches = jax.tree.map(
+        lambda x: _to_microbatches(x, accumulation_steps), batch
+    )
+    rngs = jax.vmap(jax.random.fold_in, (None, 0))(rng, jnp.arange(accumulation_steps))
+    first = jax.tree.map(lambda x: x[0], microbatches)
+    shapes = jax.eval_shape(microbatch_gradients, first, rng)
     sums, _ = jax.lax.scan(
-        lambda sums, xs: (jax.tree.map(jnp.add, sums, part(*xs)), None),
+        lambda sums, xs: (jax.tree.map(jnp.add, sums, microbatch_gradients(*xs)), None),
         jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes),
-        (parts, keys),
+        (microbatches, rngs),
     )
     return sums
 
 
-def global_norm(tree: PyTree) -> Float[Array, ""]:
-    """Takes the Euclidean norm of all leaves together, in at least float32."""
-    squares = [jnp.sum(jnp.square(_widen(leaf))) for leaf in jax.tree.leaves(tree)]
-    return jnp.sqrt(sum(squares, jnp.zeros(())))
-
-
-def _widen(x: Array) -> Array:
-    """Takes `x` to the dtype of sums; counts become floats."""
+def _upcast(x: Array) -> Array:
+    """Casts `x` to at least float32; integer counts become float32."""
     floating = jnp.issubdtype(x.dtype, jnp.floating)
     return upcast(x) if floating else x.astype(jnp.float32)
 
 
-def _moved(state: TrainState, params: Params, decay: float | None) -> Params | None:
-    """The running mean after a step to `params`."""
+def _update_ema(
+    state: TrainState, params: Params, decay: float | None
+) -> Params | None:
+    """Returns the EMA after a step to `params`."""
     if decay is None:
         return state.ema
     if state.ema is None:
         raise ValueError(
-            "state: expected one with a mean of the parameters, got none (make it "
+            "state: expected one with an EMA of the parameters, got none (make it "
             "with init_state(..., ema=True))"
         )
     t = state.step.astype(jnp.float32)
-    share = jnp.minimum(decay, (1 + t) / (10 + t))
-    return jax.tree.map(
-        lambda mean, new: mean + (1 - share).astype(mean.dtype) * (new - mean),
-        state.ema,
-        params,
-    )
-
-
-def _choose(keep: Array, new: PyTree, old: PyTree) -> PyTree:
-    return jax.tree.map(lambda n, o: jnp.where(keep, n, o), new, old)
+    step_size = 1 - jnp.minimum(decay, (1 + t) / (10 + t))  # warm-up
+    return optax.incremental_update(params, state.ema, step_size)
 
 
 def _checked(loss: Any) -> Loss:
-    """Checks what the caller's loss returned, and widens it."""
+    """Checks the return value of the caller's loss function, and upcasts it."""
     if not isinstance(loss, Loss):
         raise TypeError(
-            f"loss_fn: expected it to return a Loss(total, weight), "
-            f"got {type(loss).__name__}"
+            f"loss_fn: expected it to return a Loss(total, num_tokens), "
+            f"got {type(loss).__name__} (sum over tokens, do not average)"
         )
     for name, value in loss._asdict().items():
         if jnp.shape(value) != ():
@@ -283,17 +266,19 @@ def _checked(loss: Any) -> Loss:
                 f"loss_fn: expected a scalar {name}, got shape "
                 f"{list(jnp.shape(value))} (sum over the batch)"
             )
-    return Loss(*(_widen(jnp.asarray(value)) for value in loss))
+    return Loss(*(_upcast(jnp.asarray(value)) for value in loss))
 
 
-def _to_microbatches(x: Array, parts: int) -> Array:
-    """Deals rows to parts like cards: [B, ...] to [parts, B / parts, ...].
+def _to_microbatches(x: Array, count: int) -> Array:
+    """Splits a batch into microbatches: [B, ...] to [count, B / count, ...].
 
-    Dealt, not cut: the rows of one part then lie on all devices of a sharded batch.
+    Row i goes to microbatch i % count: contiguous slices of a sharded batch would each
+    lie on few devices.
     """
-    if x.shape[0] % parts:
+    if x.shape[0] % count:
         raise ValueError(
-            f"batch: expected a number of rows divisible by accumulate={parts}, "
-            f"got {x.shape[0]} (use another accumulate, or pad the batch)"
+            f"batch: expected a multiple of accumulation_steps = {count} rows, got "
+            f"{x.shape[0]} (use another accumulation_steps, or pad the batch)"
         )
-    return x.reshape(x.shape[0] // parts, parts, *x.shape[1:]).swapaxes(0, 1)
+    # [B, ...] -> [B / count, count, ...] -> [count, B / count, ...]
+    return x.reshape(x.shape[0] // count, count, *x.shape[1:]).swapaxes(0, 1)

@@ -2,7 +2,7 @@
 
 
 class UserError(Exception):
-    """A mistake the user can mend: the message says what to do.
+    """A mistake that the user can fix. The message tells the user how to fix it.
 
     Entry points print it as `error: <message>` on stderr and exit with code 2.
     """

@@ -5,12 +5,25 @@ cast or a device that a function forgets shows in its plainest test. Data that a
 too large for the repository are asked for with the fixture `shared`.
 """
 
+import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
 import jax
 import pytest
+
+pytest_plugins = ["tests.budget"]
+
+# Most of a test's time is compilation. One compilation cache serves all workers and the
+# processes that they start: they inherit the environment of this process.
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    _cache = tempfile.TemporaryDirectory(prefix="attnjax-compiled-")
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", _cache.name)
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_num_cpu_devices", 2)

@@ -1,4 +1,4 @@
-"""A small model and every decoder, as the tests of decoding share them."""
+"""A small model and every decoder, shared by the tests of decoding."""
 
 import contextlib
 import functools
@@ -13,11 +13,11 @@ from attnjax import masked_softmax
 from attnjax.decode import beam_search, greedy, sample
 
 PAD, BOS, EOS, UNK = 0, 1, 2, 3
-B, S, D, V, T, P = 3, 5, 7, 11, 13, 2  # unequal primes: no transposed axis passes
+B, S, D, V, T, P = 3, 5, 7, 11, 13, 2  # distinct primes: a transposed axis fails
 
 
 class Model(NamedTuple):
-    """A small recurrent model, its sources, and what else there is for each row."""
+    """A small recurrent model, its sources and other arguments by row."""
 
     embed: np.ndarray  # [V, D]
     recur: np.ndarray  # [D, D]
@@ -49,7 +49,7 @@ def rows_of(model, rows):
     return model._replace(**{name: getattr(model, name)[rows] for name in ROWS})
 
 
-def start(batch=B):
+def initial_carry(batch=B):
     return {
         "h": jnp.zeros((batch, D)),
         "seen": (jnp.zeros(batch, jnp.int32), jnp.zeros((batch, 2), bool)),
@@ -81,7 +81,7 @@ def compiled(function, step, static):
 
 @contextlib.contextmanager
 def compiled_quickly():
-    """Programs are small here, and many: what takes time is to optimise them."""
+    """Skips most XLA optimisations: small programs cost more to compile than to run."""
     option = "jax_disable_most_optimizations"
     before = jax.config.read(option)
     jax.config.update(option, True)
@@ -92,9 +92,9 @@ def compiled_quickly():
 
 
 def decoder(function, by_row=lambda model: {}, **more):
-    """Binds ids and sizes that the tests share; they may be overridden.
+    """Binds ids and sizes that the tests share; callers may override them.
 
-    `by_row` gives options that have an entry for each row of the model.
+    `by_row(model)` returns options that have one entry per row of the model.
     """
 
     def decode(model, carry=None, step=step, **options):
@@ -103,14 +103,14 @@ def decoder(function, by_row=lambda model: {}, **more):
         batch = options.setdefault("batch_size", len(model.keys))
         arrays = {k: v for k, v in options.items() if hasattr(v, "dtype")}
         static = tuple((k, v) for k, v in options.items() if k not in arrays)
-        carry = start(batch) if carry is None else carry
+        carry = initial_carry(batch) if carry is None else carry
         with compiled_quickly():
             return compiled(function, step, static)(model, carry, arrays)
 
     return decode
 
 
-def drawn(*args, rng=None, **options):
+def sample_with_key(*args, rng=None, **options):
     return sample(jax.random.key(1409) if rng is None else rng, *args, **options)
 
 
@@ -127,17 +127,17 @@ def every_option(model):
 
 
 ON = {"no_repeat_ngram_size": 2}
-# A penalty that is an array does not compile anew for every value.
+# An array is traced, so that another value does not recompile.
 PENALTIES = {
     "length_penalty": np.float32(1.3),
     "coverage_penalty": np.float32(0.7),
 }
-DECODERS = {  # name -> decode(model, **options); add a row, inherit the laws
+DECODERS = {  # name -> decode(model, **options); a new row inherits every law
     "greedy": decoder(greedy),
     "greedy constrained": decoder(greedy, prefixes, **ON),
-    "sample": decoder(drawn),
+    "sample": decoder(sample_with_key),
     "sample constrained": decoder(
-        drawn, prefixes, **ON, temperature=1.7, top_k=7, top_p=0.9, min_p=0.05
+        sample_with_key, prefixes, **ON, temperature=1.7, top_k=7, top_p=0.9, min_p=0.05
     ),
     "beam 5": decoder(beam_search, beam_size=5, length_penalty=np.float32(0.0)),
     "beam 5 constrained": decoder(
@@ -161,7 +161,7 @@ def decode_table(decode, table, **options):
 
 
 def sequences(found):
-    """Returns the hypotheses as lists of ids, a list for each row."""
+    """Returns the hypotheses of each row as lists of ids."""
     return [
         [list(map(int, y[:n])) for y, n in zip(ys, ns, strict=True)]
         for ys, ns in zip(*map(np.asarray, (found.tokens, found.lengths)), strict=True)

@@ -1,7 +1,7 @@
-"""Decoding as slow loops: what every decoder is held to.
+"""Decoding as slow loops: the oracle of every decoder.
 
-NumPy, float64, one row at a time, hypotheses as lists of ids. Nothing here imports
-anything of ours; a model is any object with the arrays `embed`, `recur`, `emit`,
+NumPy, float64, one row at a time, hypotheses as lists of ids. This file imports
+nothing from attnjax; a model is any object with the arrays `embed`, `recur`, `emit`,
 `keys` and `mask` (see `decode_cases.Model`).
 """
 
@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 
-def follow(model, row, tokens, bos=1):
+def teacher_force(model, row, tokens, bos=1):
     """Teacher-forces one row: log-probabilities [n + 1, V], weights [n + 1, S]."""
     D = model.recur.shape[0]
     h, count, odd = np.zeros(D), 0, (False, False)
@@ -32,7 +32,7 @@ def follow(model, row, tokens, bos=1):
 
 
 class Search(NamedTuple):
-    """What is searched for in one row."""
+    """The arguments of a search in one row."""
 
     max_length: int = 5
     min_length: int = 0
@@ -53,13 +53,13 @@ class Found(NamedTuple):
 
 
 def repeats(tokens, n):
-    """Whether the last n-gram stands earlier, too."""
+    """Whether the last n-gram occurs earlier, too."""
     before = [tokens[i : i + n] for i in range(len(tokens) - n)]
     return len(tokens) > n > 0 and tokens[-n:] in before
 
 
 def continuations(y, search):
-    """The ids that may follow the prefix y."""
+    """The ids that may follow the tokens y."""
     n, eos = len(y) + 1, search.eos
     if n <= len(search.prefix):
         forced = search.prefix[n - 1]
@@ -73,37 +73,38 @@ def continuations(y, search):
 
 
 def finish(model, row, y, search):
-    """Wu et al. 2016, eq. 14, for a hypothesis that has ended."""
-    log_probs, weights = follow(model, row, y[:-1])
+    """Scores a finished hypothesis by Wu et al. 2016, eq. 14."""
+    log_probs, weights = teacher_force(model, row, y[:-1])
     log_prob = sum(log_probs[i, v] for i, v in enumerate(y))
-    read = weights.sum(axis=0)
+    coverage = weights.sum(axis=0)
     real = np.flatnonzero(model.mask[row])
-    coverage = sum(math.log(min(read[j], 1.0)) for j in real)
-    penalty = (5 + len(y)) ** search.alpha / (5 + 1) ** search.alpha
-    return Found(log_prob / penalty + search.beta * coverage, log_prob, y)
+    coverage_penalty = sum(math.log(min(coverage[j], 1.0)) for j in real)
+    length_penalty = (5 + len(y)) ** search.alpha / (5 + 1) ** search.alpha
+    score = log_prob / length_penalty + search.beta * coverage_penalty
+    return Found(score, log_prob, y)
 
 
 def every_hypothesis(model, row, search):
     """Exhaustive search; best first."""
 
-    def grow(y):
+    def extend(y):
         if y and y[-1] == search.eos:
             yield y
         elif len(y) < search.max_length:
             for v in continuations(y, search):
-                yield from grow([*y, v])
+                yield from extend([*y, v])
 
-    found = [finish(model, row, y, search) for y in grow([])]
+    found = [finish(model, row, y, search) for y in extend([])]
     return sorted(found, key=lambda x: -x.score)
 
 
 def plain_beam(model, row, search, K):
-    """Beam search with lists that never stops early; best first."""
+    """Beam search with lists, without early stopping; best first."""
     live, finished = [(0.0, [])], []
     for _ in range(search.max_length):
         candidates = []
         for log_prob, y in live:
-            gains = follow(model, row, y)[0][-1]
+            gains = teacher_force(model, row, y)[0][-1]
             more = continuations(y, search)
             candidates += [(log_prob + gains[v], [*y, v]) for v in more]
         best = sorted(candidates, key=lambda x: -x[0])[:K]
@@ -113,17 +114,17 @@ def plain_beam(model, row, search, K):
     return sorted(finished, key=lambda x: -x.score)
 
 
-# --- what is drawn from -----------------------------------------------------------
+# --- truncated sampling -----------------------------------------------------------
 
 
 def top_k(p, k):
-    """Fan et al. 2018: the k likeliest, shared out anew; ties to the smaller id."""
+    """Fan et al. 2018: the k most likely, renormalised; ties go to the smaller id."""
     best = sorted(range(len(p)), key=lambda v: (-p[v], v))[:k]
     return _only(p, best)
 
 
 def top_p(p, mass):
-    """Holtzman et al. 2020, eq. 2: ids by probability, until they have `mass`."""
+    """Holtzman et al. 2020, eq. 2: ids by probability, until they sum to `mass`."""
     kept, total = [], 0.0
     for v in sorted(range(len(p)), key=lambda v: (-p[v], v)):
         if total >= mass:
@@ -133,9 +134,9 @@ def top_p(p, mass):
     return _only(p, kept)
 
 
-def min_p(p, share):
-    """Nguyen et al. 2024: ids of at least this share of the likeliest's probability."""
-    return _only(p, [v for v in range(len(p)) if p[v] >= share * max(p)])
+def min_p(p, ratio):
+    """Nguyen et al. 2024: ids of at least `ratio` times the highest probability."""
+    return _only(p, [v for v in range(len(p)) if p[v] >= ratio * max(p)])
 
 
 def _only(p, kept):
@@ -152,11 +153,11 @@ def softmax(logits):
 # --- ensembles ----------------------------------------------------------------------
 
 
-def mixture(distributions, shares, combine):
-    """Joins distributions [N, V] by the geometric or the arithmetic mean."""
-    shares = np.asarray(shares, np.float64) / np.sum(shares)
+def combine_distributions(distributions, coefficients, combine):
+    """Combines distributions [N, V] by the geometric or the arithmetic mean."""
+    coefficients = np.asarray(coefficients, np.float64) / np.sum(coefficients)
     columns = np.asarray(distributions, np.float64).T
     if combine == "linear":
-        return np.array([sum(shares * p) for p in columns])
-    product = np.array([np.prod(p**shares) for p in columns])
+        return np.array([sum(coefficients * p) for p in columns])
+    product = np.array([np.prod(p**coefficients) for p in columns])
     return product / product.sum()

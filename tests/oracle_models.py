@@ -19,24 +19,68 @@ def part(p, name):
     }
 
 
-def recur(p, inputs, width):
-    """Bahdanau 2015, A.2.1: the states of one direction, from h_0 = 0."""
-    state, states = np.zeros(width), []
+def layers(p, name):
+    """The parameters of a stack, bottom first: "name.W", "name.1.W", "name.2.W", ..."""
+    found = [part(p, name)]
+    while part(p, f"{name}.{len(found)}"):
+        found.append(part(p, f"{name}.{len(found)}"))
+    return found
+
+
+def begin(p, hidden):
+    """The carry of a GRU, or of an LSTM with an empty cell, that has a hidden state."""
+    return hidden if "U_z" in p else (hidden, np.zeros_like(hidden))
+
+
+def advance(p, carry, *inputs):
+    """One step of the GRU or LSTM in `p`: the carry and the hidden state.
+
+    An LSTM with several inputs is one with the inputs concatenated: [W C] [y; c].
+    """
+    if "U_z" in p:
+        carry = oracles.gru(p, carry, *inputs)
+        return carry, carry
+    joined = dict(p)
+    for gate in ("_i", "_f", "_g", "_o"):
+        joined["W" + gate] = np.hstack([p[name + gate] for name, _ in inputs])
+    carry = oracles.lstm(joined, carry, np.concatenate([x for _, x in inputs]))
+    return carry, carry[0]
+
+
+def advance_stack(ps, carries, *inputs):
+    """One step of a stack: each layer takes the hidden state of the layer below."""
+    new = []
+    for p, carry in zip(ps, carries, strict=True):
+        carry, hidden = advance(p, carry, *inputs)
+        new.append(carry)
+        inputs = (("W", hidden),)
+    return new, hidden
+
+
+def width(p):
+    """n, the width of a cell's hidden state."""
+    return next(x for key, x in p.items() if key.startswith("U")).shape[0]
+
+
+def recur(p, inputs):
+    """Bahdanau 2015, A.2.1: the hidden states of one direction, from h_0 = 0."""
+    carry, states = begin(p, np.zeros(width(p))), []
     for x in inputs:
-        state = oracles.gru(p, state, ("W", x))
-        states.append(state)
+        carry, hidden = advance(p, carry, ("W", x))
+        states.append(hidden)
     return states
 
 
 def encode(p, source):
-    """Bahdanau 2015, A.2.1: h_j = [forward h_j; backward h_j], shape [S, 2n]."""
-    embedded = [p["E_x"][i] for i in source]
-    n = p["forward.U"].shape[0]
-    forward = recur(part(p, "forward"), embedded, n)
-    backward = recur(part(p, "backward"), embedded[::-1], n)[::-1]
-    return np.array(
-        [np.concatenate(pair) for pair in zip(forward, backward, strict=True)]
-    )
+    """Bahdanau 2015, A.2.1: h_j = [forward h_j; backward h_j], shape [S, 2n].
+
+    A further layer takes h_j of the layer below (Graves, Mohamed & Hinton 2013).
+    """
+    states = [p["E_x"][i] for i in source]
+    for one, other in zip(layers(p, "forward"), layers(p, "backward"), strict=True):
+        forward, backward = recur(one, states), recur(other, states[::-1])[::-1]
+        states = [np.concatenate(pair) for pair in zip(forward, backward, strict=True)]
+    return np.array(states)
 
 
 def deep_output(p, state, embedded, context):
@@ -47,9 +91,9 @@ def deep_output(p, state, embedded, context):
     return p["W_o"] @ t + p.get("b_o", 0)
 
 
-def additive_weights(p, i, state, annotations):
+def additive_weights(p, i, state, annotations, previous=None):
     """Bahdanau 2015, A.1.2: e_ij = v_a' tanh(W_a s_{i-1} + U_a h_j), softmax over j."""
-    del i
+    del i, previous
     keys = np.array([p["U_a"] @ h for h in annotations])
     query = p["W_a"] @ state + p.get("b_a", 0)
     scores = oracles.additive(query, keys, p["v_a"])
@@ -59,41 +103,52 @@ def additive_weights(p, i, state, annotations):
 def rnnsearch(p, source, previous, weigh=additive_weights):
     """Bahdanau 2015, appendix A: logits [T, V] and alignment [T, S] of one sentence.
 
-    `previous` is the target shifted right, beginning with BOS. The output reads
-    s_{i-1}, as the appendix has it. `weigh(p, i, s_{i-1}, annotations)` makes
-    the weights; with it the same loop serves every alignment function.
+    `previous` is the target shifted right, beginning with BOS. The output layer takes
+    s_{i-1}, as the appendix has it. `weigh(p, i, s_{i-1}, annotations, last)` makes
+    the weights, `last` being those of the last step and None at first; with it the
+    same loop serves every aligner. In a stack s is the top layer's, c enters the
+    bottom layer, and W_s has a block of rows for each layer.
     """
-    annotations = encode(p, source)
-    n = p["forward.U"].shape[0]
-    state = np.tanh(p["W_s"] @ annotations[0, n:] + p.get("b_s", 0))
+    annotations, decoder = encode(p, source), layers(p, "decoder")
+    n = width(decoder[0])
+    first = np.tanh(p["W_s"] @ annotations[0, n:] + p.get("b_s", 0))
+    carries = [
+        begin(*x) for x in zip(decoder, np.split(first, len(decoder)), strict=True)
+    ]
+    state, weights = first[-n:], None
     logits, alignment = [], []
     for i, token in enumerate(previous):
         embedded = p["E_y"][token]
-        weights = weigh(p, i, state, annotations)
+        weights = weigh(p, i, state, annotations, weights)
         context = oracles.read(weights, annotations)
         logits.append(deep_output(p, state, embedded, context))
         alignment.append(weights)
         inputs = ("W", embedded), ("C", context)
-        state = oracles.gru(part(p, "decoder"), state, *inputs)
+        carries, state = advance_stack(decoder, carries, *inputs)
     return np.array(logits), np.array(alignment)
 
 
 def rnn_encoder_decoder(p, source, previous):
     """Cho 2014 (1406.1078), appendix A.1, logits [T, V] of one sentence.
 
-    c = tanh(V h_N), s_0 = tanh(V' c); every step's gates and the output read c;
-    the output reads the new state s_t. Two things are Bahdanau's (2015): the
+    c = tanh(V h_N), s_0 = tanh(V' c); every step's gates and the output layer take c;
+    the output layer takes the new state s_t. Two things are Bahdanau's (2015): the
     z of `oracles.gru`, and a decoder that resets s before U (Cho resets
-    U s + C c after the product; section A.1.2).
+    U s + C c after the product; section A.1.2). In a stack h_N and s_t are the top
+    layers', c enters the bottom layer, and V' has a block of rows for each layer.
     """
-    embedded = [p["E_x"][i] for i in source]
-    last = recur(part(p, "encoder"), embedded, p["encoder.U"].shape[0])[-1]
-    context = np.tanh(p["V"] @ last + p.get("b_c", 0))
-    state = np.tanh(p["V_s"] @ context + p.get("b_s", 0))
+    states, decoder = [p["E_x"][i] for i in source], layers(p, "decoder")
+    for layer in layers(p, "encoder"):
+        states = recur(layer, states)
+    context = np.tanh(p["V"] @ states[-1] + p.get("b_c", 0))
+    first = np.tanh(p["V_s"] @ context + p.get("b_s", 0))
+    carries = [
+        begin(*x) for x in zip(decoder, np.split(first, len(decoder)), strict=True)
+    ]
     logits = []
     for token in previous:
         y = p["E_y"][token]
-        state = oracles.gru(part(p, "decoder"), state, ("W", y), ("C", context))
+        carries, state = advance_stack(decoder, carries, ("W", y), ("C", context))
         logits.append(deep_output(p, state, y, context))
     return np.array(logits)
 

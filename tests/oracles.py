@@ -123,11 +123,40 @@ def read(weights, values):
     return context
 
 
+# --- location-aware -----------------------------------------------------------
+
+
+def location_features(previous, filters):
+    """Chorowski 2015, eq. 8: f_j = sum_r F_r alpha_{j+r}, r from -(R-1)/2 to (R-1)/2.
+
+    `filters` has a row for each of K filters of odd width R; the result is [S, K].
+    """
+    S, (K, R) = len(previous), filters.shape
+    features = np.zeros((S, K))
+    for j in range(S):
+        for r in range(R):
+            neighbour = j + r - R // 2
+            if 0 <= neighbour < S:
+                features[j] += filters[:, r] * previous[neighbour]
+    return features
+
+
+def location_aware(query, keys, previous, filters, matrix, v):
+    """Chorowski 2015, eq. 9: e_j = v' tanh(q + k_j + U f_j), q and k projected."""
+    features = location_features(previous, filters)
+    return np.array(
+        [
+            v @ np.tanh(query + k + matrix @ f)
+            for k, f in zip(keys, features, strict=True)
+        ]
+    )
+
+
 # --- windows ------------------------------------------------------------------
 
 
 def diagonal(position, length, size, rate=1.0):
-    """A cursor at min(rate * i, L - 1), shared out between its two neighbours."""
+    """A cursor at min(rate * i, L - 1); its two neighbours divide the weight."""
     weights = np.zeros(size)
     if length:
         cursor = min(rate * position, length - 1)

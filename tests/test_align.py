@@ -1,6 +1,6 @@
-"""Laws of links first, then cases counted by hand, then published alignments.
+"""Laws of links, then cases computed by hand, then published alignments.
 
-The words of the errors are in test_align_errors.py.
+`test_align_errors.py` tests the error messages.
 """
 
 import gzip
@@ -24,7 +24,7 @@ link = st.tuples(st.integers(0, 6), st.integers(0, 4))
 links = st.builds(align.alignment, st.sets(link), st.sets(link))
 corpus = st.lists(st.tuples(links, links), max_size=5)
 
-KINDS = {  # a published file's kind: the method that makes it, None for a direction
+KINDS = {  # kind of a published file -> its method; None for one direction
     "forward": None,
     "reverse": None,
     "intersection": "intersection",
@@ -50,37 +50,37 @@ def weights_of(seed, targets, sources):
 
 @unhurried
 @given(links)
-def test_what_is_written_is_read_back(pair):
+def test_parsing_inverts_formatting(pair):
     assert align.parse_pharaoh(align.format_pharaoh(pair)) == pair
 
 
 @pytest.mark.parametrize("name", ["links.talp", "links.talp.gz"])
 @unhurried
 @given(st.lists(links))
-def test_a_file_is_read_back(tmp_path_factory, name, pairs):
+def test_reading_inverts_writing(tmp_path_factory, name, pairs):
     path = tmp_path_factory.mktemp("pharaoh") / name
     align.write_pharaoh(path, pairs)
     assert align.read_pharaoh(path) == pairs
     assert [p.name for p in path.parent.iterdir()] == [name]
 
 
-def test_gzip_is_known_by_its_bytes_and_written_without_a_clock(tmp_path):
+def test_gzip_is_detected_by_its_bytes_and_has_no_time_stamp(tmp_path):
     align.write_pharaoh(tmp_path / "a.gz", [[(0, 1)]])
     data = (tmp_path / "a.gz").read_bytes()
     assert gzip.decompress(data) == b"0-1\n"
-    assert data[4:8] == bytes(4)  # the header's time
+    assert data[4:8] == bytes(4)  # time stamp of the header
     (tmp_path / "no-suffix").write_bytes(data)
     assert align.read_pharaoh(tmp_path / "no-suffix") == [align.alignment([(0, 1)])]
 
 
-def test_windows_line_ends_and_empty_lines_are_lines(tmp_path):
+def test_windows_line_ends_and_empty_lines_are_read(tmp_path):
     (tmp_path / "a").write_bytes(b"0-0\r\n\r\n1p2")
     empty = align.alignment([])
     want = [align.alignment([(0, 0)]), empty, align.alignment([], [(1, 2)])]
     assert align.read_pharaoh(tmp_path / "a", lengths=[(1, 1), (0, 0), (2, 3)]) == want
 
 
-def test_a_link_said_twice_is_sure_if_either_says_so():
+def test_a_repeated_link_is_sure_if_one_of_them_is():
     assert align.parse_pharaoh("1p1 1-1").sure == {(1, 1)}
     assert align.format_pharaoh([(2, 0), (0, 3)]) == "0-3 2-0"
 
@@ -95,7 +95,7 @@ def test_scores_are_ratios(pairs):
 
 @unhurried
 @given(st.lists(links))
-def test_the_sure_links_themselves_are_perfect(gold):
+def test_proposing_the_sure_links_is_perfect(gold):
     sure = [align.alignment(g.sure) for g in gold]
     assert align.alignment_error_rate(sure, gold)[:3] == (0.0, 1.0, 1.0)
 
@@ -123,7 +123,7 @@ def test_symmetrised_links_lie_between_intersection_and_union(method, grow, a, b
 @unhurried
 @given(links)
 @each_method
-def test_two_equal_directions_stay_as_they_are(method, a):
+def test_symmetrising_equal_directions_changes_nothing(method, a):
     assert align.symmetrise(a, a, method=method).sure == a.possible
 
 
@@ -137,7 +137,7 @@ def test_grow_diag_final_links_every_word_that_either_direction_links(a, b):
 
 @unhurried
 @given(st.integers(0, 2**31), st.integers(1, 7), st.integers(1, 5))
-def test_every_target_links_once_and_to_its_largest_weight(seed, targets, sources):
+def test_every_target_has_one_link_to_its_largest_weight(seed, targets, sources):
     weights = weights_of(seed, targets, sources)
     pairs = {j: i for i, j in align.hard_alignment(weights).sure}
     assert set(pairs) == set(range(targets))
@@ -153,14 +153,14 @@ def test_a_hard_link_above_the_threshold_is_a_sparse_link(seed, threshold):
     assert all(weights[j, i] > threshold for i, j in hard)
 
 
-def test_a_row_of_zeros_links_to_nothing():
+def test_a_row_of_zeros_has_no_link():
     weights = np.array([[0.0, 0.0], [0.3, 0.7]])
     assert align.hard_alignment(weights).sure == {(1, 1)}
     assert align.sparse_alignment(np.zeros((3, 2))).sure == set()
     assert align.hard_alignment(np.zeros((3, 0))).sure == set()
 
 
-def test_dropped_columns_and_rows_are_not_linked_and_keep_the_numbering():
+def test_dropped_rows_and_columns_have_no_links_and_keep_positions():
     weights = [[0.3, 0.1, 0.6], [0.1, 0.2, 0.7], [0.0, 0.0, 1.0]]
     got = align.hard_alignment(weights, drop_source=[-1], drop_target=[1])
     assert got.sure == {(0, 0)}
@@ -172,7 +172,7 @@ def test_equal_weights_link_to_the_first():
     assert align.hard_alignment([[0.2, 0.4, 0.4]]).sure == {(1, 0)}
 
 
-def test_jax_arrays_of_any_float_are_taken():
+def test_jax_arrays_of_low_precision_are_accepted():
     weights = jnp.asarray([[0.25, 0.75]], jnp.bfloat16)
     assert align.hard_alignment(weights).sure == {(1, 0)}
 
@@ -207,7 +207,7 @@ def test_merging_sums_over_the_source_and_averages_over_the_target():
     np.testing.assert_allclose(got, [[0.5, 0.5], [0.0, 1.0]])  # 0.6 and 0.6 of 1.2
 
 
-def test_error_rate_of_a_case_counted_by_hand():
+def test_error_rate_of_a_case_by_hand():
     # A = 5 links, S = 3, P = 5; A and S share 2, A and P share 3.
     system = [align.parse_pharaoh("0-0 1-1"), align.parse_pharaoh("0-1 1-0 2-2")]
     gold = [align.parse_pharaoh("0-0 1p1 2p1"), align.parse_pharaoh("0-0 2-2")]
@@ -215,7 +215,7 @@ def test_error_rate_of_a_case_counted_by_hand():
     assert got == align.AlignmentScore(1 - 5 / 8, 3 / 5, 2 / 3, 5)
 
 
-def test_error_rates_where_there_is_nothing():
+def test_error_rates_without_links():
     none, some = align.alignment([]), align.alignment([(0, 0)])
     rate = align.alignment_error_rate
     assert rate([], []) == rate([none], [none]) == (0.0, 1.0, 1.0, 0)
@@ -232,8 +232,8 @@ REVERSE = align.parse_pharaoh("0-0 1-1 2-2 5-3 0-1")
     [
         ("intersection", "either", "0-0 1-1"),
         ("union", "either", "0-0 0-1 1-1 1-2 2-2 4-4 5-3 6-0"),
-        # 1-2 touches 1-1 and links the new target 2; 2-2 then links source 2;
-        # 0-1 links no new word; 4-4 and 5-3 touch nothing, 6-0 neither.
+        # 1-2 is a neighbour of 1-1, and target 2 is unaligned; then 2-2, for source 2;
+        # both words of 0-1 are aligned; 4-4, 5-3 and 6-0 have no neighbour.
         ("grow-diag", "either", "0-0 1-1 1-2 2-2"),
         ("grow-diag-final", "either", "0-0 1-1 1-2 2-2 4-4 5-3 6-0"),
         ("grow-diag-final-and", "either", "0-0 1-1 1-2 2-2 4-4 5-3"),
@@ -242,7 +242,7 @@ REVERSE = align.parse_pharaoh("0-0 1-1 2-2 5-3 0-1")
         ("grow-diag-final-and", "both", "0-0 1-1 2-2 4-4 5-3"),
     ],
 )
-def test_symmetrising_a_case_done_by_hand(method, grow, want):
+def test_symmetrising_a_case_by_hand(method, grow, want):
     got = align.symmetrise(FORWARD, REVERSE, method=method, grow=grow)
     assert align.format_pharaoh(got) == want
 
@@ -265,7 +265,7 @@ def test_published_alignments_have_their_published_error_rates(shared, name):
         assert getattr(got, ours) == pytest.approx(want[ours], abs=5.1e-7)
 
 
-def test_every_published_file_is_tried(shared):
+def test_every_published_file_is_tested(shared):
     file = shared / "data" / "word-alignment" / "hypotheses" / "expected_aer.json"
     assert sorted(FILES) == sorted(json.loads(file.read_text()))
 
@@ -275,8 +275,8 @@ def test_every_published_file_is_tried(shared):
 @pytest.mark.parametrize("tool", ["fastalign", "giza"])
 def test_symmetrising_gives_the_published_files(shared, monkeypatch, tool, pair, kind):
     # lilt's script grows only where both words are unaligned, and its "final" is
-    # "final-and". It visits neighbours in the order of a Python set; of the orders
-    # that differ from Moses' this one gives every line (Moses' own: 1900 of 1910).
+    # "final-and". It visits neighbours in the order of a Python set. This order
+    # reproduces every line; that of Moses reproduces 1900 of 1910.
     order = (-1, 0), (0, -1), (1, 0), (0, 1), (-1, 1), (-1, -1), (1, -1), (1, 1)
     monkeypatch.setattr(_symmetrise, "_NEIGHBOURS", order)
     forward, reverse, want = (

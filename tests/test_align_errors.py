@@ -1,4 +1,4 @@
-"""The words of the errors of `align`."""
+"""Error messages of `align`."""
 
 import gzip
 
@@ -119,23 +119,23 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
             "grow: expected 'either' or 'both', got 'any'",
         ),
         (
-            lambda: align.check_picture(np.ones((2, 3)), ["a"] * 2, ["b"] * 2),
+            lambda: align.check_alignment(np.ones((2, 3)), ["a"] * 2, ["b"] * 2),
             r"source_words: expected 3 words, got 2 \(one per column of weights",
         ),
         (
-            lambda: align.check_picture(np.ones((2, 3)), ["a"] * 3, "ab"),
+            lambda: align.check_alignment(np.ones((2, 3)), ["a"] * 3, "ab"),
             "target_words: expected 2 words, got one string",
         ),
         (
-            lambda: align.check_picture(np.ones((0, 3)), ["a"] * 3, []),
+            lambda: align.check_alignment(np.ones((0, 3)), ["a"] * 3, []),
             r"weights: expected a word on each side, got shape \[0, 3\]",
         ),
         (
-            lambda: align.check_picture([[-3.0, 4.0]], ["a", "b"], ["c"]),
+            lambda: align.check_alignment([[-3.0, 4.0]], ["a", "b"], ["c"]),
             r"weights: expected values from 0 to 1, got -3 to 4 \(scores\?",
         ),
         (
-            lambda: align.check_picture(
+            lambda: align.check_alignment(
                 [[1.0]], ["a"], ["b"], align.alignment([(0, 1)])
             ),
             "gold: expected target positions below 1, got 1 in 0-1",

@@ -1,4 +1,4 @@
-"""Unknown words, replaced by what they read."""
+"""Replacing unknown words by their aligned source words."""
 
 import numpy as np
 import pytest
@@ -18,17 +18,17 @@ def weights_of(targets, seed=0):
 
 
 @given(words, st.integers(0, 2**31))
-def test_unknown_words_become_what_they_read_most_and_others_stay(target, seed):
+def test_unknown_words_become_their_aligned_word_and_others_stay(target, seed):
     weights = weights_of(len(target), seed=seed)
     got = align.replace_unknown(SOURCE, target, weights, unk=UNK)
     for t, word in enumerate(target):
-        read = max(range(len(SOURCE)), key=lambda s: weights[t, s])
-        assert got[t] == (SOURCE[read] if word == UNK else word)
+        aligned = max(range(len(SOURCE)), key=lambda s: weights[t, s])
+        assert got[t] == (SOURCE[aligned] if word == UNK else word)
     assert len(got) == len(target)
 
 
 @given(words, st.integers(0, 2**31))
-def test_a_dictionary_translates_what_is_copied_and_nothing_else(target, seed):
+def test_a_dictionary_translates_copied_words_only(target, seed):
     weights = weights_of(len(target), seed=seed)
     dictionary = {"wohnt": "lives", "lives": "wrong", "Ulm": "Ulm"}
     copied = align.replace_unknown(SOURCE, target, weights, unk=UNK)
@@ -37,13 +37,13 @@ def test_a_dictionary_translates_what_is_copied_and_nothing_else(target, seed):
         assert translated == (dictionary.get(copy, copy) if word == UNK else word)
 
 
-def test_what_reads_nothing_stays_and_of_equal_weights_the_first_wins():
+def test_a_row_of_zeros_stays_and_of_equal_weights_the_first_wins():
     weights = [[0.0, 0.0, 0.0], [0.2, 0.4, 0.4]]
     got = align.replace_unknown(["a", "b", "c"], [UNK, UNK], weights, unk=UNK)
     assert got == [UNK, "b"]
 
 
-def test_there_may_be_no_words():
+def test_either_side_may_be_empty():
     assert align.replace_unknown([], [UNK], np.zeros((1, 0)), unk=UNK) == [UNK]
     assert align.replace_unknown(SOURCE, [], np.zeros((0, 5)), unk=UNK) == []
 
@@ -72,6 +72,6 @@ def test_there_may_be_no_words():
         (SOURCE, [UNK], np.ones(5), r"weights: expected shape \[T, S\], got \[5\]"),
     ],
 )
-def test_what_does_not_fit_is_named(source, target, weights, text):
+def test_a_wrong_argument_is_named(source, target, weights, text):
     with pytest.raises(ValueError, match=f"^{text}"):
         align.replace_unknown(source, target, weights, unk=UNK)

@@ -1,7 +1,7 @@
-"""Laws of every decoder, with and without the options that constrain it.
+"""Laws of every decoder, with and without token constraints.
 
-Searches and draws are held to oracles in `test_decode_beam.py` and
-`test_decode_sample.py`, the words of errors in `test_decode_errors.py`.
+`test_decode_beam.py` and `test_decode_sample.py` compare with oracles;
+`test_decode_errors.py` tests error messages.
 """
 
 import itertools
@@ -28,20 +28,22 @@ from tests.decode_cases import (
     decode_table,
     each_decoder,
     each_kind,
+    initial_carry,
     make_model,
     rows_of,
     sequences,
-    start,
     step,
 )
-from tests.oracle_decode import follow, repeats
+from tests.oracle_decode import repeats, teacher_force
+
+pytestmark = pytest.mark.versions
 
 CONSTRAINED = [name for name in DECODERS if "constrained" in name]
 
 
 @each_decoder
 @pytest.mark.parametrize("seed", range(3))
-def test_hypotheses_keep_their_own_rules(decode, seed):
+def test_hypotheses_respect_lengths_and_suppressed_tokens(decode, seed):
     found = decode(
         make_model(seed), min_length=4, max_length=7, suppress_tokens=(UNK, 5)
     )
@@ -57,7 +59,7 @@ def test_hypotheses_keep_their_own_rules(decode, seed):
 
 @pytest.mark.parametrize("name", CONSTRAINED)
 @pytest.mark.parametrize("seed", range(3))
-def test_hypotheses_begin_as_told_and_repeat_no_bigram(name, seed):
+def test_hypotheses_begin_with_the_prefix_and_repeat_no_bigram(name, seed):
     model = make_model(seed)
     for row, ys in enumerate(sequences(DECODERS[name](model))):
         first = model.prefix[row, : model.prefix_lengths[row]].tolist()
@@ -75,7 +77,7 @@ def test_teacher_forcing_gives_the_same_log_probs_and_weights(decode, seed):
     found = decode(model)
     for row, ys in enumerate(sequences(found)):
         for k, y in enumerate(ys):
-            log_probs, weights = follow(model, row, y[:-1])
+            log_probs, weights = teacher_force(model, row, y[:-1])
             want = log_probs[np.arange(len(y)), y].sum()
             np.testing.assert_allclose(found.log_probs[row, k], want, rtol=1e-5)
             np.testing.assert_allclose(
@@ -94,61 +96,65 @@ def test_shapes_and_dtypes(decode):
 
 
 @each_decoder
-def test_a_row_depends_on_no_other_nor_on_rows_of_padding(decode):
+def test_rows_are_independent_of_each_other_and_of_padding_rows(decode):
     model = make_model(7)
-    whole = decode(model)
-    # Rows keep their index, on which a draw depends; the batch around them changes.
+    full = decode(model)
+    # A sample depends on the index of its row, so rows keep theirs; the batch changes.
     more = rows_of(model, [0, 1, 2, 0, 1, 2])
     more.keys[B:] *= 9
-    found = decode(more, max_length=jnp.array([T, T, T, T, T, 0]), size=T)
-    assert_same(whole, jax.tree.map(lambda x: x[:B], found))
+    found = decode(more, max_length=jnp.array([T, T, T, T, T, 0]), max_decode_length=T)
+    assert_same(full, jax.tree.map(lambda x: x[:B], found))
     assert_empty(jax.tree.map(lambda x: x[-1:], found))
 
 
 @pytest.mark.parametrize("name", [x for x in DECODERS if "sample" not in x])
 def test_permuting_rows_permutes_hypotheses(name):
     model, order = make_model(8), np.array([2, 0, 1])
-    whole = DECODERS[name](model)
+    full = DECODERS[name](model)
     found = DECODERS[name](rows_of(model, order))
-    assert_same(jax.tree.map(lambda x: x[order], whole), found)
+    assert_same(jax.tree.map(lambda x: x[order], full), found)
 
 
 @each_decoder
-def test_more_padding_changes_nothing(decode):
-    """Of the source, of the prefix and of the positions."""
+def test_padding_of_source_prefix_and_positions_changes_nothing(decode):
     model = make_model(11)
-    wide = model._replace(
+    padded = model._replace(
         keys=np.pad(model.keys, ((0, 0), (0, 3), (0, 0)), constant_values=1e6),
         mask=np.pad(model.mask, ((0, 0), (0, 3))),
         prefix=np.pad(model.prefix, ((0, 0), (0, 5)), constant_values=-7),
     )
-    alone, found = decode(model), decode(wide, max_length=T, size=T + 4)
+    alone, found = decode(model), decode(padded, max_length=T, max_decode_length=T + 4)
     assert (np.asarray(found.tokens[..., T:]) == PAD).all()
     assert (np.asarray(found.weights[..., T:, :]) == 0).all()
     assert (np.asarray(found.weights[..., S:]) == 0).all()
-    narrow = found.tokens[..., :T], found.weights[..., :T, :S]
-    assert_same(alone, found._replace(tokens=narrow[0], weights=narrow[1]))
+    cut = found.tokens[..., :T], found.weights[..., :T, :S]
+    assert_same(alone, found._replace(tokens=cut[0], weights=cut[1]))
 
 
 @each_kind
-def test_rows_have_their_own_longest_length(decode):
+def test_each_row_has_its_own_maximum_length(decode):
     model = make_model(10)
     limits = [2, 5, 3]
-    found = decode(model, max_length=jnp.array(limits), size=T)
+    found = decode(model, max_length=jnp.array(limits), max_decode_length=T)
     for row, limit in enumerate(limits):
-        alone = decode(model, max_length=jnp.full(B, limit), size=T)
+        alone = decode(model, max_length=jnp.full(B, limit), max_decode_length=T)
         assert_same(*(jax.tree.map(lambda x, r=row: x[r], x) for x in (found, alone)))
         assert np.asarray(found.lengths[row]).max() <= limit
 
 
 @each_kind
-def test_the_longest_length_wins_over_the_shortest(decode):
-    found = decode(make_model(0), max_length=jnp.array([2, 3, 6]), size=6, min_length=5)
+def test_max_length_overrides_min_length(decode):
+    found = decode(
+        make_model(0),
+        max_length=jnp.array([2, 3, 6]),
+        max_decode_length=6,
+        min_length=5,
+    )
     assert [max(map(len, ys)) for ys in sequences(found)] == [2, 3, 6]
 
 
 @each_kind
-def test_where_nothing_is_allowed_nothing_is_found_and_nothing_is_nan(decode):
+def test_constraints_that_allow_no_token_give_empty_hypotheses_without_nan(decode):
     everything = tuple(set(range(V)) - {EOS})
     found = decode(
         make_model(0), suppress_tokens=everything, min_length=4, max_length=5
@@ -158,7 +164,7 @@ def test_where_nothing_is_allowed_nothing_is_found_and_nothing_is_nan(decode):
 
 
 @pytest.mark.parametrize("name", ["greedy", "beam 5"])
-def test_a_step_that_gives_no_id_a_chance_ends_without_nan(name):
+def test_logits_of_minus_infinity_give_empty_hypotheses_without_nan(name):
     def impossible(model, carry, token):
         carry, logits, weights = step(model, carry, token)
         return carry, jnp.full_like(logits, -jnp.inf), weights
@@ -168,14 +174,14 @@ def test_a_step_that_gives_no_id_a_chance_ends_without_nan(name):
 
 
 @each_kind
-def test_one_id_may_be_bos_eos_and_pad(decode):
+def test_bos_eos_and_pad_may_be_one_id(decode):
     found = decode(make_model(3), bos=EOS, pad=EOS)
     for y in itertools.chain.from_iterable(sequences(found)):
         assert y.index(EOS) == len(y) - 1
 
 
 @each_kind
-def test_jit_is_eager(decode):
+def test_jit_gives_the_eager_result(decode):
     model = make_model(4)
     found = decode(model, max_length=5)
     with jax.disable_jit():
@@ -189,7 +195,7 @@ def test_compiles_once_for_each_shape(name):
     @jax.jit
     @chex.assert_max_traces(n=1)
     def run(model, limits):
-        return DECODERS[name](model, max_length=limits, size=T)
+        return DECODERS[name](model, max_length=limits, max_decode_length=T)
 
     for seed in range(3):
         model = make_model(seed)._replace(prefix_lengths=np.full(B, seed))
@@ -200,14 +206,14 @@ def test_compiles_once_for_each_shape(name):
 @pytest.mark.parametrize("dtype", ["bfloat16", "float64"])
 def test_log_probs_are_at_least_float32(decode, dtype):
     with jax.enable_x64(dtype == "float64"):
-        carry = start() | {"h": jnp.zeros((B, D), dtype)}
+        carry = initial_carry() | {"h": jnp.zeros((B, D), dtype)}
         found = jax.eval_shape(lambda: decode(make_model(0), carry))
     want = {"bfloat16": "float32", "float64": "float64"}[dtype]
     assert [x.dtype for x in found] == ["int32", "int32", *[want] * 3]
 
 
 @each_kind
-def test_a_step_may_carry_nothing(decode):
+def test_the_carry_may_be_empty(decode):
     table = np.log(np.random.default_rng(0).dirichlet(np.ones(V), size=V))
     found = decode_table(decode, table)
     for y, log_prob in zip(sequences(found)[0], found.log_probs[0], strict=True):
@@ -219,7 +225,7 @@ def test_a_step_may_carry_nothing(decode):
 
 
 @pytest.mark.parametrize("name", ["greedy", "sample", "beam 5"])
-def test_without_anything_to_keep_to_constraints_change_nothing(name):
+def test_constraints_without_effect_change_nothing(name):
     model = make_model(12)
     none = np.zeros(B, np.int32)
     options = {
@@ -230,14 +236,14 @@ def test_without_anything_to_keep_to_constraints_change_nothing(name):
     assert_same(DECODERS[name](model), DECODERS[name](model, **options))
 
 
-def test_a_prefix_without_columns_is_none():
+def test_a_prefix_without_columns_changes_nothing():
     model = make_model(12)
     found = DECODERS["greedy"](model, prefix=model.prefix[:, :0])
     assert_same(DECODERS["greedy"](model), found)
 
 
 @pytest.mark.parametrize("name", ["greedy", "sample"])
-def test_the_prefix_of_what_is_said_anyway_changes_nothing(name):
+def test_forcing_the_tokens_of_free_decoding_changes_nothing(name):
     model = make_model(13)
     free = DECODERS[name](model)
     begun = {"prefix": free.tokens[:, 0], "prefix_lengths": jnp.array([2, 0, 5])}
@@ -246,7 +252,7 @@ def test_the_prefix_of_what_is_said_anyway_changes_nothing(name):
 
 
 @pytest.mark.parametrize("name", ["greedy", "sample", "beam 5"])
-def test_the_prefix_goes_before_other_rules(name):
+def test_the_prefix_overrides_other_constraints(name):
     options = {
         "suppress_tokens": (UNK,),
         "no_repeat_ngram_size": 1,
@@ -268,19 +274,19 @@ def test_the_prefix_goes_before_other_rules(name):
 
 
 @pytest.mark.parametrize("name", ["greedy", "sample", "beam 5"])
-def test_a_prefix_that_cannot_be_leaves_the_row_empty(name):
+def test_an_impossible_prefix_leaves_the_row_empty(name):
     model = make_model(15)
     prefix = np.array([[4, 6, 4], [4, V, 4], [4, -1, 4]])  # too long, no ids
     found = DECODERS[name](model, prefix=prefix, max_length=3)
     assert_empty(found)
     assert not any(np.isnan(x).any() for x in found)
-    prefix[0, 2] = EOS  # which fits
+    prefix[0, 2] = EOS  # now EOS fits
     found = DECODERS[name](model, prefix=prefix, max_length=3)
     assert sequences(found)[0][0] == [4, 6, EOS]
 
 
 @pytest.mark.parametrize("name", ["greedy", "sample", "beam 5"])
-def test_what_may_not_repeat_may_run_out(name):
+def test_hypotheses_end_when_every_token_would_repeat(name):
     words = (4, 6)
     options = {
         "suppress_tokens": tuple(set(range(V)) - {EOS, *words}),

@@ -22,18 +22,20 @@ from tests.decode_cases import (
     assert_same,
     decode_table,
     decoder,
+    initial_carry,
     make_model,
     sequences,
-    start,
     step,
 )
 from tests.oracle_decode import Search, every_hypothesis, plain_beam
 
-OPTIONS = {  # name -> what is searched for; "prefix" stands for the row's own
+pytestmark = pytest.mark.versions
+
+OPTIONS = {  # name -> fields of `Search`; "prefix" stands for the row's prefix
     "free": {},
-    "covering": {"beta": 0.7},
-    "no bigram twice": {"no_repeat_ngram_size": 2},
-    "begun": {"prefix": True},
+    "coverage": {"beta": 0.7},
+    "no repeated bigram": {"no_repeat_ngram_size": 2},
+    "prefix": {"prefix": True},
     "everything": {"beta": 0.7, "no_repeat_ngram_size": 2, "prefix": True},
 }
 each_option = pytest.mark.parametrize("option", OPTIONS.values(), ids=OPTIONS.keys())
@@ -41,40 +43,40 @@ ALPHAS = (0.0, 0.6, 1.0, 2.5)
 
 
 def searches(model, option, **more):
-    """What is searched for in each row."""
-    begun = zip(model.prefix.tolist(), model.prefix_lengths, strict=True)
-    prefixes = [tuple(ids[:n]) if "prefix" in option else () for ids, n in begun]
+    """The arguments of the search in each row."""
+    pairs = zip(model.prefix.tolist(), model.prefix_lengths, strict=True)
+    prefixes = [tuple(ids[:n]) if "prefix" in option else () for ids, n in pairs]
     return [Search(**(option | more | {"prefix": prefix})) for prefix in prefixes]
 
 
-def options_of(model, option, size=T, **more):
+def options_of(model, option, max_decode_length=T, **more):
     """The same, as arguments of the decoders."""
-    rules, vocab = Search(**option | more), len(model.embed)
+    search, vocab = Search(**option | more), len(model.embed)
     options = {
-        # An array does not compile anew for every value.
-        "max_length": np.full(B, rules.max_length),
-        "size": size,
-        "min_length": rules.min_length,
-        "no_repeat_ngram_size": rules.no_repeat_ngram_size,
-        "suppress_tokens": tuple(set(range(vocab)) - {EOS, *rules.words}),
+        # An array is traced, so that another value does not recompile.
+        "max_length": np.full(B, search.max_length),
+        "max_decode_length": max_decode_length,
+        "min_length": search.min_length,
+        "no_repeat_ngram_size": search.no_repeat_ngram_size,
+        "suppress_tokens": tuple(set(range(vocab)) - {EOS, *search.words}),
     }
     if "prefix" in option:
         options |= {"prefix": model.prefix, "prefix_lengths": model.prefix_lengths}
     return options
 
 
-def search(model, option, K, n_best=None, **more):
+def run_search(model, option, K, n_best=None, **more):
     options = options_of(model, option, **more) | {"n_best": n_best}
-    rules = Search(**{k: v for k, v in (option | more).items() if k != "size"})
-    options["length_penalty"] = np.float32(rules.alpha)
-    if rules.beta:
-        options |= {"coverage_penalty": np.float32(rules.beta)}
+    alpha, beta = more.get("alpha", 0.0), option.get("beta", 0.0)
+    options["length_penalty"] = np.float32(alpha)
+    if beta:
+        options |= {"coverage_penalty": np.float32(beta)}
         options |= {"source_mask": model.mask}
     return decoder(beam_search, beam_size=K)(model, **options)
 
 
 def assert_found(found, row, wanted):
-    """Checks one row against what was to be found, best first, then free slots."""
+    """Checks one row against the expected hypotheses, then empty slots."""
     free = found.scores.shape[1] - len(wanted)
     assert sequences(found)[row] == [x.tokens for x in wanted] + [[]] * free
     for name in ("score", "log_prob"):
@@ -90,12 +92,12 @@ MOST = ("free", "everything")
     ("name", "lengths"),
     [(x, y) for x in OPTIONS for y in LENGTHS if x in MOST or y == (0, 5)],
 )
-def test_a_beam_wide_enough_is_exhaustive_search(name, lengths):
-    # 31 sequences and never more than 24 candidates: a beam of 31 drops nothing.
+def test_a_large_beam_is_exhaustive_search(name, lengths):
+    # There are 31 sequences and never more than 24 candidates: a beam of 31 drops none.
     model, option = make_model(21, vocab=31), OPTIONS[name]
     for alpha in ALPHAS:
         more = {"min_length": lengths[0], "max_length": lengths[1], "alpha": alpha}
-        found = search(model, option, 31, size=5, **more)
+        found = run_search(model, option, 31, max_decode_length=5, **more)
         for row, wanted in enumerate(searches(model, option, **more)):
             assert_found(found, row, every_hypothesis(model, row, wanted))
 
@@ -106,16 +108,16 @@ SOME = {"max_length": T, "min_length": 2, "words": (4, 5, 6, 7, 8, 9)}
 @pytest.mark.parametrize(
     ("name", "K"), [(x, K) for x in OPTIONS for K in (2, 5) if x in MOST or K == 5]
 )
-def test_beam_search_is_the_plain_one(name, K):
+def test_beam_search_matches_the_plain_one(name, K):
     for seed, alpha in itertools.product(range(3), ALPHAS):
         model, more = make_model(seed), SOME | {"alpha": alpha}
-        found = search(model, OPTIONS[name], K, **more)
+        found = run_search(model, OPTIONS[name], K, **more)
         for row, wanted in enumerate(searches(model, OPTIONS[name], **more)):
             assert_found(found, row, plain_beam(model, row, wanted, K)[:K])
 
 
 @each_option
-def test_greedy_and_a_beam_of_one_are_the_plain_beam_of_one(option):
+def test_greedy_and_a_beam_of_one_match_the_plain_beam_of_one(option):
     option = {k: v for k, v in option.items() if k != "beta"}
     for seed in range(5):
         model = make_model(seed)
@@ -124,20 +126,20 @@ def test_greedy_and_a_beam_of_one_are_the_plain_beam_of_one(option):
             (best,) = plain_beam(model, row, wanted, 1)
             assert_found(found, row, [best])
         for alpha in (0.0, 1.0):
-            one = search(model, option, 1, alpha=alpha, **SOME)
+            one = run_search(model, option, 1, alpha=alpha, **SOME)
             assert_same(found, one._replace(scores=one.log_probs))
 
 
 @pytest.mark.parametrize(("name", "n"), [("free", 3), ("everything", 1)])
-def test_fewer_n_best_are_the_first_of_more(name, n):
+def test_a_smaller_n_best_gives_the_first_hypotheses(name, n):
     for seed, alpha in itertools.product(range(3), ALPHAS):
         more = SOME | {"alpha": alpha}
-        many = search(make_model(seed), OPTIONS[name], 5, **more)
-        fewer = search(make_model(seed), OPTIONS[name], 5, n_best=n, **more)
+        many = run_search(make_model(seed), OPTIONS[name], 5, **more)
+        fewer = run_search(make_model(seed), OPTIONS[name], 5, n_best=n, **more)
         assert_same(jax.tree.map(lambda x: x[:, :n], many), fewer)
 
 
-# By hand
+# Cases computed by hand
 
 
 def table_of(rows):
@@ -152,8 +154,8 @@ def table_of(rows):
 pair = decoder(beam_search, beam_size=2, n_best=1)
 
 
-def test_a_longer_hypothesis_overtakes_one_that_ended_long_before():
-    # By hand: [EOS] scores log(0.6) / 1 = -0.51; seven tokens, certain after the
+def test_a_longer_hypothesis_can_overtake_one_that_finished_early():
+    # [EOS] scores log(0.6) / 1 = -0.51; seven tokens, certain after the
     # first, score log(0.4) / ((5 + 7) / 6)^2 = -0.23.
     long = [4, 5, 6, 7, 8, 9, EOS]
     certain = {a: {b: 1.0} for a, b in itertools.pairwise(long)}
@@ -166,32 +168,34 @@ def test_a_longer_hypothesis_overtakes_one_that_ended_long_before():
         np.testing.assert_allclose(found.scores, [[want]], rtol=1e-6)
 
 
-def steps_taken(table, reads, **options):
-    """Searches one row; returns what is found and how many steps that took.
+def count_steps(table, attention, **options):
+    """Searches one row; returns the hypotheses and the number of steps.
 
-    `reads` gives the weights [2] with which the token after each id is written.
+    `attention` maps an id to the weights [2] of the step that follows it.
     """
     calls = []
-    weights = jnp.array([reads.get(v, (0.5, 0.5)) for v in range(V)])
+    weights = jnp.array([attention.get(v, (0.5, 0.5)) for v in range(V)])
 
     def counted(model, carry, token):
         jax.debug.callback(lambda: calls.append(None))  # once for the whole beam
         return carry, jnp.asarray(table, jnp.float32)[token], weights[token]
 
-    found = pair(make_model(0, batch=1), carry=(), step=counted, size=7, **options)
+    found = pair(
+        make_model(0, batch=1), carry=(), step=counted, max_decode_length=7, **options
+    )
     jax.block_until_ready(found)
     jax.effects_barrier()
     return found, len(calls)
 
 
 @pytest.mark.parametrize(("alpha", "limit", "steps"), [(0, 7, 1), (2, 2, 1), (2, 7, 7)])
-def test_search_ends_as_soon_as_nothing_can_overtake(alpha, limit, steps):
-    # After one step -0.51 leads and -0.92 lives. Without a penalty that can only
-    # fall; by length 2 it could reach -0.92 / (7/6)^2 = -0.67, and by length 7
-    # -0.92 / 2^2 = -0.23: only the last must be searched to the end.
+def test_search_stops_when_no_hypothesis_can_overtake(alpha, limit, steps):
+    # After one step -0.51 is finished and -0.92 is not. Without a penalty -0.92 can
+    # only fall; by length 2 its score can reach -0.92 / (7/6)^2 = -0.67, and by length
+    # 7 -0.92 / 2^2 = -0.23. Only the last case has to search to the end.
     table = table_of({BOS: {EOS: 0.6, 4: 0.4}, 4: {4: 1.0}})
     limits = {"max_length": np.array([limit]), "length_penalty": np.float32(alpha)}
-    assert steps_taken(table, {}, **limits)[1] == steps
+    assert count_steps(table, {}, **limits)[1] == steps
 
 
 @pytest.mark.parametrize(
@@ -203,11 +207,11 @@ def test_search_ends_as_soon_as_nothing_can_overtake(alpha, limit, steps):
         (1.0, (1, 0), [EOS], np.log(0.6) + np.log(0.9), 1),
     ],
 )
-def test_what_reads_all_of_the_source_overtakes(beta, mask, y, score, steps):
-    # [EOS] reads 0.9 and 0.1 of the positions, [4, EOS] 1.0 and 1.0. Searching on
-    # is worth it while -0.92 + 0, of the prefix [4], is above the score of [EOS].
+def test_a_hypothesis_that_covers_the_source_can_overtake(beta, mask, y, score, steps):
+    # The coverage of [EOS] is (0.9, 0.1), that of [4, EOS] is (1.0, 1.0). The search
+    # continues while the bound of [4], -0.92 + 0, exceeds the score of [EOS].
     table = table_of({BOS: {EOS: 0.6, 4: 0.4}, 4: {EOS: 1.0}})
-    found, taken = steps_taken(
+    found, taken = count_steps(
         table,
         {BOS: (0.9, 0.1), 4: (0.1, 0.9)},
         max_length=7,
@@ -219,25 +223,27 @@ def test_what_reads_all_of_the_source_overtakes(beta, mask, y, score, steps):
     assert taken == steps
 
 
-def test_a_position_that_nothing_reads_keeps_scores_finite():
-    # Of two hypotheses that leave one and two of two positions unread, the first wins.
+def test_a_position_without_coverage_keeps_scores_finite():
+    # One hypothesis leaves one position uncovered, the other two: the first wins.
     table = table_of({BOS: {4: 0.1, 6: 0.9}, 4: {EOS: 1.0}, 6: {EOS: 1.0}})
-    reads = {BOS: (0.0, 0.0), 4: (1.0, 0.0), 6: (0.0, 0.0)}
+    attention = {BOS: (0.0, 0.0), 4: (1.0, 0.0), 6: (0.0, 0.0)}
     options = {"max_length": 7, "coverage_penalty": np.float32(1.0)}
     mask = np.ones((1, 2), bool)
-    found, _ = steps_taken(table, reads, source_mask=mask, **options)
+    found, _ = count_steps(table, attention, source_mask=mask, **options)
     assert sequences(found) == [[[4, EOS]]]
     want = np.log(0.1) + np.log(np.finfo(np.float32).tiny)
     np.testing.assert_allclose(found.scores, [[want]], rtol=1e-6)
 
 
-# What a search costs
+# Cost of a search
 
 
 def loop_of(**options):
-    """Shapes of what the loop of a search carries, and the number of its equations."""
+    """Shapes of the carry of the search's while loop, and its number of equations."""
     model = make_model(0)
-    run = functools.partial(beam_search, functools.partial(step, model), start())
+    run = functools.partial(
+        beam_search, functools.partial(step, model), initial_carry()
+    )
     sizes = {"batch_size": B, "beam_size": 2, "max_length": T, "bos": BOS, "eos": EOS}
     traced = jax.make_jaxpr(lambda: run(**sizes, **options))().jaxpr
     (loop,) = [e for e in traced.eqns if e.primitive.name == "while"]
@@ -245,7 +251,7 @@ def loop_of(**options):
     return shapes, len(loop.params["body_jaxpr"].jaxpr.eqns)
 
 
-def test_an_option_that_is_off_costs_nothing():
+def test_an_option_that_is_off_adds_no_operation():
     model = make_model(0)
     shapes, equations = loop_of()
     off = {
@@ -266,7 +272,7 @@ def test_an_option_that_is_off_costs_nothing():
         assert with_equations > equations
 
 
-def test_a_step_sees_neither_beam_axis_nor_copies_of_the_memory():
+def test_a_step_gets_no_beam_axis_and_one_memory():
     seen = []
 
     def spy(model, carry, token):
@@ -279,7 +285,7 @@ def test_a_step_sees_neither_beam_axis_nor_copies_of_the_memory():
 
 @pytest.mark.parametrize("size", [5, 63, 64, 65, 317, 331, 1021])
 @pytest.mark.parametrize("k", [1, 5])
-def test_top_k_is_lax_top_k(size, k):
+def test_top_k_matches_lax_top_k(size, k):
     random = np.random.default_rng(size)
     x = random.integers(-3, 7, size=(3, 2, size)).astype(np.float32)  # many ties
     x[0, 0] = -np.inf

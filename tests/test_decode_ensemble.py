@@ -1,4 +1,4 @@
-"""Laws of ensembles, then their distributions by an oracle, then error text."""
+"""Laws of ensembles, then their distributions by an oracle, then error messages."""
 
 import functools
 import itertools
@@ -15,21 +15,21 @@ from tests.decode_cases import (
     B,
     assert_same,
     decoder,
-    drawn,
+    initial_carry,
     make_model,
     masks,
+    sample_with_key,
     sequences,
-    start,
     step,
 )
-from tests.oracle_decode import follow, mixture
+from tests.oracle_decode import combine_distributions, teacher_force
 
 N = 3
 COMBINE = ("log-linear", "linear")
 each_combination = pytest.mark.parametrize("combine", COMBINE)
 DECODE = {
     "greedy": decoder(greedy),
-    "sample": decoder(drawn, temperature=0.5),
+    "sample": decoder(sample_with_key, temperature=0.5),
     "beam": decoder(
         beam_search,
         beam_size=5,
@@ -44,13 +44,13 @@ def stacked(models):
 
 
 def together(n):
-    """What an ensemble of n models carries before the first step."""
-    return jax.tree.map(lambda x: jnp.stack([x] * n, axis=1), start())
+    """The initial carry of an ensemble of n models."""
+    return jax.tree.map(lambda x: jnp.stack([x] * n, axis=1), initial_carry())
 
 
 @functools.cache
 def combined(how):
-    """One function for each way to combine, so that it is compiled once."""
+    """One function for each way to combine, so that it compiles once."""
 
     def combined_step(members, carry, token):
         return ensemble(step, members, **dict(how))(carry, token)
@@ -59,7 +59,7 @@ def combined(how):
 
 
 def decode_together(name, models, **how):
-    """Decodes with an ensemble; `how` says how it is combined."""
+    """Decodes with an ensemble; `how` are the options of `ensemble`."""
     options = masks(models[0]) if name == "beam" else {}
     options["batch_size"] = B
     options |= {"carry": together(len(models)), "step": combined((*how.items(),))}
@@ -83,71 +83,77 @@ def decode_alone(name, model):
         ("beam", "log-linear", 1),
     ],
 )
-def test_a_model_with_itself_changes_nothing(name, combine, n):
+def test_an_ensemble_of_copies_is_the_model(name, combine, n):
     model = make_model(1)
     found = decode_together(name, [model] * n, combine=combine)
     assert_same(decode_alone(name, model), found)
 
 
 def first_step(models, **how):
-    """What an ensemble thinks of the first token: carry, logits, weights."""
+    """The first step of an ensemble: carry, logits, weights."""
     both = jax.jit(ensemble(step, stacked(models), **how))
     return both(together(len(models)), jnp.full(B, 1))
 
 
 @each_combination
-def test_only_who_has_a_share_is_heard(combine):
+def test_a_model_with_coefficient_zero_does_not_contribute(combine):
     models = [make_model(seed) for seed in range(N)]
-    # What it forbids is not heard either.
+    # It does not contribute where it excludes every token either.
     models[0] = models[0]._replace(emit=np.full_like(models[0].emit, -np.inf))
-    _, logits, weights = first_step(models, combine=combine, shares=(0, 5, 0))
-    _, want, read = step(models[1], start(), jnp.full(B, 1))
+    _, logits, weights = first_step(models, combine=combine, coefficients=(0, 5, 0))
+    _, want, attention = step(models[1], initial_carry(), jnp.full(B, 1))
     np.testing.assert_allclose(logits, jax.nn.log_softmax(want), rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(weights, read, rtol=1e-5)
+    np.testing.assert_allclose(weights, attention, rtol=1e-5)
 
 
 @each_combination
 def test_the_order_of_models_does_not_matter(combine):
-    models, shares = [make_model(seed) for seed in range(N)], (1.0, 2.0, 4.0)
-    want = first_step(models, combine=combine, shares=shares)
-    got = first_step(models[::-1], combine=combine, shares=shares[::-1])
+    models, coefficients = [make_model(seed) for seed in range(N)], (1.0, 2.0, 4.0)
+    want = first_step(models, combine=combine, coefficients=coefficients)
+    got = first_step(models[::-1], combine=combine, coefficients=coefficients[::-1])
     for x, y in zip(want[1:], got[1:], strict=True):
         np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-6)
 
 
 @each_combination
-@pytest.mark.parametrize("shares", [None, (1.0, 2.0, 4.0)])
-def test_a_step_is_the_oracles_mixture(combine, shares):
+@pytest.mark.parametrize("coefficients", [None, (1.0, 2.0, 4.0)])
+def test_a_step_matches_the_oracle(combine, coefficients):
     models = [make_model(seed) for seed in range(N)]
-    both = jax.jit(ensemble(step, stacked(models), combine=combine, shares=shares))
+    both = jax.jit(
+        ensemble(step, stacked(models), combine=combine, coefficients=coefficients)
+    )
     carry, tokens = together(N), [4, 7, 6]
     for t, token in enumerate([1, *tokens]):
         carry, logits, weights = both(carry, jnp.full(B, token))
         for row in range(B):
-            alone = [follow(model, row, tokens[:t]) for model in models]
-            heard = np.ones(N) if shares is None else shares
-            p = mixture([np.exp(x[-1]) for x, _ in alone], heard, combine)
+            alone = [teacher_force(model, row, tokens[:t]) for model in models]
+            mixture = np.ones(N) if coefficients is None else coefficients
+            p = combine_distributions(
+                [np.exp(x[-1]) for x, _ in alone], mixture, combine
+            )
             np.testing.assert_allclose(jnp.exp(logits[row]), p, rtol=1e-4, atol=1e-7)
             np.testing.assert_allclose(jnp.exp(logits[row]).sum(), 1, rtol=1e-5)
-            read = np.average([w[-1] for _, w in alone], axis=0, weights=heard)
-            np.testing.assert_allclose(weights[row], read, rtol=1e-4, atol=1e-6)
+            average = np.average([w[-1] for _, w in alone], axis=0, weights=mixture)
+            np.testing.assert_allclose(weights[row], average, rtol=1e-4, atol=1e-6)
     assert jax.tree.map(jnp.shape, carry) == jax.tree.map(jnp.shape, together(N))
 
 
-def test_what_a_beam_reports_is_the_ensembles_own():
+def test_a_beam_reports_the_log_probabilities_of_the_ensemble():
     models = [make_model(seed) for seed in range(N)]
     found = decode_together("beam", models)
     for row, ys in enumerate(sequences(found)):
         for y, got in zip(ys, found.log_probs[row], strict=True):
-            alone = [np.exp(follow(model, row, y[:-1])[0]) for model in models]
+            alone = [np.exp(teacher_force(model, row, y[:-1])[0]) for model in models]
             steps = zip(y, *alone, strict=True)
-            ps = [mixture(p, np.ones(N), "log-linear")[v] for v, *p in steps]
+            ps = [
+                combine_distributions(p, np.ones(N), "log-linear")[v] for v, *p in steps
+            ]
             np.testing.assert_allclose(got, np.log(ps).sum(), rtol=1e-5)
 
 
 @each_combination
-def test_impossible_ids_stay_impossible_without_nan(combine):
-    """One model excludes an id, the other excludes all."""
+def test_excluded_ids_stay_excluded_without_nan(combine):
+    """One model excludes an id, the other excludes all ids."""
     some = jnp.log(jnp.array([[0.5, 0.5, 0.0]]))
     none = jnp.full((1, 3), -jnp.inf)
 
@@ -170,9 +176,12 @@ def test_log_probabilities_are_at_least_float32(dtype):
     with jax.enable_x64(dtype == "float64"):
         carry = together(N)
         carry = carry | {"h": carry["h"].astype(dtype)}
-        for combine, shares in itertools.product(COMBINE, (None, jnp.ones(N))):
+        for combine, coefficients in itertools.product(COMBINE, (None, jnp.ones(N))):
             both = ensemble(
-                step, stacked([make_model(0)] * N), combine=combine, shares=shares
+                step,
+                stacked([make_model(0)] * N),
+                combine=combine,
+                coefficients=coefficients,
             )
             token = jnp.zeros(B, jnp.int32)
             after, logits, weights = jax.eval_shape(both, carry, token)
@@ -182,30 +191,34 @@ def test_log_probabilities_are_at_least_float32(dtype):
 
 
 def test_members_may_be_numpy_arrays_that_jit_closes_over():
-    def narrow(matrix, carry, token):
+    def bfloat16_step(matrix, carry, token):
         token = jax.nn.one_hot(token, len(matrix), dtype=matrix.dtype)
         return carry, matmul(token, matrix), jnp.zeros((B, 1))
 
     matrices = np.random.default_rng(0).normal(size=(N, B, B)).astype(jnp.bfloat16)
     tokens = jnp.arange(B)
-    got = jax.jit(ensemble(narrow, matrices))((), tokens)
-    want = ensemble(narrow, jnp.asarray(matrices))((), tokens)
+    got = jax.jit(ensemble(bfloat16_step, matrices))((), tokens)
+    want = ensemble(bfloat16_step, jnp.asarray(matrices))((), tokens)
     np.testing.assert_allclose(got[1], want[1], rtol=1e-2)
 
 
-def test_shares_may_be_traced():
+def test_coefficients_may_be_traced():
     members, carry = stacked([make_model(0), make_model(1)]), together(2)
 
     @jax.jit
-    def run(shares):
-        return ensemble(step, members, shares=shares)(carry, jnp.zeros(B, jnp.int32))[1]
+    def run(coefficients):
+        return ensemble(step, members, coefficients=coefficients)(
+            carry, jnp.zeros(B, jnp.int32)
+        )[1]
 
-    want = ensemble(step, members, shares=[1, 3])(carry, jnp.zeros(B, jnp.int32))[1]
+    want = ensemble(step, members, coefficients=[1, 3])(carry, jnp.zeros(B, jnp.int32))[
+        1
+    ]
     got = run(jnp.array([2.0, 6.0]))
     np.testing.assert_allclose(got, want, rtol=TOLERANCE["float32"])
 
 
-# Error text
+# Error messages
 
 TWO = np.zeros((2, 5))
 
@@ -231,16 +244,17 @@ TWO = np.zeros((2, 5))
             r"members: expected arrays that the models differ in, got none \(the first",
         ),
         (
-            lambda: ensemble(step, TWO, shares=[1, 2, 3]),
-            r"shares: expected shape \[2\], got \[3\] \(one number for each model\)",
+            lambda: ensemble(step, TWO, coefficients=[1, 2, 3]),
+            r"coefficients: expected shape \[2\], got \[3\] \(one number for",
         ),
         (
-            lambda: ensemble(step, TWO, shares=[1, -1]),
-            r"shares: expected numbers of at least 0, one above, got \[1.0, -1.0\] \(h",
+            lambda: ensemble(step, TWO, coefficients=[1, -1]),
+            r"coefficients: expected numbers of at least 0 with a positive sum, got "
+            r"\[1.0, -1.0\] \(the share",
         ),
         (
-            lambda: ensemble(step, TWO, shares=[0, 0]),
-            "shares: expected numbers of at least 0, one above, got",
+            lambda: ensemble(step, TWO, coefficients=[0, 0]),
+            "coefficients: expected numbers of at least 0 with a positive sum, got",
         ),
         (
             lambda: ensemble(step, TWO)({"h": jnp.zeros((B, 7))}, jnp.zeros(B)),

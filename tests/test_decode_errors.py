@@ -1,4 +1,4 @@
-"""The words in which decoders refuse their arguments."""
+"""Error messages of decoders."""
 
 import functools
 
@@ -17,8 +17,8 @@ from tests.decode_cases import (
     S,
     T,
     V,
+    initial_carry,
     make_model,
-    start,
     step,
 )
 
@@ -50,22 +50,28 @@ BAD_ARGUMENTS = [  # decoder, options, error, text
     ),
     ("greedy", {"batch_size": 0}, ValueError, "batch_size: expected at least 1, got 0"),
     ("greedy", {"max_length": 0}, ValueError, "max_length: expected at least 1, got 0"),
-    ("greedy", {"size": 0}, ValueError, "size: expected at least 1, got 0"),
+    (
+        "greedy",
+        {"max_decode_length": 0},
+        ValueError,
+        "max_decode_length: expected at least 1, got 0",
+    ),
     (
         "greedy",
         {"max_length": np.array([5, 5, 5])},
         ValueError,
-        r"size: expected an int where max_length is an array, got None \(it is",
+        r"max_decode_length: expected an int where max_length is an array, got None "
+        r"\(shapes are static",
     ),
     (
         "greedy",
-        {"max_length": np.array([5, 5]), "size": 5},
+        {"max_length": np.array([5, 5]), "max_decode_length": 5},
         ValueError,
         r"max_length: expected shape \[3\], got \[2\] \(one length per row",
     ),
     (
         "greedy",
-        {"max_length": np.array([5.0, 5.0, 5.0]), "size": 5},
+        {"max_length": np.array([5.0, 5.0, 5.0]), "max_decode_length": 5},
         TypeError,
         r"max_length: expected int values, got float\d+ \(use astype\)",
     ),
@@ -89,13 +95,13 @@ BAD_ARGUMENTS = [  # decoder, options, error, text
         "greedy",
         {"suppress_tokens": (UNK, EOS)},
         ValueError,
-        r"suppress_tokens: expected ids other than eos, got 2 \(a hypothesis could not end",
+        r"suppress_tokens: expected ids other than eos, got 2 \(a hypothesis could",
     ),
     (
         "sample",
         {"temperature": 0.0},
         ValueError,
-        r"temperature: expected a positive number, got 0.0 \(for the likeliest",
+        r"temperature: expected a positive number, got 0.0 \(for the most likely",
     ),
     (
         "beam 5",
@@ -107,7 +113,7 @@ BAD_ARGUMENTS = [  # decoder, options, error, text
         "beam 5",
         {"coverage_penalty": -0.5},
         ValueError,
-        r"coverage_penalty: expected at least 0, got -0.5 \(0 does not count coverage",
+        r"coverage_penalty: expected at least 0, got -0.5 \(0 ignores coverage",
     ),
     (
         "beam 5",
@@ -210,7 +216,7 @@ def test_a_prefix_of_unknown_ids_is_named():
     with pytest.raises(ValueError, match=r"^prefix: expected ids from 0 to 10, got 11"):
         greedy(
             functools.partial(step, model),
-            start(B),
+            initial_carry(B),
             batch_size=B,
             max_length=T,
             bos=BOS,
@@ -219,7 +225,7 @@ def test_a_prefix_of_unknown_ids_is_named():
         )
 
 
-BAD_TRUNCATIONS = [  # function, value, error, text
+BAD_PROCESSOR_ARGUMENTS = [  # function, value, error, text
     (keep_top_k, 0, ValueError, "k: expected at least 1, got 0"),
     (keep_top_k, 8, ValueError, r"k: expected at most 7 \(the vocabulary\), got 8"),
     (keep_top_k, 0.5, TypeError, r"k: expected a Python int, got float \(it is static"),
@@ -235,8 +241,8 @@ BAD_TRUNCATIONS = [  # function, value, error, text
 ]
 
 
-@pytest.mark.parametrize(("keep", "value", "error", "text"), BAD_TRUNCATIONS)
-def test_bad_truncations_are_named(keep, value, error, text):
+@pytest.mark.parametrize(("keep", "value", "error", "text"), BAD_PROCESSOR_ARGUMENTS)
+def test_bad_processor_arguments_are_named(keep, value, error, text):
     with pytest.raises(error, match=f"^{text}"):
         keep(jnp.zeros((2, 7)), value)
 
@@ -271,7 +277,7 @@ BAD_STEPS = [  # what the step returns, error, text
 
 
 @pytest.mark.parametrize(("bad", "text"), BAD_STEPS)
-def test_a_step_that_is_none_is_told_what_a_step_is(bad, text):
+def test_a_bad_step_is_told_the_contract(bad, text):
     options = {"batch_size": B, "max_length": T, "bos": BOS, "eos": EOS}
     with pytest.raises(ValueError, match=f"^{text}"):
         greedy(bad, jnp.zeros((B, D)), **options)
@@ -286,7 +292,7 @@ def test_an_untyped_key_is_told_how_to_make_one(old):
         sample(
             old,
             functools.partial(step, make_model(0)),
-            start(),
+            initial_carry(),
             batch_size=B,
             max_length=T,
             bos=BOS,

@@ -1,4 +1,4 @@
-"""What is drawn from: laws of truncation, exact distributions, then frequencies."""
+"""Sampling: laws of logits processors, exact distributions, then frequencies."""
 
 import itertools
 
@@ -9,7 +9,7 @@ import pytest
 
 from attnjax import masked_softmax
 from attnjax.decode import greedy, keep_min_p, keep_top_k, keep_top_p
-from attnjax.decode.logits_processors import truncate
+from attnjax.decode.logits_processors import warp_logits
 from tests import oracle_decode as oracle
 from tests.conftest import TOLERANCE
 from tests.decode_cases import (
@@ -21,18 +21,18 @@ from tests.decode_cases import (
     V,
     assert_same,
     decoder,
-    drawn,
     make_model,
     prefixes,
+    sample_with_key,
     sequences,
 )
 
-TRUNCATIONS = {  # name -> (ours, the oracle's, values, the value that keeps all)
+PROCESSORS = {  # name -> (ours, the oracle's, values, the value that keeps all ids)
     "top_k": (keep_top_k, oracle.top_k, (1, 2, 5, 10), V),
     "top_p": (keep_top_p, oracle.top_p, (1e-6, 0.3, 0.77, 0.999), 1.0),
     "min_p": (keep_min_p, oracle.min_p, (1e-3, 0.2, 0.5, 1.0), 0.0),
 }
-each_truncation = pytest.mark.parametrize("name", TRUNCATIONS)
+each_processor = pytest.mark.parametrize("name", PROCESSORS)
 
 
 def logits_of(seed):
@@ -48,13 +48,13 @@ def traced(value):
     return jnp.asarray(value, jnp.int32 if isinstance(value, int) else jnp.float32)
 
 
-# Laws of truncation
+# Laws of logits processors
 
 
-@each_truncation
+@each_processor
 @pytest.mark.parametrize("seed", range(3))
-def test_what_is_kept_has_the_oracles_probabilities(name, seed):
-    ours, slow, values, _ = TRUNCATIONS[name]
+def test_kept_ids_have_the_probabilities_of_the_oracle(name, seed):
+    ours, slow, values, _ = PROCESSORS[name]
     logits = logits_of(seed)
     for value in values:
         got = distributions(ours(logits, value))
@@ -62,18 +62,18 @@ def test_what_is_kept_has_the_oracles_probabilities(name, seed):
         np.testing.assert_allclose(got, want, rtol=TOLERANCE["float32"])
 
 
-@each_truncation
-def test_a_traced_value_gives_what_a_known_one_gives(name):
-    ours, _, values, everything = TRUNCATIONS[name]
+@each_processor
+def test_a_traced_value_gives_the_result_of_a_static_one(name):
+    ours, _, values, everything = PROCESSORS[name]
     logits, run = logits_of(3), jax.jit(ours)
     for value in (*values, everything):
         np.testing.assert_array_equal(run(logits, traced(value)), ours(logits, value))
     assert run._cache_size() == 1
 
 
-@each_truncation
-def test_kept_logits_are_untouched_and_everything_may_be_kept(name):
-    ours, _, values, everything = TRUNCATIONS[name]
+@each_processor
+def test_kept_logits_do_not_change_and_all_ids_may_be_kept(name):
+    ours, _, values, everything = PROCESSORS[name]
     logits = logits_of(4)
     logits[0, 3:] = -np.inf
     np.testing.assert_array_equal(ours(logits, everything), logits)
@@ -82,9 +82,9 @@ def test_kept_logits_are_untouched_and_everything_may_be_kept(name):
     assert (got.max(axis=1) == logits.max(axis=1)).all()
 
 
-@each_truncation
-def test_rows_without_a_chance_stay_so_without_nan(name):
-    ours, _, values, everything = TRUNCATIONS[name]
+@each_processor
+def test_rows_of_minus_infinity_stay_so_without_nan(name):
+    ours, _, values, everything = PROCESSORS[name]
     logits = jnp.full((B, V), -jnp.inf)
     with jax.debug_nans(True):
         for value in (*values, everything):
@@ -92,9 +92,9 @@ def test_rows_without_a_chance_stay_so_without_nan(name):
             assert (ours(logits, traced(value)) == -jnp.inf).all()
 
 
-@each_truncation
-def test_any_leading_axes_and_dtypes_are_taken(name):
-    ours, _, values, _ = TRUNCATIONS[name]
+@each_processor
+def test_any_leading_axes_and_dtypes_are_accepted(name):
+    ours, _, values, _ = PROCESSORS[name]
     logits = logits_of(5)
     want = ours(logits, values[2])
     np.testing.assert_array_equal(ours(logits[0], values[2]), want[0])
@@ -113,7 +113,7 @@ def test_of_equal_logits_those_with_the_smaller_id_are_kept():
     ]
 
 
-def test_traced_values_are_held_to_their_bounds():
+def test_traced_values_are_clipped_to_their_range():
     logits = logits_of(6)
     for ours, low, least, high, most in (
         (keep_top_k, 0, 1, V + 3, V),
@@ -125,13 +125,15 @@ def test_traced_values_are_held_to_their_bounds():
             np.testing.assert_array_equal(got, ours(logits, bound))
 
 
-def test_truncations_follow_temperature_one_after_another():
+def test_temperature_top_k_top_p_and_min_p_apply_in_this_order():
     logits = logits_of(7)
     options = {"temperature": 1.7, "top_k": 7, "top_p": 0.8, "min_p": 0.3}
-    got = distributions(truncate(logits, **options))
+    got = distributions(warp_logits(logits, **options))
     want = [expected(row, **options) for row in logits]
     np.testing.assert_allclose(got, want, rtol=TOLERANCE["float32"])
-    assert len({(p > 0).sum() for p in want}) > 1  # they differ, and so does the order
+    assert (
+        len({(p > 0).sum() for p in want}) > 1
+    )  # otherwise the order would not matter
     assert all((p > 0).sum() < 7 for p in want)
 
 
@@ -144,19 +146,19 @@ def expected(logits, *, temperature, top_k=V, top_p=1.0, min_p=0.0):
     return oracle.min_p(p, min_p)
 
 
-# What sample draws from
+# The distribution that `sample` draws from
 
 
 SHAPES = {
-    "all": {"temperature": 0.5},
+    "temperature": {"temperature": 0.5},
     "top_k": {"temperature": 1.0, "top_k": 3},
-    "everything": {"temperature": 1.7, "top_k": 7, "top_p": 0.9, "min_p": 0.05},
+    "all options": {"temperature": 1.7, "top_k": 7, "top_p": 0.9, "min_p": 0.05},
 }
 
 
 @pytest.mark.parametrize("constrained", [False, True])
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
-def test_every_token_is_a_draw_from_exactly_the_distribution(shape, constrained):
+def test_every_token_is_drawn_from_the_exact_distribution(shape, constrained):
     """The same key and the oracle's probabilities draw the same token."""
     model, rng = make_model(31), jax.random.key(5)
     options = {"max_length": 11, "min_length": 3, "suppress_tokens": (UNK,)} | shape
@@ -164,11 +166,11 @@ def test_every_token_is_a_draw_from_exactly_the_distribution(shape, constrained)
     if constrained:
         options |= prefixes(model) | {"no_repeat_ngram_size": 1}
         rules |= {"no_repeat_ngram_size": 1}
-    found = decoder(drawn)(model, rng=rng, **options)
+    found = decoder(sample_with_key)(model, rng=rng, **options)
     for row, (y,) in enumerate(sequences(found)):
         n = model.prefix_lengths[row] if constrained else 0
         search = oracle.Search(prefix=tuple(model.prefix[row, :n].tolist()), **rules)
-        log_probs, _ = oracle.follow(model, row, y[:-1])
+        log_probs, _ = oracle.teacher_force(model, row, y[:-1])
         for t in range(len(y)):
             allowed = oracle.continuations(y[:t], search)
             masked = np.full(V, -np.inf)
@@ -179,17 +181,17 @@ def test_every_token_is_a_draw_from_exactly_the_distribution(shape, constrained)
 
 
 @pytest.mark.parametrize("constrained", [False, True])
-def test_drawing_from_the_likeliest_is_greedy(constrained):
+def test_sampling_from_the_most_likely_id_is_greedy(constrained):
     model = make_model(32)
     options = prefixes(model) | {"no_repeat_ngram_size": 2} if constrained else {}
     want = decoder(greedy)(model, **options)
-    assert_same(decoder(drawn, top_k=1)(model, **options), want)
+    assert_same(decoder(sample_with_key, top_k=1)(model, **options), want)
     others = {"top_p": np.float32(0.0), "temperature": np.float32(2)}
-    assert_same(decoder(drawn, **others)(model, **options), want)
+    assert_same(decoder(sample_with_key, **others)(model, **options), want)
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
-def test_samples_are_as_frequent_as_they_are_likely(temperature):
+def test_sample_frequencies_match_probabilities(temperature):
     N, words = 5003, (4, 6)
     table = np.log(np.random.default_rng(5).dirichlet(np.ones(V), size=V))
 
@@ -218,12 +220,12 @@ def test_samples_are_as_frequent_as_they_are_likely(temperature):
     np.testing.assert_allclose(sum(counted), N)
     counts = np.array([ys.count(y) for y in outcomes])
     assert counts.sum() == N
-    # Chi-square with 6 degrees of freedom: a right sampler is above 38.3 for one
+    # Chi-square with 6 degrees of freedom: a correct sampler exceeds 38.3 for one
     # seed in 10^6, since P(x) = exp(-x/2) (1 + x/2 + x^2/8).
     assert ((counts - counted) ** 2 / counted).sum() < 38.3
 
 
-def test_draws_differ_between_keys_and_vmap_over_them():
+def test_samples_differ_between_keys_and_vmap_over_them():
     model, decode = make_model(2), DECODERS["sample"]
     keys = jax.random.split(jax.random.key(0), 5)
     many = jax.jit(jax.vmap(lambda rng: decode(model, rng=rng)))(keys)

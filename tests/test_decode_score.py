@@ -1,4 +1,4 @@
-"""Scores of given sequences: those that decoders report, and teacher forcing."""
+"""Log-probabilities of given sequences, against decoders and teacher forcing."""
 
 import functools
 
@@ -18,11 +18,11 @@ from tests.decode_cases import (
     T,
     V,
     each_decoder,
+    initial_carry,
     make_model,
-    start,
     step,
 )
-from tests.oracle_decode import follow
+from tests.oracle_decode import teacher_force
 
 GIVEN = np.array([[4, 7, 6, EOS, PAD], [EOS, 9, EOS, EOS, 4], [8, 8, 3, 10, EOS]])
 LENGTHS = (4, 1, 5)
@@ -30,14 +30,14 @@ LENGTHS = (4, 1, 5)
 
 @jax.jit
 def scored(model, tokens, carry=None):
-    carry = start(tokens.shape[0]) if carry is None else carry
+    carry = initial_carry(tokens.shape[0]) if carry is None else carry
     return score_sequences(
         functools.partial(step, model), carry, tokens, bos=BOS, eos=EOS
     )
 
 
 @each_decoder
-def test_hypotheses_score_what_their_decoder_reported(decode):
+def test_hypotheses_score_as_their_decoder_reported(decode):
     model = make_model(1)
     found = decode(model)
     got = jax.vmap(lambda tokens: scored(model, tokens), 1, 1)(found.tokens)
@@ -46,12 +46,12 @@ def test_hypotheses_score_what_their_decoder_reported(decode):
     np.testing.assert_allclose(got.weights, found.weights, rtol=1e-4, atol=1e-6)
 
 
-def test_scores_are_those_of_teacher_forcing():
+def test_scores_match_teacher_forcing():
     model = make_model(2)
     got = scored(model, GIVEN)
     assert got.lengths.tolist() == list(LENGTHS)
     for row, n in enumerate(LENGTHS):
-        log_probs, weights = follow(model, row, GIVEN[row, : n - 1])
+        log_probs, weights = teacher_force(model, row, GIVEN[row, : n - 1])
         want = log_probs[np.arange(n), GIVEN[row, :n]]
         np.testing.assert_allclose(got.token_log_probs[row, :n], want, rtol=1e-5)
         np.testing.assert_allclose(got.log_probs[row], want.sum(), rtol=1e-5)
@@ -60,20 +60,20 @@ def test_scores_are_those_of_teacher_forcing():
         assert (got.weights[row, n:] == 0).all()
 
 
-def test_what_stands_after_eos_and_other_rows_change_nothing():
+def test_tokens_after_eos_and_other_rows_change_nothing():
     model = make_model(3)
     want = scored(model, GIVEN)
-    wide = np.pad(GIVEN, ((0, 0), (0, 2)), constant_values=V + 1)
-    wide[0, 4:], wide[1, 1:] = -3, EOS
-    wide[2] = [4, EOS, 4, 4, 4, 4, 4]
-    got = scored(model, wide)
+    padded = np.pad(GIVEN, ((0, 0), (0, 2)), constant_values=V + 1)
+    padded[0, 4:], padded[1, 1:] = -3, EOS
+    padded[2] = [4, EOS, 4, 4, 4, 4, 4]
+    got = scored(model, padded)
     for field in ("token_log_probs", "weights"):
         x, y = getattr(want, field), getattr(got, field)
         np.testing.assert_allclose(x[:2], y[:2, :5], rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(want.log_probs[:2], got.log_probs[:2], rtol=1e-5)
 
 
-def test_a_row_without_eos_is_none():
+def test_a_row_without_eos_is_empty():
     tokens = GIVEN.copy()
     tokens[0, 3] = 4
     got = scored(make_model(4), tokens)
@@ -96,7 +96,7 @@ def test_an_id_outside_the_vocabulary_has_no_probability(id_):
 
 
 def test_gradients_are_those_of_the_sum():
-    """Scores may be trained on: the derivative of one row is that of its tokens."""
+    """Log-probabilities are differentiable: a sequence's gradient sums its tokens'."""
     model = make_model(6)
 
     def total(emit, pick):
@@ -104,9 +104,9 @@ def test_gradients_are_those_of_the_sum():
         return pick(got)
 
     emit = jnp.asarray(model.emit, jnp.float32)
-    whole = jax.grad(total)(emit, lambda x: x.log_probs.sum())
+    summed = jax.grad(total)(emit, lambda x: x.log_probs.sum())
     parts = jax.grad(total)(emit, lambda x: x.token_log_probs.sum())
-    np.testing.assert_allclose(whole, parts, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(summed, parts, rtol=1e-5, atol=1e-6)
 
 
 def test_compiles_once_for_each_shape():
@@ -120,14 +120,14 @@ def test_compiles_once_for_each_shape():
 @pytest.mark.parametrize("dtype", ["bfloat16", "float64"])
 def test_log_probs_are_at_least_float32(dtype):
     with jax.enable_x64(dtype == "float64"):
-        carry = start()
+        carry = initial_carry()
         carry = carry | {"h": carry["h"].astype(dtype)}
         got = scored(make_model(0), GIVEN, carry)
     want = {"bfloat16": "float32", "float64": "float64"}[dtype]
     assert [x.dtype for x in got] == [want, want, "int32", want]
 
 
-# Error text
+# Error messages
 
 
 @pytest.mark.parametrize(
@@ -158,4 +158,6 @@ def test_log_probs_are_at_least_float32(dtype):
 def test_bad_arguments_are_named(tokens, options, error, text):
     run = functools.partial(step, make_model(0))
     with pytest.raises(error, match=f"^{text}"):
-        score_sequences(run, start(), tokens, **{"bos": BOS, "eos": EOS} | options)
+        score_sequences(
+            run, initial_carry(), tokens, **{"bos": BOS, "eos": EOS} | options
+        )

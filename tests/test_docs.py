@@ -6,6 +6,7 @@ the experiments here.
 
 import doctest
 import importlib.util
+import inspect
 import pkgutil
 import re
 import shlex
@@ -112,7 +113,9 @@ def test_paths_exist(name):
     named = re.findall(r"`((?:[\w.-]+/)+[\w.-]*|[\w.-]+\.(?:py|md|toml))`", text)
     # A run's folder is made by a command; RESULTS.md is in every experiment's.
     named = [x for x in named if not x.startswith("runs/") and x != "RESULTS.md"]
-    some = {x for x in named if x in ("config.py", "__main__.py")}  # of any experiment
+    some = {
+        x for x in named if x in ("config.py", "task.py", "__main__.py")
+    }  # of any experiment
     missing = [
         x
         for x in sorted(set(named) - some)
@@ -121,15 +124,33 @@ def test_paths_exist(name):
     assert missing == []
 
 
+def names_in(module):
+    """The public names of a namespace: its `__all__`, or what it defines."""
+    own = {
+        name
+        for name, x in vars(module).items()
+        if getattr(x, "__module__", None) == module.__name__
+        and (inspect.isfunction(x) or inspect.isclass(x))
+    }
+    public = set(getattr(module, "__all__", own))
+    return {name for name in public if not name.startswith("_")}
+
+
 def test_the_readme_names_exactly_what_is_public():
-    public = {
+    flat = {
         name
         for name, x in vars(attnjax).items()
         if not name.startswith("_") and not isinstance(x, types.ModuleType)
     }
+    spaces = (attnjax.decode, attnjax.train, attnjax.parallel, attnjax.align)
+    public = flat | {
+        f"{space.__name__.removeprefix('attnjax.')}.{name}"
+        for space in spaces
+        for name in names_in(space)
+    }
     (box,) = re.findall(r"^## In the box$(.*?)^## ", README, re.MULTILINE | re.DOTALL)
     cells = [line.split("|")[3] for line in box.splitlines() if line.startswith("| `")]
-    named = {x for cell in cells for x in re.findall(r"`(\w+)`", cell)}
+    named = {x for cell in cells for x in re.findall(r"`([\w.]+)`", cell)}
     assert named == public
 
 

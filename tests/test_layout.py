@@ -2,6 +2,7 @@
 
 import ast
 import doctest
+import graphlib
 import importlib
 import inspect
 import pkgutil
@@ -33,6 +34,21 @@ ARROWS = {
     "tests/oracle_transformer.py": {"numpy", "tests.oracles"},
     "tests/arg_specs.py": {"experiments.bench.shapes"},
     "experiments/bench/shapes.py": set(),
+}
+# Inside experiments, imports go only down: a part may import itself and what stands
+# on a lower level, never its neighbours.
+LEVELS = (
+    ("experiments/errors.py", "experiments/files.py"),
+    ("experiments/cli",),
+    ("experiments/runs",),
+    ("experiments/training", "experiments/datasets"),
+    ("experiments/translate", "experiments/language_model"),
+    ("experiments/lineage", "experiments/bench"),
+)
+# bench has floors of its own: peers know no case.
+BENCH = {
+    "experiments/bench/peers": "experiments.bench.cases",
+    "experiments/bench/shapes.py": "experiments.bench.peers",
 }
 MAX_FILE, MAX_BODY = 300, 40
 SOURCES = sorted(
@@ -88,6 +104,60 @@ def test_nothing_in_the_library_imports_experiments_or_tests():
         if _within(name, {"experiments", "tests"})
     ]
     assert not wrong
+
+
+def _dotted(part):
+    return part.removesuffix(".py").replace("/", ".")
+
+
+@pytest.mark.parametrize("level", range(len(LEVELS)))
+def test_experiments_import_only_what_is_below(level):
+    above = {_dotted(part) for parts in LEVELS[level:] for part in parts}
+    wrong = [
+        f"{_name(path)} imports {name}"
+        for part in LEVELS[level]
+        for path in sorted(ROOT.glob(f"{part}/**/*.py")) or [ROOT / part]
+        for name in _imports(path)
+        if _within(name, above - {_dotted(part)})
+    ]
+    assert not wrong
+
+
+def test_every_part_of_experiments_has_a_level():
+    parts = {_name(p) for p in (ROOT / "experiments").iterdir() if p.suffix == ".py"}
+    parts |= {_name(p.parent) for p in (ROOT / "experiments").glob("*/__init__.py")}
+    known = {part for parts in LEVELS for part in parts}
+    assert parts - known == {"experiments/__init__.py"}
+
+
+@pytest.mark.parametrize("part", BENCH)
+def test_peers_of_the_bench_know_no_case(part):
+    where = ROOT / part
+    paths = sorted(where.rglob("*.py")) if where.is_dir() else [where]
+    names = {name for path in paths for name in _imports(path)}
+    assert not [name for name in names if _within(name, {BENCH[part]})]
+
+
+def test_no_module_imports_itself_in_a_circle():
+    """Imports inside functions count too: a circle is one wherever it is opened."""
+    modules = {_dotted(_name(p)).removesuffix(".__init__"): p for p in SOURCES}
+    graph = {}
+    for module, path in modules.items():
+        names = {
+            name if name in modules else name.rpartition(".")[0]
+            for name in _imports(path)
+        }
+        graph[module] = {n for n in names if n in modules and n != module}
+    # A package's own __init__ may gather its modules: that is no circle.
+    packages = {module for module, path in modules.items() if path.stem == "__init__"}
+    for module in graph:
+        inside = {p for p in packages if module.startswith(p + ".")}
+        graph[module] -= inside
+    order = graphlib.TopologicalSorter(graph)
+    try:
+        order.prepare()
+    except graphlib.CycleError as error:
+        pytest.fail(" <- ".join(error.args[1]))
 
 
 @each_source

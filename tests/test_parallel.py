@@ -1,4 +1,4 @@
-"""Placing arrays on devices, sharing out rows, and meeting other processes."""
+"""Sharding arrays over devices, rows of processes, and the rendezvous."""
 
 import contextlib
 import socket
@@ -12,6 +12,8 @@ from jax.sharding import AxisType
 
 from attnjax import parallel
 
+pytestmark = pytest.mark.versions
+
 B, D = 6, 5
 
 
@@ -22,26 +24,29 @@ def free_port() -> int:
 
 
 @pytest.mark.parametrize("devices", [1, 2])
-def test_a_batch_is_split_by_rows_and_none_is_lost(devices):
+def test_a_batch_is_sharded_by_rows_and_none_is_lost(devices):
     mesh = parallel.make_mesh(devices)
     rows = np.arange(B * D, dtype=np.float32).reshape(B, D)
     placed = parallel.make_global_batch({"x": rows, "n": rows[:, 0]}, mesh)
     np.testing.assert_array_equal(placed["x"], rows)
     assert placed["x"].sharding == parallel.batch_sharding(mesh)
-    shares = sorted(placed["x"].addressable_shards, key=lambda s: s.index[0].start or 0)
-    got = [np.asarray(share.data) for share in shares]
+    shards = sorted(placed["x"].addressable_shards, key=lambda s: s.index[0].start or 0)
+    got = [np.asarray(shard.data) for shard in shards]
     np.testing.assert_array_equal(np.concatenate(got), rows)
-    assert {len(share) for share in got} == {B // devices}
+    assert {len(shard) for shard in got} == {B // devices}
 
 
 @pytest.mark.parametrize("devices", [1, 2])
-def test_a_replica_is_whole_on_every_device(devices):
+def test_every_device_holds_a_full_replica(devices):
     mesh = parallel.make_mesh(devices)
     tree = {"w": jnp.arange(D), "rng": jax.random.key(3)}
     placed = parallel.replicate(tree, mesh)
+    abstract = parallel.replicate(jax.eval_shape(lambda: tree["w"]), mesh)
+    assert (abstract.shape, abstract.dtype) == ((D,), placed["w"].dtype)
+    assert abstract.sharding == placed["w"].sharding
     assert len(placed["w"].addressable_shards) == devices
-    for share in placed["w"].addressable_shards:
-        np.testing.assert_array_equal(share.data, np.arange(D))
+    for shard in placed["w"].addressable_shards:
+        np.testing.assert_array_equal(shard.data, np.arange(D))
     assert jax.random.key_data(placed["rng"]).tolist() == [0, 3]
 
 
@@ -53,23 +58,23 @@ def test_a_mesh_has_one_automatic_axis_over_all_devices():
 
 
 @pytest.mark.parametrize("processes", [1, 2, 3])
-def test_local_rows_cover_the_batch_once(processes):
-    shares = [parallel.process_rows(B, index, processes) for index in range(processes)]
-    rows = np.concatenate([np.arange(B)[share] for share in shares])
+def test_process_rows_cover_the_batch_once(processes):
+    slices = [parallel.process_rows(B, index, processes) for index in range(processes)]
+    rows = np.concatenate([np.arange(B)[rows] for rows in slices])
     np.testing.assert_array_equal(rows, np.arange(B))
 
 
-def test_a_single_process_is_the_main_one_and_reads_all():
+def test_a_single_process_is_the_main_one_and_loads_all_rows():
     assert parallel.is_main_process()
     assert parallel.process_rows(B) == slice(0, B)
 
 
-def test_not_asked_for_means_not_started():
-    assert parallel.start_distributed() is False
+def test_without_arguments_nothing_is_initialized():
+    assert parallel.initialize_distributed() is False
     assert jax.process_count() == 1
 
 
-def test_a_mesh_of_too_many_devices_says_how_to_get_them():
+def test_a_mesh_of_too_many_devices_names_the_jax_option():
     with pytest.raises(
         ValueError,
         match=r"data: expected 1 to 2 devices, got 8 .*JAX_NUM_CPU_DEVICES=8",
@@ -103,9 +108,9 @@ def test_rows_that_do_not_divide_are_refused():
         (("h:1", 2, 2), r"process_id: expected 0 to 1, got 2 \(processes count from 0"),
     ],
 )
-def test_a_start_that_cannot_work_is_refused(arguments, message):
+def test_a_wrong_argument_is_named(arguments, message):
     with pytest.raises(ValueError, match=message):
-        parallel.start_distributed(*arguments)
+        parallel.initialize_distributed(*arguments)
 
 
 def test_a_port_in_use_is_named():
@@ -114,38 +119,36 @@ def test_a_port_in_use_is_named():
         with pytest.raises(
             RuntimeError, match=f"cannot listen on port {port}: .*choose another port"
         ):
-            parallel.start_distributed(f"127.0.0.1:{port}", 2, 0, timeout=1)
+            parallel.initialize_distributed(f"127.0.0.1:{port}", 2, 0, timeout=1)
 
 
-def test_processes_that_do_not_come_are_named():
+def test_missing_processes_are_reported():
     address = f"127.0.0.1:{free_port()}"
-    with pytest.raises(
-        RuntimeError, match="expected 2 processes, only these came: 0 of"
-    ):
-        parallel.start_distributed(address, 2, 0, timeout=0)
+    with pytest.raises(RuntimeError, match="expected 2 processes, got only 0 of 2"):
+        parallel.initialize_distributed(address, 2, 0, timeout=0)
 
 
-def test_a_coordinator_that_does_not_answer_is_named():
+def test_a_missing_coordinator_is_reported():
     address = f"127.0.0.1:{free_port()}"
-    with pytest.raises(RuntimeError, match=f"process 1 waited in vain for {address}"):
-        parallel.start_distributed(address, 2, 1, timeout=0)
+    with pytest.raises(RuntimeError, match=f"process 1 cannot connect to {address}"):
+        parallel.initialize_distributed(address, 2, 1, timeout=0)
 
 
-def test_a_stranger_among_the_processes_is_refused():
+def test_a_process_of_another_computation_is_rejected():
     port = free_port()
     errors = []
 
-    def gather():
+    def await_processes():
         try:
-            parallel.start_distributed(f"127.0.0.1:{port}", 3, 0, timeout=2)
+            parallel.initialize_distributed(f"127.0.0.1:{port}", 3, 0, timeout=2)
         except RuntimeError as e:
             errors.append(str(e))
 
-    thread = threading.Thread(target=gather)
+    thread = threading.Thread(target=await_processes)
     thread.start()
     with pytest.raises(
-        RuntimeError, match="did not accept process 1 of 2: there is 0 of 3 already"
+        RuntimeError, match="rejected process 1 of 2: 0 of 3 already connected"
     ):
-        parallel.start_distributed(f"127.0.0.1:{port}", 2, 1, timeout=2)
+        parallel.initialize_distributed(f"127.0.0.1:{port}", 2, 1, timeout=2)
     thread.join()
-    assert "only these came: 0 of 3" in errors[0]
+    assert "expected 3 processes, got only 0 of 3" in errors[0]

@@ -1,4 +1,4 @@
-"""One step of training: sums that add up, over parts and over devices."""
+"""One training step: exact sums over microbatches and devices, EMA, skipped steps."""
 
 import chex
 import jax
@@ -16,14 +16,15 @@ from attnjax.parallel import (
 from attnjax.train import (
     Loss,
     accumulate_gradients,
-    global_norm,
     init_state,
     make_train_step,
 )
 
+pytestmark = pytest.mark.versions
+
 B, D, E = 12, 5, 3
 
-OPTIMISERS = {  # add a row, inherit every law below
+OPTIMISERS = {  # a new row inherits every law below
     "sgd": lambda: optax.sgd(0.1),
     "adam, clipped": lambda: optax.chain(
         optax.clip_by_global_norm(1.0), optax.adam(1e-2)
@@ -39,7 +40,7 @@ each_optimiser = pytest.mark.parametrize(
 
 
 def squares(params, batch, rng):
-    """A linear map; rows whose weight is 0 are padding."""
+    """Squared error of a linear map; rows whose weight is 0 are padding."""
     del rng
     errors = batch["x"] @ params["w"] + params["b"] - batch["y"]
     total = (jnp.square(errors).sum(axis=-1) * batch["weight"]).sum()
@@ -63,7 +64,7 @@ def params():
 
 
 def run(tx, *, steps=4, batches=None, place=lambda x: x, **options):
-    """Takes a few steps; (state, metrics of each)."""
+    """Takes a few steps; returns the state and the metrics of each step."""
     step = make_train_step(squares, tx, **options)
     state, seen = place(init_state(params(), tx)), []
     for index in range(steps):
@@ -74,28 +75,26 @@ def run(tx, *, steps=4, batches=None, place=lambda x: x, **options):
 
 
 @each_optimiser
-def test_accumulating_gives_the_numbers_of_the_whole_batch(tx):
-    whole, metrics = run(tx)
-    summed, summed_metrics = run(tx, accumulate=3)
-    chex.assert_trees_all_close(summed, whole, rtol=1e-5, atol=1e-6)
+def test_gradient_accumulation_gives_the_numbers_of_the_whole_batch(tx):
+    full, metrics = run(tx)
+    summed, summed_metrics = run(tx, accumulation_steps=3)
+    chex.assert_trees_all_close(summed, full, rtol=1e-5, atol=1e-6)
     chex.assert_trees_all_close(summed_metrics, metrics, rtol=1e-5)
 
 
-def test_the_mean_is_the_running_mean_of_the_steps():
+def test_the_ema_is_the_moving_average_of_the_parameters():
     tx, decay = OPTIMISERS["adam, clipped"](), 0.6
     step = make_train_step(squares, tx, ema_decay=decay)
-    state, mean = init_state(params(), tx, ema=True), params()
+    state, ema = init_state(params(), tx, ema=True), params()
     for t in range(9):
         state, _ = step(state, data(t), jax.random.key(0))
-        share = min(decay, (1 + t) / (10 + t))
-        mean = jax.tree.map(
-            lambda m, p, s=share: s * m + (1 - s) * p, mean, state.params
-        )
-    chex.assert_trees_all_close(state.ema, mean, rtol=1e-5, atol=1e-6)
+        d = min(decay, (1 + t) / (10 + t))
+        ema = jax.tree.map(lambda m, p, d=d: d * m + (1 - d) * p, ema, state.params)
+    chex.assert_trees_all_close(state.ema, ema, rtol=1e-5, atol=1e-6)
     assert not np.allclose(state.ema["w"], state.params["w"], 1e-3)
 
 
-def test_a_step_that_changes_nothing_leaves_the_mean():
+def test_a_skipped_step_does_not_update_the_ema():
     tx = optax.sgd(0.1)
     step = make_train_step(squares, tx, ema_decay=0.5)
     state = init_state(params(), tx, ema=True)
@@ -105,13 +104,13 @@ def test_a_step_that_changes_nothing_leaves_the_mean():
     chex.assert_trees_all_equal(state.ema, before)
 
 
-def test_a_mean_that_cannot_be_kept_is_refused():
+def test_a_wrong_ema_decay_or_a_state_without_ema_is_refused():
     tx = optax.sgd(0.1)
     for decay in (-0.1, 1.0):
-        with pytest.raises(ValueError, match=r"ema_decay: expected a share in \[0"):
+        with pytest.raises(ValueError, match=r"ema_decay: expected \[0, 1\), got"):
             make_train_step(squares, tx, ema_decay=decay)
     step = make_train_step(squares, tx, ema_decay=0.9)
-    with pytest.raises(ValueError, match="state: expected one with a mean of the par"):
+    with pytest.raises(ValueError, match="state: expected one with an EMA of the par"):
         step(init_state(params(), tx), data(), jax.random.key(0))
 
 
@@ -124,7 +123,7 @@ def test_two_devices_give_the_numbers_of_one(parts):
         tx,
         batches=lambda index: make_global_batch(data(index), mesh),
         place=lambda state: replicate(state, mesh),
-        accumulate=parts,
+        accumulation_steps=parts,
         state_sharding=replicated_sharding(mesh),
     )
     assert two.params["w"].sharding == replicated_sharding(mesh)
@@ -135,13 +134,13 @@ def test_two_devices_give_the_numbers_of_one(parts):
 
 
 @each_optimiser
-def test_a_batch_of_padding_changes_nothing_but_the_step(tx):
-    before, _ = run(tx, steps=2, accumulate=2)
+def test_a_batch_of_padding_changes_only_the_step(tx):
+    before, _ = run(tx, steps=2, accumulation_steps=2)
     after, metrics = run(
         tx,
         steps=3,
         batches=lambda index: data(index, weight=0.0 if index == 2 else None),
-        accumulate=2,
+        accumulation_steps=2,
     )
     chex.assert_trees_all_equal(after.params, before.params)
     chex.assert_trees_all_equal(after.opt_state, before.opt_state)
@@ -168,25 +167,25 @@ def test_the_state_keeps_its_dtypes_and_shapes(tx):
     )
 
 
-def test_parameters_in_bfloat16_stay_so_and_sum_in_float32():
+def test_bfloat16_parameters_accumulate_gradients_and_ema_in_float32():
     half = {name: x.astype(jnp.bfloat16) for name, x in params().items()}
 
     def loss_fn(params, batch, rng):
-        wide = jax.tree.map(lambda x: x.astype(jnp.float32), params)
-        return squares(wide, batch, rng)
+        params = jax.tree.map(lambda x: x.astype(jnp.float32), params)
+        return squares(params, batch, rng)
 
     loss, grads = accumulate_gradients(
-        loss_fn, half, data(), jax.random.key(0), accumulate=3
+        loss_fn, half, data(), jax.random.key(0), accumulation_steps=3
     )
     assert {x.dtype for x in jax.tree.leaves((loss, grads))} == {jnp.dtype("float32")}
     tx = optax.sgd(0.1)
-    state, _ = make_train_step(loss_fn, tx, accumulate=3)(
-        init_state(half, tx), data(), jax.random.key(0)
-    )
+    step = make_train_step(loss_fn, tx, accumulation_steps=3, ema_decay=0.9)
+    state, metrics = step(init_state(half, tx, ema=True), data(), jax.random.key(0))
     assert state.params["w"].dtype == jnp.bfloat16
+    assert state.ema["w"].dtype == metrics["grad_norm"].dtype == jnp.float32
 
 
-def test_integer_weights_count_tokens():
+def test_num_tokens_may_be_an_integer():
     loss = lambda params, batch, rng: Loss(  # noqa: E731
         jnp.square(params["w"]).sum(), jnp.int32(7)
     )
@@ -211,13 +210,13 @@ def test_the_random_key_depends_on_the_step_alone():
         np.testing.assert_allclose(metrics["loss"], want, rtol=1e-6)
 
 
-def test_parts_of_a_batch_draw_different_numbers():
+def test_microbatches_draw_different_numbers():
     def draw(params, batch, rng):
         total = jax.random.uniform(rng) + 0 * params["w"].sum()
         return Loss(jnp.square(total), jnp.float32(1))
 
     loss, _ = accumulate_gradients(
-        draw, params(), data(), jax.random.key(5), accumulate=2
+        draw, params(), data(), jax.random.key(5), accumulation_steps=2
     )
     draws = [
         jax.random.uniform(jax.random.fold_in(jax.random.key(5), k)) for k in (0, 1)
@@ -231,7 +230,7 @@ def test_the_callers_parameters_survive_a_donated_state():
     np.testing.assert_array_equal(mine["w"], np.full((D, E), 0.5))
 
 
-def test_skipping_leaves_everything_when_a_gradient_is_not_finite():
+def test_a_step_with_a_gradient_that_is_not_finite_is_skipped():
     tx = OPTIMISERS["adam, clipped"]()
 
     def poisoned(index):
@@ -248,13 +247,13 @@ def test_skipping_leaves_everything_when_a_gradient_is_not_finite():
     assert np.isnan(metrics[2]["grad_norm"])
 
 
-def test_gradient_sums_compose_with_pmap():
-    whole, grads = accumulate_gradients(squares, params(), data(), jax.random.key(0))
+def test_gradient_accumulation_composes_with_pmap():
+    full, grads = accumulate_gradients(squares, params(), data(), jax.random.key(0))
 
     def mean_gradient(params, batch):
-        share, grads = accumulate_gradients(squares, params, batch, jax.random.key(0))
-        loss, grads = jax.lax.psum((share, grads), "devices")
-        return loss, jax.tree.map(lambda g: g / loss.weight, grads)
+        loss, grads = accumulate_gradients(squares, params, batch, jax.random.key(0))
+        loss, grads = jax.lax.psum((loss, grads), "devices")
+        return loss, jax.tree.map(lambda g: g / loss.num_tokens, grads)
 
     halves = jax.tree.map(lambda x: x.reshape(2, B // 2, *x.shape[1:]), data())
     loss, mean = jax.pmap(mean_gradient, axis_name="devices", in_axes=(None, 0))(
@@ -263,7 +262,7 @@ def test_gradient_sums_compose_with_pmap():
     for device in range(2):
         chex.assert_trees_all_close(
             jax.tree.map(lambda x, d=device: x[d], (loss, mean)),
-            (whole, jax.tree.map(lambda g: g / whole.weight, grads)),
+            (full, jax.tree.map(lambda g: g / full.num_tokens, grads)),
             rtol=1e-5,
         )
 
@@ -287,32 +286,30 @@ def test_a_step_of_gradient_descent_matches_a_loop_in_float64():
     np.testing.assert_allclose(metrics[0]["grad_norm"], norm, rtol=1e-5)
 
 
-def test_the_norm_is_that_before_clipping():
+def test_grad_norm_is_taken_before_clipping():
     clipped = optax.chain(optax.clip_by_global_norm(1e-3), optax.sgd(0.1))
     _, metrics = run(clipped, steps=1)
     _, free = run(optax.sgd(0.1), steps=1)
     np.testing.assert_allclose(metrics[0]["grad_norm"], free[0]["grad_norm"], rtol=1e-6)
 
 
-def test_the_norm_of_no_arrays_is_zero():
-    assert global_norm({}) == 0
-
-
-def test_rows_that_cannot_be_shared_out_are_named():
-    step = make_train_step(squares, optax.sgd(0.1), accumulate=5)
+def test_rows_that_do_not_divide_are_refused():
+    step = make_train_step(squares, optax.sgd(0.1), accumulation_steps=5)
     with pytest.raises(
         ValueError,
-        match=r"batch: expected a number of rows divisible by accumulate=5, got 12",
+        match="batch: expected a multiple of accumulation_steps = 5 rows, got 12",
     ):
         step(init_state(params(), optax.sgd(0.1)), data(), jax.random.key(0))
 
 
-def test_accumulating_nothing_is_refused():
-    with pytest.raises(ValueError, match="accumulate: expected at least 1, got 0"):
-        make_train_step(squares, optax.sgd(0.1), accumulate=0)
+def test_zero_accumulation_steps_are_refused():
+    with pytest.raises(
+        ValueError, match="accumulation_steps: expected at least 1, got 0"
+    ):
+        make_train_step(squares, optax.sgd(0.1), accumulation_steps=0)
 
 
-def test_a_loss_that_is_no_sum_is_refused():
+def test_a_loss_function_must_return_a_loss():
     bad = lambda params, batch, rng: params["w"].sum()  # noqa: E731
     with pytest.raises(
         TypeError, match=r"loss_fn: expected it to return a Loss\(total"

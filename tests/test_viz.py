@@ -1,4 +1,4 @@
-"""Pictures: same data, same bytes; what they show; and that they touch nothing else."""
+"""Figures: reproducible bytes, contents, and no side effects."""
 
 import importlib.util
 import subprocess
@@ -26,7 +26,7 @@ SERIES = {"RNNenc": [20.1, 11.0, np.nan], "RNNsearch": [26.0, 27.5, 25.0]}
 
 @pytest.fixture
 def no_cjk_font(monkeypatch):
-    """A machine where only matplotlib's own font is installed."""
+    """A machine with no other font than matplotlib's own."""
     first = _fonts._characters(_fonts._FIRST)
     monkeypatch.setattr(
         _fonts, "_characters", lambda f: first if f == _fonts._FIRST else frozenset()
@@ -45,14 +45,14 @@ DRAWN = {
     ),
     "length": lambda path: viz.length_plot(SERIES, BUCKETS, path, counts=[7, 5, 3]),
 }
-each_picture = pytest.mark.parametrize("draw", DRAWN.values(), ids=DRAWN.keys())
+each_figure = pytest.mark.parametrize("draw", DRAWN.values(), ids=DRAWN.keys())
 each_suffix = pytest.mark.parametrize("suffix", [".png", ".svg"])
 
 
 # Laws.
 
 
-@each_picture
+@each_figure
 @each_suffix
 def test_the_same_data_give_the_same_bytes(draw, suffix, tmp_path):
     one, other = tmp_path / f"1{suffix}", tmp_path / f"2{suffix}"
@@ -60,19 +60,19 @@ def test_the_same_data_give_the_same_bytes(draw, suffix, tmp_path):
     with matplotlib.rc_context(
         {"font.size": 31, "axes.facecolor": "red", "svg.id": "u"}
     ):
-        draw(other)  # whatever the user's settings are
+        draw(other)  # under any user settings
     assert one.read_bytes() == other.read_bytes()
     assert sorted(tmp_path.iterdir()) == [one, other]
 
 
-@each_picture
-def test_pictures_leave_the_settings_alone(draw, tmp_path):
+@each_figure
+def test_figures_do_not_change_the_settings(draw, tmp_path):
     before = dict(matplotlib.rcParams)
     draw(tmp_path / "a.svg")
     assert dict(matplotlib.rcParams) == before
 
 
-def test_neither_attnjax_nor_a_picture_imports_pyplot():
+def test_neither_attnjax_nor_a_figure_imports_pyplot():
     code = (
         "import sys, attnjax; assert 'matplotlib' not in sys.modules; "
         "from attnjax import viz; viz.alignment_plot([[1.0]], ['a'], ['b']); "
@@ -81,8 +81,8 @@ def test_neither_attnjax_nor_a_picture_imports_pyplot():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-@each_picture
-def test_everything_lies_within_the_picture(draw):
+@each_figure
+def test_every_label_lies_within_the_figure(draw):
     figure = draw(None)
     width, height = figure.bbox.size
     for axes in figure.axes:
@@ -94,7 +94,7 @@ def test_everything_lies_within_the_picture(draw):
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 23), (30, 35), (2, 101)])
-def test_panels_and_their_words_do_not_overlap(shape):
+def test_panels_and_their_labels_do_not_overlap(shape):
     T, S = shape
     panel = np.full(shape, 0.5), ["a long source word"] * S, ["target"] * T
     figure = viz.alignment_grid(
@@ -105,12 +105,12 @@ def test_panels_and_their_words_do_not_overlap(shape):
         assert not any(box.overlaps(other) for other in boxes[n + 1 :])
 
 
-# What is shown.
+# Contents.
 
 
-def test_white_is_one_and_black_is_zero_where_the_words_say(tmp_path):
+def test_weight_one_is_white_and_zero_black_in_its_cell(tmp_path):
     weights = np.zeros((2, 3))
-    weights[1, 0] = 1.0  # the second target word reads the first source word
+    weights[1, 0] = 1.0  # the second target word attends to the first source word
     figure = viz.alignment_plot(
         weights, ["a", "b", "c"], ["x", "y"], tmp_path / "a.png"
     )
@@ -122,7 +122,7 @@ def test_white_is_one_and_black_is_zero_where_the_words_say(tmp_path):
             assert got == pytest.approx(weights[t, s], abs=0.01)
 
 
-def test_source_words_stand_above_and_target_words_at_the_left():
+def test_source_words_are_above_and_target_words_at_the_left():
     figure = viz.alignment_plot(WEIGHTS, SOURCE, TARGET)
     axes = figure.axes[0]
     assert [label.get_text() for label in axes.get_xticklabels()] == SOURCE
@@ -159,7 +159,7 @@ def test_a_line_breaks_where_a_model_has_no_score():
     assert legend == list(SERIES)
 
 
-def test_long_words_are_cut_and_control_characters_shown():
+def test_long_words_are_truncated_and_control_characters_shown():
     axes = viz.alignment_plot([[1.0]], ["x" * 99], ["a\tb"]).axes[0]
     assert axes.get_xticklabels()[0].get_text() == "x" * 27 + "…"
     assert axes.get_yticklabels()[0].get_text() == "a□b"
@@ -172,7 +172,7 @@ def test_long_words_are_cut_and_control_characters_shown():
     importlib.util.find_spec("matplotlib_fontja") is None,
     reason="needs the font of matplotlib-fontja",
 )
-def test_east_asian_words_stand_upright_and_are_drawn(tmp_path):
+def test_east_asian_words_are_vertical_and_have_glyphs(tmp_path):
     weights = [[0.0, 0.2, 0.8]]
     words = ["日曜日", "タワー", "3"]
     with warnings.catch_warnings():
@@ -186,11 +186,11 @@ def test_east_asian_words_stand_upright_and_are_drawn(tmp_path):
     assert [x.get_rotation() for x in labels] == [0.0, 90.0, 0.0]
 
 
-def test_missing_characters_are_boxes_and_said_once(no_cjk_font, tmp_path):
+def test_missing_characters_are_boxes_and_warn_once(no_cjk_font, tmp_path):
     draw = partial(viz.alignment_plot, [[0.5]], ["曜日"], ["a"], tmp_path / "a.png")
     with pytest.warns(
         UserWarning,
-        match=r"no font here has 2 of .* \(日曜\).*install matplotlib-fontja",
+        match=r"no installed font has 2 of .* \(日曜\).*install matplotlib-fontja",
     ):
         figure = draw()
     assert figure.axes[0].get_xticklabels()[0].get_text() == "□□"
@@ -199,7 +199,7 @@ def test_missing_characters_are_boxes_and_said_once(no_cjk_font, tmp_path):
         draw()
 
 
-# Errors.
+# Error messages.
 
 
 @pytest.mark.parametrize(

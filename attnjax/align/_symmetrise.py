@@ -1,11 +1,11 @@
-"""Joining the alignments of the two directions of translation into one."""
+"""Symmetrisation: combines the alignments of both translation directions."""
 
 from collections.abc import Iterable
 from typing import Literal
 
-from attnjax.align._pharaoh import Alignment, Link, alignment
+from attnjax.align._links import Alignment, Link, alignment
 
-# Straight steps first, then diagonal ones: the order of Moses' description.
+# Horizontal and vertical neighbours first, then diagonal ones, as in Moses' manual.
 _NEIGHBOURS = ((-1, 0), (0, -1), (1, 0), (0, 1), (-1, -1), (-1, 1), (1, -1), (1, 1))
 
 _METHODS = (
@@ -26,12 +26,12 @@ def symmetrise(
     ] = "grow-diag-final-and",
     grow: Literal["either", "both"] = "either",
 ) -> Alignment:
-    """Joins the alignments of the two directions of translation.
+    """Combines the alignments of both translation directions.
 
-    "grow-diag" starts from the links in both and adds, as long as it can, links
-    in one of them that touch (also diagonally) one it has. "-final" then adds
-    the rest, forward first, where either word is unaligned, "-final-and" where
-    both are.
+    "grow-diag" starts from the intersection and repeatedly adds links of the union that
+    are horizontal, vertical or diagonal neighbours of links it has. "-final" then adds
+    other links, forward first, if either of their words is unaligned; "-final-and" adds
+    them if both are.
 
     Source: Och & Ney 2003 (doi:10.1162/089120103321337421); Koehn, Och & Marcu 2003
     (doi:10.3115/1073445.1073462), as in the pseudocode of the Moses manual,
@@ -39,13 +39,16 @@ def symmetrise(
 
     Args:
       forward: links (source, target) of one direction.
-      reverse: links of the other, already flipped to (source, target).
-      method: what to keep, as above.
-      grow: a link is grown where "either" of its words is unaligned (Koehn, Moses),
-        or only where "both" are (as the files of lilt/alignment-scripts were made).
+      reverse: links of the other, also as (source, target).
+      method: which links to keep, as above.
+      grow: "either" adds a neighbour if at least one of its words is unaligned (Koehn,
+        Moses), "both" only if both are (lilt/alignment-scripts).
+
+    Returns:
+      The combined links, all sure.
 
     Raises:
-      ValueError: if there is no such method.
+      ValueError: if `method` or `grow` is unknown.
 
     Example:
       >>> from attnjax.align import format_pharaoh
@@ -69,28 +72,29 @@ def symmetrise(
     return alignment(links)
 
 
-def _free(links: set[Link], link: Link, *, both: bool) -> bool:
-    """Whether either word of a link (or both) has no link yet."""
+def _unaligned(links: set[Link], link: Link, *, both: bool) -> bool:
+    """Whether either word of a link, or both, is unaligned."""
     source = all(link[0] != i for i, _ in links)
     target = all(link[1] != j for _, j in links)
     return (source and target) if both else (source or target)
 
 
 def _grow(links: set[Link], union: frozenset[Link], *, both: bool) -> None:
-    """Adds neighbours of links until none is left; in reading order, row by row."""
+    """Adds neighbours in sorted order, until a pass over the union adds none."""
     before = -1
     while len(links) > before:
         before = len(links)
-        for i, j in sorted(union):  # a link added now may be grown from now
+        for i, j in sorted(union):  # links added in this pass grow as well
             if (i, j) not in links:
                 continue
             for di, dj in _NEIGHBOURS:
                 new = i + di, j + dj
-                if new in union - links and _free(links, new, both=both):
+                if new in union - links and _unaligned(links, new, both=both):
                     links.add(new)
 
 
 def _finish(links: set[Link], candidates: Iterable[Link], *, both: bool) -> None:
+    """Adds candidates with an unaligned word, or two."""
     for link in candidates:
-        if _free(links, link, both=both):
+        if _unaligned(links, link, both=both):
             links.add(link)

@@ -9,12 +9,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from attnjax.cells.initializers import Initializers
 from attnjax.core import precision
 from attnjax.core._checks import shaped
 
 
 class GRUParams(NamedTuple):
-    """Weights of a GRU; gates side by side, in the order update, reset, candidate."""
+    """Parameters of a GRU; gates side by side: update, reset, candidate."""
 
     w: Float[Array, "M 3*D"]  # W_z, W_r, W: from the input
     u_gates: Float[Array, "D 2*D"]  # U_z, U_r: from the state
@@ -22,13 +23,39 @@ class GRUParams(NamedTuple):
     b: Float[Array, "3*D"]
 
 
-def gru_inputs(params: GRUParams, x: Float[Array, "... M"]) -> Float[Array, "... 3*D"]:
-    """Projects inputs for `gru_recur`: what does not wait for the state.
-
-    Made for all steps of a sequence at once, it is one matmul outside the scan.
+def init_gru(rng: Array, M: int, D: int, initializers: Initializers) -> GRUParams:
+    """Draws the parameters of a GRU; biases are 0.
 
     Args:
-      params: the cell's weights.
+      rng: random key.
+      M: width of the input.
+      D: width of the state.
+      initializers: how each role is initialised.
+
+    Returns:
+      The parameters.
+
+    Example:
+      >>> from attnjax.cells.initializers import initializers
+      >>> init_gru(jax.random.key(0), 5, 3, initializers("glorot")).w.shape
+      (5, 9)
+    """
+    r_input, r_gates, r_candidate = jax.random.split(rng, 3)
+    return GRUParams(
+        w=initializers.kernel(r_input, (M, 3 * D)),
+        u_gates=initializers.recurrent_kernel(r_gates, (D, 2 * D)),
+        u_candidate=initializers.recurrent_kernel(r_candidate, (D, D)),
+        b=jnp.zeros(3 * D),
+    )
+
+
+def gru_inputs(params: GRUParams, x: Float[Array, "... M"]) -> Float[Array, "... 3*D"]:
+    """Projects inputs for `gru_recur`: the part that does not depend on the state.
+
+    Called for all steps of a sequence at once, it is one matmul outside the scan.
+
+    Args:
+      params: the cell's parameters.
       x: inputs, shape [..., M].
 
     Returns:
@@ -50,12 +77,12 @@ def gru_recur(
         s' &= (1 - z) \circ s + z \circ \tilde s
 
     Source: Bahdanau, Cho & Bengio 2015 (arXiv:1409.0473), appendix A.1.1. In Cho
-    et al. 2014 (arXiv:1406.1078), eq. 7, z and 1 - z change places.
+    et al. 2014 (arXiv:1406.1078), eq. 7, z and 1 - z are exchanged.
 
     Args:
-      params: the cell's weights (`w` and `b` are in `inputs` already).
+      params: the cell's parameters (`w` and `b` are in `inputs` already).
       carry: s, the state, shape [D].
-      inputs: what `gru_inputs` made of the input, shape [3*D].
+      inputs: `gru_inputs` of the input, shape [3*D].
 
     Returns:
       The new state twice: as carry and as output, shape [D].
@@ -64,6 +91,7 @@ def gru_recur(
       ValueError: if a shape disagrees with the letters above.
     """
     D = carry.shape[-1]
+    # Both gates in one product; the candidate needs the reset gate first.
     gates = jax.nn.sigmoid(inputs[: 2 * D] + precision.matmul(carry, params.u_gates))
     update, reset = gates[:D], gates[D:]
     recurrent = precision.matmul(reset * carry, params.u_candidate)
@@ -78,7 +106,7 @@ def gru(
     """Advances the state by one input: `gru_recur` of `gru_inputs`.
 
     Args:
-      params: the cell's weights.
+      params: the cell's parameters.
       carry: the state, shape [D].
       x: the input, shape [M].
 
@@ -86,6 +114,6 @@ def gru(
       The new state twice: as carry and as output, shape [D].
 
     Raises:
-      ValueError: if a shape disagrees with the weights.
+      ValueError: if a shape disagrees with the parameters.
     """
     return gru_recur(params, carry, gru_inputs(params, x))

@@ -1,28 +1,27 @@
-"""A cell over time, with the gradient of each weight matrix in one matmul.
+"""A cell over time, with the gradient of each weight in one product.
 
-Reverse-mode differentiation of `lax.scan` adds up a weight's gradient step by
-step: T small products, and T passes over the accumulator. Here the backward
-scan gives the gradients of the products' outputs only, and each weight's
-gradient is one matmul over all steps and rows afterwards. Of a step only products
-are kept for it; what lies between them is made again. Same numbers, less time and
-memory.
+The backward pass of `lax.scan` accumulates a weight's gradient step by step: T small
+products, and T passes over the accumulator. Here the backward scan computes the
+cotangents of the products' outputs only, and after it each weight's gradient is one
+product over all steps and rows. A step saves the outputs of its products with weights,
+and rematerialises all else. Values and gradients are the same, in less time and memory.
 """
 
+import sys
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
-from jax.ad_checkpoint import checkpoint_name
+from jax.custom_derivatives import SymbolicZero
+from jax.dtypes import float0
 
+from attnjax.cells._products import SAVED, Cell, Offsets, Product, Program, Tree, trace
 from attnjax.core import precision
 
-Tree = Any
-Cell = Callable[..., tuple[Tree, Tree]]
-_ONLY_PRODUCTS = jax.checkpoint_policies.save_only_these_names("product")
-Offsets = dict[int, list[Array]]  # by index of a leaf of params, one a product
+_ONLY_PRODUCTS = jax.checkpoint_policies.save_only_these_names(SAVED)
 
 
 def scan(
@@ -37,14 +36,21 @@ def scan(
 ) -> tuple[Tree, Tree]:
     """Runs a cell over the steps of a batch of sequences.
 
-    The numbers and gradients are those of `lax.scan` over `jax.vmap` of the cell.
-    Where `mask` is False the carry stays and the outputs are 0, so padding on
-    either side never moves the state. Reverse-mode differentiation only.
+    Values and derivatives, of either mode and any order, are those of `lax.scan` over
+    `jax.vmap` of the cell. Where `mask` is False the carry stays and the outputs are
+    0, so padding on either side never moves the state.
+
+    The cell may use its weights in any way. A product with a weight, or with what is
+    computed from weights only (a cast, a transpose, an activation), has its weight's
+    gradient computed after the loop; other uses are differentiated inside it.
+
+    Called eagerly, a cell that can be imported by its name, or a `functools.partial`
+    of one, compiles once per shape, as under `jax.jit`; another, such as a closure,
+    compiles at each call.
 
     Args:
       cell: `(params, carry, x) -> (carry, y)` for one row, or
-        `(params, carry, x, memory=...)` where a memory is given. It must take
-        all traced arrays as arguments.
+        `(params, carry, x, memory=...)` where a memory is given.
       params: the cell's weights, shared by all rows and steps.
       carry: the state before the first step, leaves [B, ...].
       xs: inputs, leaves [B, T, ...].
@@ -58,14 +64,21 @@ def scan(
 
     Raises:
       ValueError: if the leaves of `xs` and `mask` disagree on [B, T].
-      TypeError: if `mask` is not boolean.
+      TypeError: if `mask` is not boolean, or if the cell does not return a carry like
+        the one it takes, and an output.
+
+    Example:
+      >>> cell = lambda params, carry, x: (carry + params * x, carry)
+      >>> carry, ys = scan(cell, 2.0, jnp.zeros(1), jnp.ones((1, 3)))
+      >>> carry.tolist(), ys.tolist()
+      ([6.0], [[0.0, 2.0, 4.0]])
     """
     _check_steps(xs, mask)
-    swap = partial(jax.tree.map, lambda x: jnp.swapaxes(x, 0, 1))
-    run = _differentiable(cell, reverse)
-    arguments = precision.same_devices((params, carry, swap((xs, mask)), memory))
-    carry, ys = run(*arguments)
-    return carry, swap(ys)
+    # Inside a program, a call would keep XLA from sharing residuals across it.
+    constant = None if _is_staged() else _constant(cell)
+    if constant is None:
+        return _run(cell, reverse, params, carry, xs, memory, mask)
+    return _compiled(constant, reverse, params, carry, xs, memory, mask)
 
 
 def bidirectional(
@@ -120,135 +133,143 @@ def _check_steps(xs: Tree, mask: Array | None) -> None:
         )
 
 
-def _differentiable(cell: Cell, reverse: bool) -> Callable[..., tuple[Tree, Tree]]:
-    """The scan as a function whose pullback takes weight gradients at the end."""
+class _Partial(NamedTuple):
+    """A `functools.partial` that compares by its parts."""
 
-    @jax.custom_vjp
-    def run(params: Tree, carry: Tree, steps: Tree, memory: Tree) -> Any:
-        final, (ys, _) = _steps(cell, reverse, params, carry, steps, memory, {})
-        return final, ys
+    function: Cell
+    arguments: tuple[Any, ...]
+    keywords: tuple[tuple[str, Any], ...]
 
-    def forward(params: Tree, carry: Tree, steps: Tree, memory: Tree) -> Any:
-        xs, mask = steps
-        offsets = _zero_offsets(cell, params, carry, xs, memory)
-        offsets, _ = precision.same_devices((offsets, carry))
-
-        def watched(
-            params: Tree, carry: Tree, xs: Tree, memory: Tree, offsets: Offsets
-        ) -> Any:
-            leaves, structure = jax.tree.flatten(params)
-            for index in offsets:
-                leaves[index] = lax.stop_gradient(leaves[index])
-            params = jax.tree.unflatten(structure, leaves)
-            final, (ys, seen) = _steps(
-                cell, reverse, params, carry, (xs, mask), memory, offsets
-            )
-            return (final, ys), seen
-
-        result, pullback, seen = jax.vjp(
-            watched, params, carry, xs, memory, offsets, has_aux=True
-        )
-        return result, (pullback, seen)
-
-    def backward(kept: Any, cotangent: Any) -> Any:
-        pullback, seen = kept
-        d_params, d_carry, d_xs, d_memory, d_offsets = pullback(cotangent)
-        leaves, structure = jax.tree.flatten(d_params)
-        for index, inputs in seen.items():
-            products = map(precision.weight_gradient, inputs, d_offsets[index])
-            leaves[index] = sum(products, jnp.zeros_like(leaves[index]))
-        return jax.tree.unflatten(structure, leaves), d_carry, (d_xs, None), d_memory
-
-    run.defvjp(forward, backward)
-    return run
+    def __call__(self, *arguments: Any, **keywords: Any) -> Any:
+        every = dict(self.keywords) | keywords
+        return self.function(*self.arguments, *arguments, **every)
 
 
-def _steps(
+def _constant(cell: Any) -> Any:
+    """The cell as a key of compiled programs; None where it may change between calls.
+
+    A function that can be imported by its name computes the same at each call; a
+    closure or a method may read arrays that have changed.
+    """
+    if isinstance(cell, partial):
+        whole = _Partial(cell.func, cell.args, tuple(sorted(cell.keywords.items())))
+        try:
+            hash(whole)
+        except TypeError:
+            return None
+        return None if _constant(cell.func) is None else whole
+    module = sys.modules.get(getattr(cell, "__module__", None) or "")
+    named = getattr(module, getattr(cell, "__qualname__", ""), None)
+    return cell if named is cell else None
+
+
+def _run(
     cell: Cell,
     reverse: bool,
     params: Tree,
     carry: Tree,
-    steps: Tree,
+    xs: Tree,
     memory: Tree,
+    mask: Array | None,
+) -> tuple[Tree, Tree]:
+    """The scan of checked arguments."""
+    swap = partial(jax.tree.map, lambda x: jnp.swapaxes(x, 0, 1))  # [B, T] <-> [T, B]
+    arguments = precision.same_devices((params, carry, swap((xs, mask)), memory))
+    params, carry, steps, memory = arguments
+    first = partial(jax.tree.map, lambda x: x[0])  # [B, ...] -> [...]
+    program = trace(cell, params, first(carry), first(first(steps[0])), first(memory))
+    weights, others = program.invariants(params)
+    run = _differentiable(program, reverse)
+    carry, ys = run(weights, (others, carry, steps, memory))
+    return carry, swap(ys)
+
+
+_compiled = partial(jax.jit, static_argnums=(0, 1))(_run)
+
+
+def _is_staged() -> bool:
+    """Whether a jaxpr is being made, as under `jax.jit`: even constants are traced."""
+    return isinstance(jnp.zeros(1), jax.core.Tracer)
+
+
+def _differentiable(
+    program: Program, reverse: bool
+) -> Callable[..., tuple[Tree, Tree]]:
+    """The loop as a function of its weights and of all else that it reads.
+
+    The JVP rule turns a weight's tangent into those of the products' outputs before the
+    tangent loop; so transposition computes the weight's gradient after the loop.
+    """
+
+    @jax.custom_jvp
+    def run(weights: list[Array], rest: Tree) -> tuple[Tree, Tree]:
+        return _loop(program, reverse, weights, rest, {})[0]
+
+    @partial(run.defjvp, symbolic_zeros=True)
+    def rule(primals: Tree, tangents: Tree) -> tuple[Tree, Tree]:
+        (weights, rest), (d_weights, d_rest) = primals, tangents
+        leaves = jax.tree.leaves(rest)
+        d_leaves = jax.tree.leaves(d_rest)
+        moved = {i: d for i, d in enumerate(d_leaves) if _is_tangent(d)}
+        watched = {
+            i: product
+            for i, product in program.products.items()
+            if _is_tangent(d_weights[product.weight])
+        }
+
+        def loop(some: dict[int, Array], offsets: Offsets) -> Any:
+            mixed = [some.get(i, leaf) for i, leaf in enumerate(leaves)]
+            mixed = jax.tree.unflatten(jax.tree.structure(rest), mixed)
+            return _loop(program, reverse, weights, mixed, offsets)
+
+        offsets = _zero_offsets(watched, rest)
+        some = {i: leaves[i] for i in moved}
+        result, tangent, inputs = jax.linearize(loop, some, offsets, has_aux=True)
+        d_offsets = {
+            i: product.tangent(inputs[i], d_weights[product.weight])
+            for i, product in watched.items()
+        }
+        return result, tangent(moved, d_offsets)
+
+    return run
+
+
+def _loop(
+    program: Program,
+    reverse: bool,
+    weights: list[Array],
+    rest: Tree,
     offsets: Offsets,
-) -> tuple[Tree, tuple[Tree, Offsets]]:
-    """The scan itself, time first; also what each watched weight was multiplied by."""
+) -> tuple[tuple[Tree, Tree], Offsets]:
+    """The loop, time first; also the x of each product `x @ w` that has an offset."""
+    others, carry, steps, memory = rest
 
     def step(carry: Tree, inputs: Tree) -> tuple[Tree, Any]:
         x, keep, offset = inputs
-        rows = jax.vmap(partial(_one_row, cell, params))
-        kept = jax.checkpoint(rows, prevent_cse=False, policy=_ONLY_PRODUCTS)
-        new, y, seen = kept(carry, x, memory, offset)
+        rows = jax.vmap(program.step, in_axes=(None, None, 0, 0, 0, 0))
+        rows = jax.checkpoint(rows, prevent_cse=False, policy=_ONLY_PRODUCTS)
+        new, y, multiplied = rows(weights, others, carry, x, memory, offset)
         if keep is not None:
             new = jax.tree.map(partial(_where, keep), new, carry)
             y = jax.tree.map(lambda a: _where(keep, a, jnp.zeros_like(a)), y)
-        return new, (y, seen)
+        return new, (y, multiplied)
 
-    return lax.scan(step, carry, (*steps, offsets), reverse=reverse)
-
-
-def _one_row(
-    cell: Cell, params: Tree, carry: Tree, x: Tree, memory: Tree, offset: Offsets
-) -> tuple[Tree, Tree, Offsets]:
-    """One step of one row, with the products of some weights watched."""
-    seen: Offsets = {index: [] for index in offset}
-    leaves, structure = jax.tree.flatten(params)
-
-    def watch(index: int, weight: Array) -> precision.Tapped:
-        def product(x: Array) -> Array:
-            shift = offset[index][len(seen[index])]
-            seen[index].append(x)
-            return checkpoint_name(precision.matmul(x, weight) + shift, "product")
-
-        return precision.Tapped(weight, product)
-
-    for index in offset:
-        leaves[index] = watch(index, leaves[index])
-    new, y = _call(cell, jax.tree.unflatten(structure, leaves), carry, x, memory)
-    return new, y, seen
+    carry, (ys, multiplied) = lax.scan(step, carry, (*steps, offsets), reverse=reverse)
+    return (carry, ys), multiplied
 
 
-def _call(cell: Cell, params: Tree, carry: Tree, x: Tree, memory: Tree) -> Any:
-    if memory is None:
-        return cell(params, carry, x)
-    return cell(params, carry, x, memory=memory)
-
-
-def _zero_offsets(
-    cell: Cell, params: Tree, carry: Tree, xs: Tree, memory: Tree
-) -> Offsets:
-    """Zeros [T, B, ...] for every product of a matrix that is used in products only."""
+def _zero_offsets(products: dict[int, Product], rest: Tree) -> Offsets:
+    """Zeros [T, B, ...] for the outputs of products."""
+    _, carry, (xs, _), _ = rest
     T, B = jax.tree.leaves(xs)[0].shape[:2]
-    leaves, structure = jax.tree.flatten(params)
-    products: dict[int, list[Any]] = {
-        i: [] for i, leaf in enumerate(leaves) if leaf.ndim == 2
-    }
-    other_uses: set[int] = set()
+    outputs = {i: product.output for i, product in products.items()}
+    zeros = {i: jnp.zeros((T, B, *y.shape), y.dtype) for i, y in outputs.items()}
+    return precision.same_devices((zeros, carry))[0]
 
-    def trace(leaves: list[Array], carry: Tree, x: Tree, memory: Tree) -> Tree:
-        def note(index: int, weight: Array) -> precision.Tapped:
-            def product(x: Array) -> Array:
-                y = precision.matmul(x, weight)
-                products[index].append(jax.ShapeDtypeStruct((T, B, *y.shape), y.dtype))
-                return y
 
-            return precision.Tapped(weight, product)
-
-        noted = {i: note(i, leaves[i]) for i in products}
-        mixed = [noted.get(i, leaf) for i, leaf in enumerate(leaves)]
-        _call(cell, jax.tree.unflatten(structure, mixed), carry, x, memory)
-        other_uses.update(i for i, tapped in noted.items() if tapped.other_uses)
-        return ()
-
-    first_row = partial(jax.tree.map, lambda a: a[0])
-    jax.eval_shape(
-        trace, leaves, first_row(carry), first_row(first_row(xs)), first_row(memory)
-    )
-    return {
-        i: [jnp.zeros(p.shape, p.dtype) for p in shapes]
-        for i, shapes in products.items()
-        if shapes and i not in other_uses
-    }
+def _is_tangent(tangent: Any) -> bool:
+    """Whether a tangent is more than a zero that needs no array."""
+    return not isinstance(tangent, SymbolicZero) and tangent.dtype != float0
 
 
 def _where(keep: Array, new: Array, old: Array) -> Array:

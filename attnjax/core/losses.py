@@ -163,11 +163,8 @@ def _linear_nats_forward(
     sums, per_position = lax.scan(add, (zero, zeros, zeros[:, 0]), chunks)
     total, d_matrix, d_bias = sums
     d_x, nats = (_join_chunks(chunks, x.shape[1]) for chunks in per_position)
-    gradients = (
-        d_x,
-        d_matrix.astype(matrix.dtype),
-        None if bias is None else d_bias.astype(bias.dtype),
-    )
+    bias_gradient = None if bias is None else d_bias.astype(bias.dtype)
+    gradients = d_x, d_matrix.astype(matrix.dtype), bias_gradient
     return total, (*gradients, nats.astype(weights.dtype))
 
 

@@ -1,9 +1,9 @@
 """Compute and accumulation dtypes: the one file that decides them.
 
-Every matrix product of the library goes through `matmul`; every softmax, loss
-and normalisation through `upcast`. Inputs choose the compute dtype (their
-promoted dtype), sums are taken in at least float32, results are returned in the
-compute dtype. Nothing names float32 as a ceiling, so float64 works throughout.
+Every matrix product of the library goes through `matmul`; every softmax, loss and
+normalisation through `upcast`. Inputs choose the compute dtype (their promoted dtype),
+sums accumulate in at least float32, and results come back in the compute dtype. No
+dtype is the widest one here, so float64 works throughout.
 """
 
 from collections.abc import Callable
@@ -12,25 +12,28 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
+from jax.ad_checkpoint import checkpoint_name
 from jax.custom_derivatives import SymbolicZero
 from jax.typing import DTypeLike
 
 Tree = Any
+# In a jaxpr, this name marks a product whose derivative is one of those below.
+MATMUL = "attnjax.matmul"
 
 
-def promoted(*arrays: Array) -> Any:
-    """The dtype that all arrays fit in, also under strict promotion."""
+def promoted(*arrays: Array | DTypeLike) -> Any:
+    """The dtype to which all arrays promote, also under strict promotion."""
     with jax.numpy_dtype_promotion("standard"):
         return jnp.result_type(*arrays)
 
 
 def accumulation_dtype(dtype: DTypeLike) -> Any:
-    """The dtype sums are taken in: float32, or `dtype` where that is wider."""
-    return jnp.float32 if jnp.finfo(dtype).bits < 32 else jnp.dtype(dtype)
+    """The dtype in which sums accumulate: float32, or `dtype` if that has more bits."""
+    return jnp.float32 if _is_low_precision(dtype) else jnp.dtype(dtype)
 
 
 def upcast(x: Array) -> Array:
-    """`x` in the dtype that sums are taken in.
+    """Casts `x` to the dtype in which sums accumulate.
 
     Example:
       >>> upcast(jnp.ones(2, jnp.bfloat16)).dtype
@@ -43,9 +46,9 @@ def matmul(x: Array, w: Array) -> Array:
     """Multiplies the last axis of `x` with the first of `w`.
 
     Leading axes of `x` are flattened to one, so that the gradient of `w` is one
-    2-D product. Below 32 bits, forward and backward products all take narrow
-    operands and accumulate in float32 (of two matrices there is then no
-    forward-mode derivative).
+    2-D product. In low precision (below 32 bits), forward and backward products all
+    take low-precision operands and accumulate in float32; the product of two matrices
+    then has reverse-mode derivatives only.
 
     Args:
       x: shape [..., K].
@@ -61,28 +64,28 @@ def matmul(x: Array, w: Array) -> Array:
       >>> matmul(jnp.ones((2, 3)), jnp.ones((3, 1))).tolist()
       [[3.0], [3.0]]
     """
-    if isinstance(w, Tapped):
-        return w.product(x)
     if x.ndim == 0 or w.ndim == 0 or x.shape[-1] != w.shape[0]:
         raise ValueError(
             f"w: expected shape [{x.shape[-1] if x.ndim else '?'}, ...], "
             f"got {list(w.shape)} (its first axis meets the last axis of x)"
         )
     dtype = promoted(x, w)
-    flat = x.astype(dtype).reshape(-1, x.shape[-1]) if x.ndim > 2 else x.astype(dtype)
-    product = _product(flat, w.astype(dtype))
-    return product.reshape(*x.shape[:-1], *w.shape[1:])
+    rows = x.astype(dtype)
+    if x.ndim > 2:
+        rows = rows.reshape(-1, x.shape[-1])  # [..., K] -> [rows, K]
+    product = _product(rows, w.astype(dtype))
+    return product.reshape(*x.shape[:-1], *w.shape[1:])  # [rows, N] -> [..., N]
 
 
 def _product(x: Array, w: Array) -> Array:
     """Chooses how `x @ w` is differentiated; x has one axis or two."""
-    narrow = jnp.finfo(x.dtype).bits < 32
-    if narrow and x.ndim == w.ndim == 2:
-        return _narrow(*same_devices((x, w)))
-    if narrow:
-        return _narrow_vector(x, w)
-    if x.ndim == w.ndim == 2 and _crosswise(*w.shape):
-        return _tall(x, w)
+    matrices = x.ndim == w.ndim == 2
+    if _is_low_precision(x.dtype):
+        if matrices:
+            return _low_precision(*same_devices((x, w)))
+        return _low_precision_vector(x, w)
+    if matrices and _prefer_transposed(*w.shape):
+        return _transposed_gradient(x, w)
     return _dot(x, w)
 
 
@@ -90,51 +93,79 @@ def weight_gradient(x: Array, g: Array) -> Array:
     """The gradient of W in `x @ W`, summed over all leading axes.
 
     Args:
-      x: what W was multiplied with, shape [..., K].
-      g: the gradient of the product, shape [..., N].
+      x: what W is multiplied with, shape [..., K].
+      g: the cotangent of the product, shape [..., N].
 
     Returns:
       Shape [K, N], accumulated in at least float32, in the dtype of `g`.
     """
-    rows, outputs = x.reshape(-1, x.shape[-1]), g.reshape(-1, g.shape[-1])
-    if _crosswise(rows.shape[1], outputs.shape[1]):
-        return lax.optimization_barrier(_over_rows(outputs, rows)).T.astype(g.dtype)
+    rows = x.reshape(-1, x.shape[-1])  # [..., K] -> [rows, K]
+    outputs = g.reshape(-1, g.shape[-1])  # [..., N] -> [rows, N]
+    if _prefer_transposed(rows.shape[1], outputs.shape[1]):
+        transposed = lax.optimization_barrier(_over_rows(outputs, rows))
+        return transposed.T.astype(g.dtype)  # [N, K] -> [K, N]
     return _over_rows(rows, outputs).astype(g.dtype)
 
 
-def _over_rows(x: Array, g: Array) -> Array:
-    axes, wide = (((0,), (0,)), ((), ())), accumulation_dtype(g.dtype)
-    return lax.dot_general(_operand(x), _operand(g), axes, preferred_element_type=wide)
+def weight_tangent(x: Array, dw: Array) -> Array:
+    """The tangent of `x @ W` for that of W; its transpose is `weight_gradient` of x.
+
+    Args:
+      x: what W is multiplied with, shape [rows, K] or [K].
+      dw: the tangent of W, shape [K, N] or [K].
+
+    Returns:
+      Shape [rows, N], without an axis that an argument lacks, in the dtype of `x`.
+    """
+    if dw.ndim == 2 and _prefer_transposed(*dw.shape):
+        dw = lax.optimization_barrier(dw.T).T  # [K, N] -> [N, K] -> [K, N]
+    return _backward_dot(x, dw)
 
 
-def _operand(x: Array) -> Array:
-    """What to multiply in a backward product that may be mapped.
+def backward_operand(x: Array) -> Array:
+    """Casts an operand of a backward product that `vmap` may batch.
 
-    XLA on a CPU does not add up every narrow product wide, nor can it run each one
-    whose result shall be wide. It makes the operands of these wide anyway.
+    XLA:CPU does not accumulate every low-precision dot in float32, and it does not
+    implement each batched one whose result is float32. It upcasts the operands of
+    those in any case; upcast them explicitly.
     """
     return upcast(x) if _on_cpu() else x
+
+
+def _over_rows(x: Array, g: Array) -> Array:
+    """Contracts the rows: [rows, K], [rows, N] -> [K, N]."""
+    return lax.dot_general(
+        backward_operand(x),
+        backward_operand(g),
+        (((0,), (0,)), ((), ())),
+        preferred_element_type=accumulation_dtype(g.dtype),
+    )
+
+
+def _is_low_precision(dtype: DTypeLike) -> bool:
+    return bool(jnp.finfo(dtype).bits < 32)
 
 
 def _on_cpu() -> bool:
     return jax.default_backend() == "cpu"
 
 
-def _crosswise(K: int, N: int) -> bool:
-    """Whether the gradient of W [K, N] is better taken as that of its transpose.
+def _prefer_transposed(K: int, N: int) -> bool:
+    """Whether to compute the gradient of W [K, N] as that of its transpose [N, K].
 
-    XLA's product on a CPU reads the columns of its left operand at up to half the
-    speed where they are the longer ones. It folds a transpose back into the product,
-    so one that is meant must stand behind a barrier.
+    In a product that contracts the rows of both operands, XLA:CPU reads the columns of
+    the left one at up to half the speed where these are the longer ones. XLA folds a
+    transpose of the result back into the product; an optimisation barrier stops it.
     """
     return K > N and _on_cpu()
 
 
 def same_devices(tree: Tree) -> Tree:
-    """Makes all arrays differ by device, inside `jax.shard_map`, where one does.
+    """Makes all arrays vary over the same mesh axes, inside `jax.shard_map`.
 
-    A hand-written gradient must return what its arguments are; the gradient of this
-    cast is the sum over devices that a shared array needs. Elsewhere it does nothing.
+    A custom derivative must return cotangents of the types of its arguments. The
+    transpose of this cast is the sum over devices that the gradient of a replicated
+    array needs. Elsewhere it does nothing.
 
     Example:
       >>> same_devices((1.0, 2.0))
@@ -155,15 +186,23 @@ def same_devices(tree: Tree) -> Tree:
 
 def _dot(x: Array, w: Array) -> Array:
     """`x @ w` in the dtype of both, accumulated in at least float32."""
-    wide = accumulation_dtype(x.dtype)
     axes = (((x.ndim - 1,), (0,)), ((), ()))
-    return lax.dot_general(x, w, axes, preferred_element_type=wide).astype(x.dtype)
+    accumulate_dtype = accumulation_dtype(x.dtype)
+    product = lax.dot_general(x, w, axes, preferred_element_type=accumulate_dtype)
+    return product.astype(x.dtype)
+
+
+def _backward_dot(x: Array, w: Array) -> Array:
+    """`x @ w` as a tangent, whose transpose takes low-precision operands too."""
+    axes = (((x.ndim - 1,), (0,)), ((), ()))
+    product = lax.dot_general(backward_operand(x), backward_operand(w), axes)
+    return product.astype(x.dtype)
 
 
 def _product_rule(
     of_dx: Callable[[Array, Array], Array], of_dw: Callable[[Array, Array], Array]
 ) -> Callable[..., tuple[Array, Array]]:
-    """The tangent of `x @ w`, each term by a function of its own."""
+    """The JVP rule of `x @ w`, each term by a function of its own."""
 
     def rule(primals: Any, tangents: Any) -> tuple[Array, Array]:
         (x, w), (dx, dw) = primals, tangents
@@ -178,96 +217,46 @@ def _product_rule(
 
 
 @jax.custom_jvp
-def _tall(x: Array, w: Array) -> Array:
-    """`_dot` whose gradient of `w` is taken crosswise."""
-    return _dot(x, w)
+def _transposed_gradient(x: Array, w: Array) -> Array:
+    """`_dot` of matrices; the gradient of `w` is computed as that of its transpose."""
+    return checkpoint_name(_dot(x, w), MATMUL)
 
 
-def _turned(x: Array, dw: Array) -> Array:
-    return _dot(x, lax.optimization_barrier(dw.T).T)
-
-
-_tall.defjvp(_product_rule(_dot, _turned), symbolic_zeros=True)
+_transposed_gradient.defjvp(_product_rule(_dot, weight_tangent), symbolic_zeros=True)
 
 
 @jax.custom_jvp
-def _narrow_vector(x: Array, w: Array) -> Array:
+def _low_precision_vector(x: Array, w: Array) -> Array:
     """`_dot` of one row or with one column, as inside `vmap` over queries.
 
-    The gradient of what all rows share must stay a product when it is mapped. So the
-    tangent is a plain product, whose transpose takes narrow operands too where the
-    backend adds them up wide.
+    Under `vmap`, the gradient of an operand that all rows share must stay one product.
+    So the tangent is a plain product, of which JAX batches the transpose.
     """
-    return _dot(x, w)
+    return checkpoint_name(_dot(x, w), MATMUL)
 
 
-def _plain(x: Array, w: Array) -> Array:
-    axes = (((x.ndim - 1,), (0,)), ((), ()))
-    return lax.dot_general(_operand(x), _operand(w), axes).astype(x.dtype)
-
-
-_narrow_vector.defjvp(_product_rule(_plain, _plain), symbolic_zeros=True)
+_low_precision_vector.defjvp(
+    _product_rule(_backward_dot, weight_tangent), symbolic_zeros=True
+)
 
 
 @jax.custom_vjp
-def _narrow(x: Array, w: Array) -> Array:
-    """`_dot` of matrices whose backward products take narrow operands too."""
-    return _dot(x, w)
+def _low_precision(x: Array, w: Array) -> Array:
+    """`_dot` of matrices whose backward products take low-precision operands too."""
+    return checkpoint_name(_dot(x, w), MATMUL)
 
 
-def _narrow_forward(x: Array, w: Array) -> tuple[Array, tuple[Array, Array]]:
+def _low_precision_forward(x: Array, w: Array) -> tuple[Array, tuple[Array, Array]]:
     return _dot(x, w), (x, w)
 
 
-def _narrow_backward(kept: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
-    x, w = kept
+def _low_precision_backward(
+    residuals: tuple[Array, Array], g: Array
+) -> tuple[Array, Array]:
+    x, w = residuals
     axes = (((1,), (1,)), ((), ()))
     dx = lax.dot_general(g, w, axes, preferred_element_type=jnp.float32)
     return dx.astype(x.dtype), weight_gradient(x, g)
 
 
-_narrow.defvjp(_narrow_forward, _narrow_backward)
-
-
-class Tapped:
-    """A weight matrix whose products are watched while a cell is scanned.
-
-    `matmul(x, tapped)` calls `product(x)` in place of the product with the weight;
-    `cells/scan.py` uses this to take a weight's gradient after the scan. Any
-    other use sees the plain array, and is counted, so that such a weight can be
-    differentiated in the ordinary way.
-    """
-
-    def __init__(self, weight: Array, product: Callable[[Array], Array]) -> None:
-        self._weight = weight
-        self.product = product
-        self.other_uses = 0
-
-    shape = property(lambda self: self._weight.shape)
-    dtype = property(lambda self: self._weight.dtype)
-    ndim = property(lambda self: self._weight.ndim)
-
-    def __jax_array__(self) -> Array:
-        self.other_uses += 1
-        return self._weight
-
-    def __getitem__(self, index: Any) -> Array:
-        return self.__jax_array__()[index]
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.__jax_array__(), name)
-
-
-def _plainly(name: str) -> Callable[..., Any]:
-    """An operator of `Tapped` that is the plain array's."""
-
-    def operator(self: Tapped, *others: Any) -> Any:
-        return getattr(self.__jax_array__(), name)(*others)
-
-    return operator
-
-
-# Python looks operators up in the class, so `__getattr__` cannot give them.
-_BINARY = ("add", "sub", "mul", "truediv", "pow", "matmul")
-for _name in ("neg", "abs", *_BINARY, *(f"r{name}" for name in _BINARY)):
-    setattr(Tapped, f"__{_name}__", _plainly(f"__{_name}__"))
+_low_precision.defvjp(_low_precision_forward, _low_precision_backward)

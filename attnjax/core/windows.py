@@ -1,7 +1,7 @@
-"""Windows: where a cursor stands decides what is read, not what is written there.
+"""Windows: weights that depend on the positions of the keys, not on their content.
 
-`diagonal` gives weights by itself; `local_p` gives a factor for weights that a
-score has made. Positions are counted in keys, from 0, and may be fractions.
+`diagonal` returns weights; `local_p` returns a factor to multiply the weights of a
+score by. Positions are counted in keys, from 0, and may be fractions.
 """
 
 import jax.numpy as jnp
@@ -15,21 +15,21 @@ from attnjax.core._checks import shaped
 def diagonal(
     position: Float[Array, ""], mask: Bool[Array, "S"], *, rate: float = 1.0
 ) -> Float[Array, "S"]:
-    r"""Weighs keys by a cursor that moves in step with the target.
+    r"""Weighs keys by a cursor that advances with the target.
 
     .. math:: a_j = \max(0, 1 - |\min(r\,i, L - 1) - j|)
 
-    for target position i, L real keys and r keys a target step: two cursors,
-    one over the source, one over the target, hard-wired together. Between two
-    keys the weights interpolate; past the end the cursor rests on the last key.
+    for target position i, L real keys and r keys for each target step. The position
+    is fixed in advance, without a learned parameter. Between two keys the weights are
+    interpolated linearly; past the end all weight stays on the last key.
 
-    Source: the design that attention replaced; "local-m" of Luong, Pham &
-    Manning 2015 (arXiv:1508.04025), section 3.2, is its windowed relative.
+    Source: the monotonic alignment of "local-m" in Luong, Pham & Manning 2015
+    (arXiv:1508.04025), section 3.2, without its window and score.
 
     Args:
       position: i, the target position in steps from 0, shape [].
       mask: True = a real key, shape [S]; the real keys come first.
-      rate: r, keys a step; the ratio of source to target lengths.
+      rate: r, keys for each target step: the ratio of source to target lengths.
 
     Returns:
       Weights, shape [S], in the dtype of `position`; they sum to 1, or to 0
@@ -43,10 +43,11 @@ def diagonal(
       >>> diagonal(jnp.array(1.0), jnp.ones(3, bool), rate=0.5)
       Array([0.5, 0.5, 0. ], dtype=float32)
     """
-    wide = precision.upcast(position)
-    last = jnp.sum(mask, dtype=wide.dtype) - 1
-    cursor = jnp.minimum(rate * wide, last)
-    distance = jnp.abs(jnp.arange(mask.shape[0], dtype=wide.dtype) - cursor)
+    # In low precision neighbouring positions of a long source would coincide.
+    target = precision.upcast(position)
+    last = jnp.sum(mask, dtype=target.dtype) - 1
+    cursor = jnp.minimum(rate * target, last)
+    distance = jnp.abs(jnp.arange(mask.shape[0], dtype=target.dtype) - cursor)
     return jnp.where(mask, jnp.maximum(1 - distance, 0), 0).astype(position.dtype)
 
 
@@ -54,12 +55,13 @@ def diagonal(
 def local_p(
     position: Float[Array, ""], mask: Bool[Array, "S"], *, half_width: float
 ) -> Float[Array, "S"]:
-    r"""Favours keys around a predicted position, and cuts off the rest.
+    r"""Computes a Gaussian factor around a predicted position, 0 outside a window.
 
     .. math:: g_j = \exp\left(-\frac{(j - p)^2}{2\sigma^2}\right) [|j - p| \le D],
               \qquad \sigma = D / 2
 
-    Multiply the weights of a score by it ("local-p"): they are not renormalised.
+    Multiply the weights of a score by it ("local-p"); the paper does not normalise the
+    product again.
 
     Source: Luong, Pham & Manning 2015 (arXiv:1508.04025), eq. 10.
 
@@ -86,8 +88,8 @@ def local_p(
             f"half_width: expected a positive number of keys, got {half_width} "
             "(the paper uses 10)"
         )
-    wide = precision.upcast(position)
-    distance = jnp.arange(mask.shape[0], dtype=wide.dtype) - wide
+    centre = precision.upcast(position)
+    distance = jnp.arange(mask.shape[0], dtype=centre.dtype) - centre
     factor = jnp.exp(-0.5 * (distance / (half_width / 2)) ** 2)
     inside = mask & (jnp.abs(distance) <= half_width)
     return jnp.where(inside, factor, 0).astype(position.dtype)

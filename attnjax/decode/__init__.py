@@ -1,15 +1,16 @@
-"""Decoding: from a step function to hypotheses, whatever the model.
+"""Decoding: from a step function to hypotheses, for any model.
 
-A step is `step(carry, token[B]) -> carry, logits[B, V], weights[B, S]`. What it
-reads besides (parameters, memory) is bound to it by `functools.partial`, so no
-model is named here and the memory of a beam is never copied per hypothesis.
+A step is `step(carry, token[B]) -> carry, logits[B, V], weights[B, S]`. Parameters and
+encoder memory are bound to it with `functools.partial`, so no decoder knows a model,
+and beam search does not copy the memory for each hypothesis.
 
-- `greedy`, `sample` and `beam_search` give `Hypotheses`. All take bounds on lengths, ids
-  to suppress_tokens, n-grams not to repeat and prefixes to begin with; what a row gets never
-  depends on the other rows, and one compiled program serves every batch of a shape.
-- `score_sequences` gives what a model thinks of given sequences: `SequenceScores`.
-- `ensemble` makes one step of the steps of several models.
-- `keep_top_k`, `keep_top_p` and `keep_min_p` choose what `sample` draws from.
+- `greedy`, `sample` and `beam_search` return `Hypotheses`. All of them accept limits on
+  lengths, tokens to suppress, n-grams not to repeat and forced prefixes. A row's result
+  never depends on the other rows, and one compiled program serves every batch of a
+  shape.
+- `score_sequences` returns the log-probabilities of given sequences: `SequenceScores`.
+- `ensemble` combines the steps of several models into one step.
+- `keep_top_k`, `keep_top_p` and `keep_min_p` are logits processors for sampling.
 """
 
 from attnjax.decode.beam import beam_search

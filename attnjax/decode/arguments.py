@@ -1,4 +1,4 @@
-"""Checks of arguments, and the words in which they fail."""
+"""Checks of arguments that all decoders share, and their error messages."""
 
 import operator
 from collections.abc import Callable
@@ -9,10 +9,10 @@ import numpy as np
 from jaxtyping import Array, Int
 
 
-def whole(
-    name: str, value: Any, least: int, most: int | None = None, what: str = ""
+def static_int(
+    name: str, value: Any, least: int, most: int | None = None, limit: str = ""
 ) -> int:
-    """Returns `value` as an int between `least` and `most`."""
+    """Returns `value` as a Python int between `least` and `most`, named by `limit`."""
     try:
         value = operator.index(value)
     except TypeError:
@@ -23,27 +23,27 @@ def whole(
     if value < least:
         raise ValueError(f"{name}: expected at least {least}, got {value}")
     if most is not None and value > most:
-        raise ValueError(f"{name}: expected at most {most} ({what}), got {value}")
+        raise ValueError(f"{name}: expected at most {most} ({limit}), got {value}")
     return value
 
 
-def check_number(
-    name: str, value: Any, fits: Callable[[Any], bool], expected: str, hint: str
+def check_scalar(
+    name: str, value: Any, valid: Callable[[Any], bool], expected: str, hint: str
 ) -> None:
-    """Checks a number; of an array, whose value is not known yet, only the shape."""
+    """Checks a number; of a JAX array, which may be traced, only the shape."""
     if jnp.ndim(value) != 0:
         raise ValueError(
             f"{name}: expected one number, got shape {list(jnp.shape(value))} "
             "(it is the same for all rows)"
         )
-    if isinstance(value, int | float | np.generic) and not fits(value):
+    if isinstance(value, int | float | np.generic) and not valid(value):
         raise ValueError(f"{name}: expected {expected}, got {value} ({hint})")
 
 
-def ints(
+def int32_array(
     name: str, value: Any, axes: tuple[int | str, ...], hint: str
 ) -> Int[Array, "..."]:
-    """Returns `value` as an int32 array with these axes; a letter is of any size."""
+    """Returns `value` as an int32 array of this shape; a letter stands for any size."""
     array = jnp.asarray(value)
     if not jnp.issubdtype(array.dtype, jnp.integer):
         raise TypeError(f"{name}: expected int values, got {array.dtype} (use astype)")
@@ -55,11 +55,11 @@ def check_shape(
     name: str, shape: tuple[int, ...], axes: tuple[int | str, ...], hint: str
 ) -> None:
     """Checks an array's shape against sizes, or letters for any size."""
-    fits = len(shape) == len(axes) and all(
+    matches = len(shape) == len(axes) and all(
         isinstance(axis, str) or axis == size
         for axis, size in zip(axes, shape, strict=True)
     )
-    if not fits:
+    if not matches:
         raise ValueError(
             f"{name}: expected shape [{', '.join(map(str, axes))}], "
             f"got {list(shape)} ({hint})"

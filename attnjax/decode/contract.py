@@ -1,4 +1,4 @@
-"""What every decoder takes and gives back: steps and hypotheses."""
+"""The types that every decoder takes and returns: steps and hypotheses."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -16,24 +16,25 @@ Step = Callable[[Any, Array], tuple[Any, Array, Array]]
 class Hypotheses(NamedTuple):
     """Decoded sequences, K for each row, best first.
 
-    A slot without a hypothesis (nothing was allowed, or the row may hold no
-    token) has length 0, only padding, and log-probability and score -inf.
+    An empty slot (no token was allowed, or the row's maximum length is 0) has length 0,
+    padding tokens only, and log-probability and score -inf.
     """
 
-    tokens: Int[Array, "B K T"]  # EOS kept, padding after it
-    lengths: Int[Array, "B K"]  # tokens, EOS among them
+    tokens: Int[Array, "B K T"]  # with EOS, then padding
+    lengths: Int[Array, "B K"]  # tokens, including EOS
     log_probs: Float[Array, "B K"]  # of the whole sequence under the model, nats
-    scores: Float[Array, "B K"]  # what the hypotheses are sorted by
+    scores: Float[Array, "B K"]  # sort key: log-probability with penalties
     weights: Float[Array, "B K T S"]  # alignment; zero where tokens are padding
 
 
-def signature(
+def step_output_shapes(
     step: Step, carry: Any, B: int
 ) -> tuple[jax.ShapeDtypeStruct, jax.ShapeDtypeStruct]:
-    """Returns the shapes of logits and weights, in at least float32; runs no step.
+    """Returns the shapes of logits and weights, in at least float32, by tracing.
 
     Raises:
-      ValueError: if `step` is no step, or `carry` none for B rows.
+      ValueError: if the outputs of `step`, or the leaves of `carry`, do not have the
+        shapes that a batch of B rows needs.
     """
     carry = jax.tree.map(jnp.asarray, carry)
     for path, leaf in jax.tree_util.tree_leaves_with_path(carry):
@@ -51,8 +52,8 @@ def signature(
             f"step: expected (carry, logits, weights), got {got} "
             "(a model without attention returns weights of zeros, shape [B, S])"
         )
-    after, logits, weights = out
-    _check_same(carry, after)
+    new_carry, logits, weights = out
+    _check_same_carry(carry, new_carry)
     for name, axis, x in (("logits", "V", logits), ("weights", "S", weights)):
         if x.ndim != 2 or x.shape[0] != B:
             raise ValueError(
@@ -63,21 +64,24 @@ def signature(
 
 
 def log_normaliser(logits: Float[Array, "... V"]) -> Float[Array, "..."]:
-    """Log-sum-exp over the vocabulary; 0 where every logit is -inf."""
+    """Log-sum-exp over the vocabulary; 0 where every logit is -inf, to avoid NaN."""
     total = jax.nn.logsumexp(logits, axis=-1)
     return jnp.where(total > -jnp.inf, total, 0)
 
 
-def _check_same(before: Any, after: Any) -> None:
-    """Checks that a step hands on a carry like the one it was given."""
+def _check_same_carry(old: Any, new: Any) -> None:
+    """Checks that a step returns a carry of the type that it was given.
+
+    A loop needs this: `lax.while_loop` carries values of one type.
+    """
 
     def describe(x: Any) -> str:
         return f"{x.dtype}{list(x.shape)}"
 
-    was, now = jax.tree.map(describe, before), jax.tree.map(describe, after)
-    if was != now:
+    expected, got = jax.tree.map(describe, old), jax.tree.map(describe, new)
+    if expected != got:
         raise ValueError(
-            f"carry: expected step to return one like {was}, got {now} "
+            f"carry: expected step to return one like {expected}, got {got} "
             "(structure, shapes and dtypes must not change while decoding)"
         )
 

@@ -1,4 +1,4 @@
-"""Ensembles: the steps of several models as one step, for any decoder."""
+"""Ensembles: the steps of several models combined into one step for any decoder."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
@@ -21,17 +21,18 @@ def ensemble(
     members: Any,
     *,
     combine: Literal["log-linear", "linear"] = "log-linear",
-    shares: Sequence[float] | Float[Array, "N"] | None = None,
+    coefficients: Sequence[float] | Float[Array, "N"] | None = None,
 ) -> Step:
-    r"""Makes one step of N models that differ in their numbers only.
+    r"""Combines N models of one architecture into one step.
 
     .. math:: \log p(y) = \sum_n w_n \log p_n(y) - \log Z
               \quad \text{or} \quad \log p(y) = \log \sum_n w_n p_n(y)
 
-    with w_n the share of model n. "log-linear", the default, favours what every
-    model allows, "linear" what some model likes. Either way logits are
-    log-probabilities of the ensemble, which sum to one, and what a decoder reports
-    is the ensemble's; alignments are averaged by the same shares.
+    with w_n the coefficient of model n. "log-linear", the default, is a product of
+    experts: a token needs probability under every model. "linear" is a mixture: one
+    model suffices. Both return normalised log-probabilities as logits, so decoders
+    report the log-probabilities of the ensemble. Alignments are averaged with the same
+    coefficients.
 
     Source: Sutskever, Vinyals & Le 2014 (arXiv:1409.3215), table 1, for translation
     by ensembles; Hinton 2002 (doi:10.1162/089976602760128018), eq. 1, for the
@@ -39,18 +40,18 @@ def ensemble(
 
     Args:
       step: `(member, carry, token[B]) -> carry, logits[B, V], weights[B, S]`.
-      members: what the models differ in, parameters and the memory that each has
-        made of the source; every leaf has a leading axis N.
-      combine: how probabilities are joined.
-      shares: one number for each model, at least 0; scaled to sum to 1. Default:
-        equal.
+      members: the arrays in which the models differ, such as parameters and encoder
+        memories; every leaf has a leading axis N.
+      combine: how probabilities are combined.
+      coefficients: one number for each model, at least 0; normalised to sum to 1.
+        Default: equal.
 
     Returns:
-      A step. Every leaf of its carry has the axes [B, N, ...], as given by
+      A step. Every leaf of its carry has the axes [B, N, ...], as returned by
       `jax.vmap(start, out_axes=1)(members)`.
 
     Raises:
-      ValueError: if the leading axes, `shares` or `combine` do not fit.
+      ValueError: if a leading axis, `coefficients` or `combine` is invalid.
 
     Example:
       >>> def step(table, carry, token):
@@ -65,10 +66,10 @@ def ensemble(
             f"combine: expected one of {', '.join(_COMBINE)}, got {combine!r}"
         )
     N = _count(members)
-    # JAX has no custom derivative of a NumPy array that `jit` closes over and `vmap`
-    # maps, such as a weight read from a file.
+    # As JAX arrays: a custom derivative rejects NumPy arrays that `jit` closes over
+    # and `vmap` maps, such as parameters read from a file.
     members = jax.tree.map(jnp.asarray, members)
-    share = _shares(shares, N)
+    mixture = _normalise(coefficients, N)
 
     def combined(carry: Any, token: Array) -> tuple[Any, Array, Array]:
         _check_carry(carry, N)
@@ -77,34 +78,36 @@ def ensemble(
         )
         logits = upcast(logits)
         log_probs = logits - log_normaliser(logits)[..., None]
-        return carry, _COMBINE[combine](log_probs, share), _mean(weights, share)
+        return carry, _COMBINE[combine](log_probs, mixture), _mean(weights, mixture)
 
     return combined
 
 
-def _log_linear(log_probs: Float[Array, "N B V"], shares: Array) -> Array:
-    shares = shares.astype(log_probs.dtype)[:, None, None]
-    # A model without a share has no say, not even against what it excludes.
-    heard = jnp.where(shares > 0, log_probs, 0)
-    mean = jnp.sum(shares * heard, axis=0)
+def _log_linear(log_probs: Float[Array, "N B V"], coefficients: Array) -> Array:
+    coefficients = coefficients.astype(log_probs.dtype)[:, None, None]
+    # A coefficient of 0 removes a model, also where it excludes a token: 0 * -inf is
+    # NaN.
+    log_probs = jnp.where(coefficients > 0, log_probs, 0)
+    mean = jnp.sum(coefficients * log_probs, axis=0)
     return mean - log_normaliser(mean)[..., None]
 
 
-def _linear(log_probs: Float[Array, "N B V"], shares: Array) -> Array:
-    shares = shares.astype(log_probs.dtype)[:, None, None]
-    return jax.nn.logsumexp(log_probs, axis=0, b=shares)
+def _linear(log_probs: Float[Array, "N B V"], coefficients: Array) -> Array:
+    coefficients = coefficients.astype(log_probs.dtype)[:, None, None]
+    return jax.nn.logsumexp(log_probs, axis=0, b=coefficients)
 
 
 _COMBINE = {"log-linear": _log_linear, "linear": _linear}
 
 
-def _mean(weights: Float[Array, "N B S"], shares: Array) -> Float[Array, "B S"]:
+def _mean(weights: Float[Array, "N B S"], coefficients: Array) -> Float[Array, "B S"]:
     weights = upcast(weights)
-    return jnp.sum(shares.astype(weights.dtype)[:, None, None] * weights, axis=0)
+    coefficients = coefficients.astype(weights.dtype)[:, None, None]
+    return jnp.sum(coefficients * weights, axis=0)
 
 
 def _count(members: Any) -> int:
-    """Returns N, which every leaf of `members` must have as its leading axis."""
+    """Returns N, the leading axis that every leaf of `members` must have."""
     sizes = {
         "members" + jax.tree_util.keystr(path): jnp.shape(leaf)
         for path, leaf in jax.tree_util.tree_leaves_with_path(members)
@@ -126,19 +129,19 @@ def _count(members: Any) -> int:
     return N
 
 
-def _shares(shares: Any, N: int) -> Float[Array, "N"]:
-    """Returns shares that sum to 1."""
-    if shares is None:
+def _normalise(coefficients: Any, N: int) -> Float[Array, "N"]:
+    """Returns coefficients that sum to 1."""
+    if coefficients is None:
         return jnp.full(N, 1 / N)
-    if not isinstance(shares, jax.Array):
-        shares = np.asarray(shares, np.float64)
-        if not (shares >= 0).all() or not shares.sum() > 0:
+    if not isinstance(coefficients, jax.Array):
+        coefficients = np.asarray(coefficients, np.float64)
+        if not (coefficients >= 0).all() or not coefficients.sum() > 0:
             raise ValueError(
-                f"shares: expected numbers of at least 0, one above, got "
-                f"{shares.tolist()} (how much each model is heard)"
+                f"coefficients: expected numbers of at least 0 with a positive sum, "
+                f"got {coefficients.tolist()} (the share of each model)"
             )
-    check_shape("shares", shares.shape, (N,), "one number for each model")
-    return jnp.asarray(shares / shares.sum())
+    check_shape("coefficients", coefficients.shape, (N,), "one number for each model")
+    return jnp.asarray(coefficients / coefficients.sum())
 
 
 def _check_carry(carry: Any, N: int) -> None:

@@ -1,7 +1,7 @@
-"""Hypotheses that have ended: the list of the best, and how they are read off.
+"""Finished hypotheses of a beam search, and how back-pointers recover their tokens.
 
-Tokens, alignments and back_pointers of a beam are written down as they come; what was
-said is followed once at the end, backwards.
+Each step records tokens, back-pointers and attention weights by beam slot; sequences
+are back-traced once at the end, so that no step copies whole sequences.
 """
 
 from typing import Any, NamedTuple
@@ -11,8 +11,9 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from attnjax.decode.constraints import Ids, Plan
+from attnjax.decode.constraints import SpecialTokens
 from attnjax.decode.contract import Hypotheses
+from attnjax.decode.setup import DecodeSetup
 
 
 class Finished(NamedTuple):
@@ -20,77 +21,83 @@ class Finished(NamedTuple):
 
     scores: Float[Array, "B N"]
     log_probs: Float[Array, "B N"]
-    lengths: Int[Array, "B N"]  # 0 in a free place
-    back_pointers: Int[Array, "B N"]  # the place in the beam that EOS extended
+    lengths: Int[Array, "B N"]  # 0 in an empty slot
+    back_pointers: Int[Array, "B N"]  # the beam slot that EOS extended
 
 
 class History(NamedTuple):
-    """What happened at every position, by place in the beam."""
+    """The record of every position, by beam slot."""
 
-    tokens: Int[Array, "T B K"]  # the token that now stands at the place
-    back_pointers: Int[Array, "T B K"]  # the place it extended
-    weights: Float[Array, "T B K S"]  # alignment of the place before extension
+    tokens: Int[Array, "T B K"]  # the token that was appended
+    back_pointers: Int[Array, "T B K"]  # the slot of the hypothesis that it extended
+    weights: Float[Array, "T B K S"]  # attention of that slot before the extension
 
 
-def none_finished(plan: Plan, N: int) -> Finished:
-    """Returns a list of free places."""
-    B = plan.weights.shape[0]
+def empty_finished(setup: DecodeSetup, N: int) -> Finished:
+    """Returns a list of N empty slots for each row."""
+    B = setup.weights.shape[0]
     return Finished(
-        scores=jnp.full((B, N), -jnp.inf, plan.dtype),
-        log_probs=jnp.full((B, N), -jnp.inf, plan.dtype),
+        scores=jnp.full((B, N), -jnp.inf, setup.dtype),
+        log_probs=jnp.full((B, N), -jnp.inf, setup.dtype),
         lengths=jnp.zeros((B, N), jnp.int32),
         back_pointers=jnp.zeros((B, N), jnp.int32),
     )
 
 
-def no_history(plan: Plan, K: int) -> History:
-    """Returns a history of T positions where nothing has happened."""
-    (B, S), T = plan.weights.shape, plan.size
+def empty_history(setup: DecodeSetup, K: int) -> History:
+    """Returns a history of T positions to be filled."""
+    (B, S), T = setup.weights.shape, setup.max_decode_length
     return History(
         tokens=jnp.zeros((T, B, K), jnp.int32),
         back_pointers=jnp.zeros((T, B, K), jnp.int32),
-        weights=jnp.zeros((T, B, K, S), plan.weights.dtype),
+        weights=jnp.zeros((T, B, K, S), setup.weights.dtype),
     )
 
 
-def merge(finished: Finished, new: Finished) -> Finished:
-    """Returns the best of two lists; of equal scores the first comes first."""
+def merge_finished(finished: Finished, new: Finished) -> Finished:
+    """Returns the best of two lists; equal scores keep their order."""
     both = jax.tree.map(lambda a, b: jnp.concatenate([a, b], axis=1), finished, new)
     _, best = lax.top_k(both.scores, finished.scores.shape[1])
-    return jax.tree.map(lambda x: take(x, best), both)
+    return jax.tree.map(lambda x: gather_beams(x, best), both)
 
 
-def take(x: Array, places: Int[Array, "..."], axis: int = 1) -> Array:
-    """Reorders axis 0 or 1 of `x` along the other; `places` has these two axes."""
-    places = places.reshape(*places.shape, *[1] * (x.ndim - 2))
-    return jnp.take_along_axis(x, places, axis=axis, mode="promise_in_bounds")
+def gather_beams(x: Array, slots: Int[Array, "..."], axis: int = 1) -> Array:
+    """Gathers along `axis` (0 or 1) of `x`; `slots` indexes its first two axes."""
+    # [B, K] -> [B, K, 1, ...], or [K, B, 1, ...] along axis 0
+    slots = slots.reshape(*slots.shape, *[1] * (x.ndim - 2))
+    return jnp.take_along_axis(x, slots, axis=axis, mode="promise_in_bounds")
 
 
-def read_back(finished: Finished, history: History, ids: Ids) -> Hypotheses:
-    """Follows every finished hypothesis from its end to its beginning."""
+def backtrace(
+    finished: Finished, history: History, tokens: SpecialTokens
+) -> Hypotheses:
+    """Follows the back-pointers of every finished hypothesis from end to beginning."""
     T = history.tokens.shape[0]
     last = finished.lengths - 1
 
-    def back(place: Array, at: tuple[Array, Array, Array]) -> tuple[Array, Any]:
-        t, tokens, back_pointers = at
-        token = jnp.where(t == last, ids.eos, take(tokens, place))
+    def previous(slot: Array, at: tuple[Array, Array, Array]) -> tuple[Array, Any]:
+        t, slot_tokens, back_pointers = at
+        # EOS itself holds no beam slot: its back-pointer is in `finished`.
+        token = jnp.where(t == last, tokens.eos, gather_beams(slot_tokens, slot))
         origin = jnp.where(
-            t == last, finished.back_pointers, take(back_pointers, place)
+            t == last, finished.back_pointers, gather_beams(back_pointers, slot)
         )
-        return origin, (jnp.where(t <= last, token, ids.pad), origin)
+        return origin, (jnp.where(t <= last, token, tokens.pad), origin)
 
-    _, (tokens, back_pointers) = lax.scan(
-        back,
+    _, (sequences, slots) = lax.scan(
+        previous,
         jnp.zeros_like(last),
         (jnp.arange(T, dtype=last.dtype), history.tokens, history.back_pointers),
         reverse=True,
     )
-    weights = jnp.take_along_axis(history.weights, back_pointers[..., None], axis=2)
+    # [T, B, N] slots of [T, B, K, S] -> [T, B, N, S]
+    weights = jnp.take_along_axis(history.weights, slots[..., None], axis=2)
     within = jnp.arange(T, dtype=last.dtype)[:, None, None, None] <= last[..., None]
+    weights = jnp.where(within, weights, 0)
     return Hypotheses(
-        tokens=jnp.moveaxis(tokens, 0, 2),
+        tokens=jnp.moveaxis(sequences, 0, 2),  # [T, B, N] -> [B, N, T]
         lengths=finished.lengths,
         log_probs=finished.log_probs,
         scores=finished.scores,
-        weights=jnp.moveaxis(jnp.where(within, weights, 0), 0, 2),
+        weights=jnp.moveaxis(weights, 0, 2),  # [T, B, N, S] -> [B, N, T, S]
     )

@@ -1,8 +1,8 @@
-"""Truncation: which ids a draw is made from, as logits of -inf at the others.
+"""Logits processors that restrict sampling: top-k, top-p (nucleus) and min-p.
 
-Each function maps logits to logits, along the last axis. At least one id is kept,
-the likeliest, and what is kept keeps its logit, so that a softmax shares out the
-probability of the others in proportion.
+Each function sets the logits of the other ids to -inf, along the last axis. At least
+the most likely id is kept. Logits that are kept do not change, so a softmax
+renormalises their probabilities.
 """
 
 from typing import Any
@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from attnjax.core._checks import shaped
 from attnjax.core.precision import upcast
-from attnjax.decode.arguments import check_number, ints, whole
+from attnjax.decode.arguments import check_scalar, int32_array, static_int
 from attnjax.decode.contract import log_normaliser
 from attnjax.decode.selection import top_k
 
@@ -23,21 +23,21 @@ from attnjax.decode.selection import top_k
 def keep_top_k(
     logits: Float[Array, "... V"], k: int | Int[Array, ""]
 ) -> Float[Array, "... V"]:
-    """Keeps the `k` likeliest ids.
+    """Keeps the `k` most likely ids.
 
     Source: Fan et al. 2018 (arXiv:1805.04833), section 5.4.
 
     Args:
       logits: shape [..., V].
-      k: at least 1 and at most V. A Python int is faster; an array is held to
-        these bounds. Of equal logits those with the smaller id are kept.
+      k: at least 1 and at most V. A Python int is faster; an array is clipped to
+        this range. Of equal logits those with the smaller id are kept.
 
     Returns:
       Logits, shape [..., V], -inf where an id is not kept.
 
     Raises:
-      ValueError: if `k` is not within its bounds.
-      TypeError: if `k` is no whole number.
+      ValueError: if `k` is out of range.
+      TypeError: if `k` is not an int.
 
     Example:
       >>> keep_top_k(jnp.array([2.0, 3.0, 1.0, 2.0]), 2)
@@ -46,17 +46,17 @@ def keep_top_k(
     V = logits.shape[-1]
     count = _count("k", k, V)
     if isinstance(count, int):
-        return _only(logits, top_k(logits, count)[1], jnp.ones(count, bool))
+        return _mask_others(logits, top_k(logits, count)[1], jnp.ones(count, bool))
     _, ids = lax.top_k(logits, V)
     kept = jnp.arange(V, dtype=count.dtype) < jnp.maximum(count, 1)
-    return _only(logits, ids, kept)
+    return _mask_others(logits, ids, kept)
 
 
 @shaped
 def keep_top_p(
     logits: Float[Array, "... V"], p: float | Float[Array, ""]
 ) -> Float[Array, "... V"]:
-    r"""Keeps the nucleus: the fewest ids that have probability `p` together.
+    r"""Keeps the nucleus: the fewest ids whose total probability reaches `p`.
 
     .. math:: \min |V_p| \quad \text{such that} \quad \sum_{y \in V_p} p(y) \ge p
 
@@ -64,14 +64,14 @@ def keep_top_p(
 
     Args:
       logits: shape [..., V].
-      p: in (0, 1]; 1 keeps every id. Of an array, what is above counts as 1, and
-        what is below keeps the likeliest id.
+      p: in (0, 1]; 1 keeps every id. An array may hold any value: above 1 keeps
+        every id, and at most 0 keeps the most likely one.
 
     Returns:
       Logits, shape [..., V], -inf where an id is not kept.
 
     Raises:
-      ValueError: if `p` is not within its bounds.
+      ValueError: if `p` is out of range.
 
     Example:
       >>> keep_top_p(jnp.log(jnp.array([0.2, 0.5, 0.3])), 0.6) > -jnp.inf
@@ -82,17 +82,17 @@ def keep_top_p(
         return logits
     values, ids = lax.top_k(upcast(logits), logits.shape[-1])
     probabilities = jnp.exp(values - log_normaliser(values)[..., None])
-    likelier = jnp.cumsum(probabilities, axis=-1) - probabilities
+    preceding = jnp.cumsum(probabilities, axis=-1) - probabilities
     p = jnp.asarray(p, values.dtype)
     first = jnp.arange(logits.shape[-1]) == 0
-    return _only(logits, ids, (likelier < p) | first | (p >= 1))
+    return _mask_others(logits, ids, (preceding < p) | first | (p >= 1))
 
 
 @shaped
 def keep_min_p(
     logits: Float[Array, "... V"], p: float | Float[Array, ""]
 ) -> Float[Array, "... V"]:
-    r"""Keeps ids that have at least the share `p` of the likeliest id's probability.
+    r"""Keeps ids with at least `p` times the probability of the most likely id.
 
     .. math:: V_p = \{y : p(y) \ge p \max_{y'} p(y')\}
 
@@ -100,13 +100,13 @@ def keep_min_p(
 
     Args:
       logits: shape [..., V].
-      p: in [0, 1]; 0 keeps every id, 1 the likeliest.
+      p: in [0, 1]; 0 keeps every id, 1 the most likely one.
 
     Returns:
       Logits, shape [..., V], -inf where an id is not kept.
 
     Raises:
-      ValueError: if `p` is not within its bounds.
+      ValueError: if `p` is out of range.
 
     Example:
       >>> keep_min_p(jnp.log(jnp.array([0.2, 0.5, 0.3])), 0.5) > -jnp.inf
@@ -116,11 +116,11 @@ def keep_min_p(
     if not isinstance(p, jax.Array) and p == 0:
         return logits
     x = upcast(logits)
-    share = jnp.log(jnp.clip(jnp.asarray(p, x.dtype), 0, 1))
-    return jnp.where(x >= x.max(axis=-1, keepdims=True) + share, logits, -jnp.inf)
+    log_p = jnp.log(jnp.clip(jnp.asarray(p, x.dtype), 0, 1))
+    return jnp.where(x >= x.max(axis=-1, keepdims=True) + log_p, logits, -jnp.inf)
 
 
-def truncate(
+def warp_logits(
     logits: Float[Array, "... V"],
     *,
     temperature: float | Float[Array, ""],
@@ -128,11 +128,12 @@ def truncate(
     top_p: float | Float[Array, ""],
     min_p: float | Float[Array, ""],
 ) -> Float[Array, "... V"]:
-    """Divides by the temperature, then keeps top-k, of these top-p, of these min-p.
+    """Applies temperature, top-k, top-p and min-p, in this order.
 
     Example:
       >>> logits = jnp.log(jnp.array([0.1, 0.4, 0.3, 0.2]))
-      >>> truncate(logits, temperature=1.0, top_k=3, top_p=0.7, min_p=0.0) > -jnp.inf
+      >>> options = {"temperature": 1.0, "top_k": 3, "top_p": 0.7, "min_p": 0.0}
+      >>> warp_logits(logits, **options) > -jnp.inf
       Array([False,  True,  True, False], dtype=bool)
     """
     logits = logits / jnp.asarray(temperature, logits.dtype)
@@ -141,17 +142,12 @@ def truncate(
     return keep_min_p(keep_top_p(logits, top_p), min_p)
 
 
-def check_truncation(
+def check_warp_arguments(
     V: int, *, temperature: Any, top_k: Any, top_p: Any, min_p: Any
 ) -> None:
-    """Checks the options of `truncate` under the names that `sample` gives them."""
-    check_number(
-        "temperature",
-        temperature,
-        lambda x: x > 0,
-        "a positive number",
-        "for the likeliest tokens call greedy",
-    )
+    """Checks the arguments of `warp_logits`, under the names that `sample` uses."""
+    hint = "for the most likely tokens call greedy"
+    check_scalar("temperature", temperature, lambda x: x > 0, "a positive number", hint)
     if top_k is not None:
         _count("top_k", top_k, V)
     _check_top_p("top_p", top_p)
@@ -160,25 +156,25 @@ def check_truncation(
 
 def _count(name: str, k: Any, V: int) -> int | Int[Array, ""]:
     if isinstance(k, jax.Array):
-        return ints(name, k, (), "it is the same for all rows")
-    return whole(name, k, 1, V, "the vocabulary")
+        return int32_array(name, k, (), "it is the same for all rows")
+    return static_int(name, k, 1, V, "the vocabulary")
 
 
 def _check_top_p(name: str, p: Any) -> None:
     expected, hint = "more than 0 and at most 1", "1 keeps every id"
-    check_number(name, p, lambda x: 0 < x <= 1, expected, hint)
+    check_scalar(name, p, lambda x: 0 < x <= 1, expected, hint)
 
 
 def _check_min_p(name: str, p: Any) -> None:
     expected, hint = "from 0 to 1", "0 keeps every id"
-    check_number(name, p, lambda x: 0 <= x <= 1, expected, hint)
+    check_scalar(name, p, lambda x: 0 <= x <= 1, expected, hint)
 
 
-def _only(
+def _mask_others(
     logits: Float[Array, "... V"], ids: Int[Array, "... K"], kept: Bool[Array, "... K"]
 ) -> Float[Array, "... V"]:
-    """Returns the logits with -inf at all but the ids that are kept."""
+    """Returns the logits with -inf at all ids but those that are kept."""
     values = jnp.take_along_axis(logits, ids, axis=-1)
     values = jnp.where(kept, values, -jnp.inf)
-    nothing = jnp.full_like(logits, -jnp.inf)
-    return jnp.put_along_axis(nothing, ids, values, axis=-1, inplace=False)
+    masked = jnp.full_like(logits, -jnp.inf)
+    return jnp.put_along_axis(masked, ids, values, axis=-1, inplace=False)

@@ -1,4 +1,4 @@
-"""The K largest of many, fast where the vocabulary is wide."""
+"""A top-k that is fast over large vocabularies on CPU."""
 
 import jax.numpy as jnp
 from jax import lax
@@ -10,10 +10,10 @@ _BLOCK = 64
 def top_k(x: Float[Array, "... V"], k: int) -> tuple[Array, Int[Array, "... K"]]:
     """Returns the `k` largest entries and their indices, as `lax.top_k` does.
 
-    The k largest lie in the k blocks with the largest maxima, so a maximum per
-    block (one vectorised pass) leaves little to sort. Ties go to the smaller
-    index. Measured on two CPU cores, [160, 8000] and k = 5: 0.9 ms, where
-    `lax.top_k` takes 3.6 and k rounds of argmax 18.
+    The k largest entries lie in the k blocks with the largest maxima, so one vectorised
+    maximum per block leaves k blocks to sort. Ties go to the smaller index. Measured on
+    two CPU cores for [160, 8000] and k = 5: 0.9 ms, against 3.6 ms for `lax.top_k` and
+    18 ms for k rounds of argmax.
 
     Example:
       >>> top_k(jnp.array([2.0, 7.0, 3.0, 7.0]), 3)[1]
@@ -25,10 +25,11 @@ def top_k(x: Float[Array, "... V"], k: int) -> tuple[Array, Int[Array, "... K"]]
         return lax.top_k(x, k)
     padding = [(0, 0)] * len(lead) + [(0, blocks * _BLOCK - V)]
     x = jnp.pad(x, padding, constant_values=-jnp.inf)
-    x = x.reshape(*lead, blocks, _BLOCK)
+    x = x.reshape(*lead, blocks, _BLOCK)  # [..., V] -> [..., blocks, _BLOCK]
     _, chosen = lax.top_k(x.max(axis=-1), k)
-    chosen = jnp.sort(chosen, axis=-1)  # so that ties keep the order of indices
-    few = jnp.take_along_axis(x, chosen[..., None], axis=-2)
-    values, i = lax.top_k(few.reshape(*lead, k * _BLOCK), k)
+    chosen = jnp.sort(chosen, axis=-1)  # ties keep the order of indices
+    candidates = jnp.take_along_axis(x, chosen[..., None], axis=-2)
+    candidates = candidates.reshape(*lead, k * _BLOCK)  # [..., k, _BLOCK] -> flat
+    values, i = lax.top_k(candidates, k)
     block = jnp.take_along_axis(chosen, i // _BLOCK, axis=-1)
     return values, block * _BLOCK + i % _BLOCK

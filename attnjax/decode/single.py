@@ -1,4 +1,4 @@
-"""One hypothesis per row: the likeliest token each time, or a drawn one."""
+"""Greedy search and sampling: one hypothesis per row."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -9,12 +9,18 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from attnjax.decode.constraints import Constraints, Ids, Lengths, Plan, plan
+from attnjax.decode.constraints import SpecialTokens
 from attnjax.decode.contract import Hypotheses, Step, log_normaliser
-from attnjax.decode.logits_processors import check_truncation, truncate
+from attnjax.decode.logits_processors import check_warp_arguments, warp_logits
+from attnjax.decode.setup import (
+    ConstraintArguments,
+    DecodeSetup,
+    LengthArguments,
+    set_up,
+)
 
-# position t, logits [B, V] with -inf at what is not allowed -> token [B]
-Pick = Callable[[Array, Array], Array]
+# position t, logits [B, V] with -inf at tokens that are not allowed -> token [B]
+SelectToken = Callable[[Array, Array], Array]
 
 
 def greedy(
@@ -26,47 +32,48 @@ def greedy(
     bos: int,
     eos: int,
     pad: int = 0,
-    size: int | None = None,
+    max_decode_length: int | None = None,
     min_length: int = 0,
     suppress_tokens: Sequence[int] = (),
     no_repeat_ngram_size: int = 0,
     prefix: Int[Array, "B P"] | None = None,
     prefix_lengths: Int[Array, "B"] | None = None,
 ) -> Hypotheses:
-    """Decodes by taking the likeliest allowed token at every position.
+    """Decodes by selecting the most likely allowed token at every position.
 
     .. math:: y_t = \\arg\\max_y \\log p(y \\mid y_1 \\ldots y_{t-1})
 
-    Wrap the caller in `jax.jit`; called eagerly it compiles on every call.
+    Wrap the caller in `jax.jit`: an eager call compiles every time.
 
     Args:
       step: `(carry, token[B]) -> carry, logits[B, V], weights[B, S]`.
-      carry: what the first step starts from; every leaf has a leading axis B.
+      carry: the carry of the first step; every leaf has a leading axis B.
       batch_size: B.
-      max_length: most tokens of a hypothesis, EOS among them; the last position
-        can only hold EOS. An int, or one per row; a row of 0 (padding) is empty.
+      max_length: maximum number of tokens, including EOS; the last position can
+        only hold EOS. An int, or one per row; a row with 0 (padding) stays empty.
       bos: id fed to the first step; never emitted.
       eos: id that ends a hypothesis.
       pad: id after the end; never emitted.
-      size: T, the static axis of positions; default `max_length`, and needed
-        where that is an array.
-      min_length: fewest tokens, EOS among them; `max_length` wins over it.
-      suppress_tokens: ids never emitted, such as the unknown word. Their probability is
-        not shared out: log-probabilities stay the model's own.
-      no_repeat_ngram_size: size of the n-grams that may not stand twice in a hypothesis; 0
-        for none.
-      prefix: ids that each row's hypotheses begin with, without BOS, shape [B, P].
-        They go before `suppress_tokens`, `no_repeat_ngram_size` and `min_length`, not before
-        `max_length`: a row is empty if they leave no place for EOS. An EOS among
-        them ends the hypothesis; an id outside the vocabulary leaves none.
-      prefix_lengths: how many of them count, one per row; default all P.
+      max_decode_length: T, the static number of positions; default `max_length`,
+        required where that is an array.
+      min_length: minimum number of tokens, including EOS; `max_length` overrides it.
+      suppress_tokens: ids never generated, such as the unknown word. Log-probabilities
+        are not renormalised over the other ids: they stay those of the model.
+      no_repeat_ngram_size: size of the n-grams that may occur only once in a
+        hypothesis; 0 for no constraint.
+      prefix: forced first tokens of each row, without BOS, shape [B, P]. They override
+        `suppress_tokens`, `no_repeat_ngram_size` and `min_length`, but not
+        `max_length`: a row stays empty if its prefix leaves no room for EOS. An EOS in
+        the prefix ends the hypothesis; an id outside the vocabulary leaves the row
+        empty.
+      prefix_lengths: number of forced tokens of each row; default all P.
 
     Returns:
       Hypotheses with K = 1; scores are the log-probabilities.
 
     Raises:
-      ValueError: if a length, an id or what `step` returns does not fit.
-      TypeError: if a static argument is no int, or an array holds no ints.
+      ValueError: if a length, an id or an output of `step` is invalid.
+      TypeError: if a static argument is not an int, or an array does not hold ints.
 
     Example:
       >>> table = jnp.log(jnp.array([[0, 0, 1, 9], [0, 0, 2, 8], [0, 0, 1, 0],
@@ -75,15 +82,17 @@ def greedy(
       >>> greedy(step, (), batch_size=1, max_length=5, bos=1, eos=2).tokens
       Array([[[3, 2, 0, 0, 0]]], dtype=int32)
     """
-    made = plan(
+    setup = set_up(
         step,
         carry,
         batch_size,
-        Ids(bos, eos, pad),
-        Lengths(max_length, size, min_length),
-        Constraints(suppress_tokens, no_repeat_ngram_size, prefix, prefix_lengths),
+        SpecialTokens(bos, eos, pad),
+        LengthArguments(max_length, max_decode_length, min_length),
+        ConstraintArguments(
+            suppress_tokens, no_repeat_ngram_size, prefix, prefix_lengths
+        ),
     )
-    return _walk(step, carry, made, lambda t, logits: jnp.argmax(logits, axis=-1))
+    return _decode(step, carry, setup, lambda t, logits: jnp.argmax(logits, axis=-1))
 
 
 def sample(
@@ -96,7 +105,7 @@ def sample(
     bos: int,
     eos: int,
     pad: int = 0,
-    size: int | None = None,
+    max_decode_length: int | None = None,
     min_length: int = 0,
     suppress_tokens: Sequence[int] = (),
     no_repeat_ngram_size: int = 0,
@@ -107,33 +116,33 @@ def sample(
     top_p: float | Float[Array, ""] = 1.0,
     min_p: float | Float[Array, ""] = 0.0,
 ) -> Hypotheses:
-    """Decodes by drawing every token from the model.
+    """Decodes by sampling every token from the model's distribution.
 
     .. math:: y_t \\sim \\mathrm{softmax}(\\ell_t / \\tau)
 
-    over the allowed ids, with logits l_t and temperature tau. Of the probabilities
-    at this temperature the `top_k` likeliest ids are kept; of these, with their
-    probabilities shared out anew, the nucleus `top_p`; and of these what is above
-    `min_p`: in this order. What a row draws depends on `rng`, its index and the
-    position only, not on the other rows. Several draws are
-    `jax.vmap(lambda rng: sample(rng, ...))` over split keys.
+    over the allowed ids, with logits l_t and temperature tau. Temperature, `top_k`,
+    `top_p` and `min_p` apply in this order, each to the renormalised distribution that
+    the one before leaves. The sample of a row depends only on `rng`, the index of the
+    row and the position, not on the other rows. For several samples, map over split
+    keys: `jax.vmap(lambda rng: sample(rng, ...))`.
 
     Args:
       rng: one typed key.
       temperature: below 1 sharpens, above 1 flattens; must be positive.
-      top_k: how many ids are kept (see `keep_top_k`); None for all.
-      top_p: the probability that the kept ids have together (see `keep_top_p`).
-      min_p: the least share of the likeliest id's probability (see `keep_min_p`).
-      step, carry, batch_size, max_length, bos, eos, pad, size, min_length, suppress_tokens,
-        no_repeat_ngram_size, prefix, prefix_lengths: as in `greedy`.
+      top_k: number of ids to keep (see `keep_top_k`); None for all.
+      top_p: total probability of the ids to keep (see `keep_top_p`).
+      min_p: minimum probability of an id, relative to the most likely one (see
+        `keep_min_p`).
+      step, carry, batch_size, max_length, bos, eos, pad, max_decode_length, min_length,
+        suppress_tokens, no_repeat_ngram_size, prefix, prefix_lengths: as in `greedy`.
 
     Returns:
-      Hypotheses with K = 1. Log-probabilities and scores are the model's own,
-      whatever the temperature.
+      Hypotheses with K = 1. Log-probabilities and scores are those of the model, at
+      temperature 1 and without truncation.
 
     Raises:
-      ValueError: as `greedy`, or if a number that shapes the draw does not fit.
-      TypeError: as `greedy`, or if `rng` is no typed key.
+      ValueError: as `greedy`, or if a sampling argument is out of its range.
+      TypeError: as `greedy`, or if `rng` is not a typed key.
 
     Example:
       >>> step = lambda carry, token: (carry, jnp.zeros((1, 4)), jnp.zeros((1, 1)))
@@ -147,89 +156,97 @@ def sample(
         raise TypeError(
             f"rng: expected a typed key, got {dtype} (make it with jax.random.key)"
         )
-    made = plan(
+    setup = set_up(
         step,
         carry,
         batch_size,
-        Ids(bos, eos, pad),
-        Lengths(max_length, size, min_length),
-        Constraints(suppress_tokens, no_repeat_ngram_size, prefix, prefix_lengths),
+        SpecialTokens(bos, eos, pad),
+        LengthArguments(max_length, max_decode_length, min_length),
+        ConstraintArguments(
+            suppress_tokens, no_repeat_ngram_size, prefix, prefix_lengths
+        ),
     )
-    shape = partial(
-        truncate, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p
+    warp = partial(
+        warp_logits, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p
     )
-    check_truncation(made.vocab_size, **shape.keywords)
-    rows = jax.vmap(jax.random.fold_in, (None, 0))(rng, jnp.arange(batch_size))
+    check_warp_arguments(setup.vocab_size, **warp.keywords)
+    # One key per row, so that padding the batch does not change the samples.
+    row_rngs = jax.vmap(jax.random.fold_in, (None, 0))(rng, jnp.arange(batch_size))
 
     def draw(t: Array, logits: Array) -> Array:
-        keys = jax.vmap(jax.random.fold_in, (0, None))(rows, t)
-        return jax.vmap(jax.random.categorical)(keys, shape(logits))
+        rngs = jax.vmap(jax.random.fold_in, (0, None))(row_rngs, t)
+        return jax.vmap(jax.random.categorical)(rngs, warp(logits))
 
-    return _walk(step, carry, made, draw)
+    return _decode(step, carry, setup, draw)
 
 
 class _State(NamedTuple):
     t: Int[Array, ""]
     carry: Any
     token: Int[Array, "B"]
-    alive: Bool[Array, "B"]
+    unfinished: Bool[Array, "B"]
     log_prob: Float[Array, "B"]
     tokens: Int[Array, "T B"]
     weights: Float[Array, "T B S"]
 
 
-def _walk(step: Step, carry: Any, plan: Plan, pick: Pick) -> Hypotheses:
-    """Steps until every row has ended, taking the tokens that `pick` picks."""
-    rules, T = plan.rules, plan.size
-    B, S = plan.weights.shape
+def _decode(
+    step: Step, carry: Any, setup: DecodeSetup, select_token: SelectToken
+) -> Hypotheses:
+    """Decodes with one token per row and step, until every row has ended."""
+    constraints, T = setup.constraints, setup.max_decode_length
+    (B, S), special = setup.weights.shape, constraints.tokens
 
     def advance(state: _State) -> _State:
         carry, logits, weights = step(state.carry, state.token)
-        logits = logits.astype(plan.dtype)
-        so_far = state.tokens.T if rules.no_repeat_ngram_size else None
-        masked = rules.masked(logits, state.t, so_far)
-        token = pick(state.t, masked).astype(jnp.int32)
+        logits = logits.astype(setup.dtype)
+        # [T, B] -> [B, T]
+        generated = state.tokens.T if constraints.no_repeat_ngram_size else None
+        masked = constraints.mask_logits(logits, state.t, generated)
+        token = select_token(state.t, masked).astype(jnp.int32)
         gain = jnp.take_along_axis(masked, token[:, None], axis=1)[:, 0]
         gain = gain - log_normaliser(logits)
-        token = jnp.where(state.alive, token, rules.ids.pad)
-        weights = jnp.where(state.alive[:, None], weights.astype(plan.weights.dtype), 0)
-        log_prob = state.log_prob + jnp.where(state.alive, gain, 0)
-        alive = state.alive & (token != rules.ids.eos) & (log_prob > -jnp.inf)
+        token = jnp.where(state.unfinished, token, special.pad)
+        weights = weights.astype(setup.weights.dtype)
+        weights = jnp.where(state.unfinished[:, None], weights, 0)
+        log_prob = state.log_prob + jnp.where(state.unfinished, gain, 0)
+        ended = (token == special.eos) | (log_prob == -jnp.inf)
         return _State(
             t=state.t + 1,
             carry=carry,
             token=token,
-            alive=alive,
+            unfinished=state.unfinished & ~ended,
             log_prob=log_prob,
             tokens=state.tokens.at[state.t].set(token),
             weights=state.weights.at[state.t].set(weights),
         )
 
-    alive = rules.limit > 0
-    start = _State(
+    unfinished = constraints.max_lengths > 0
+    state = _State(
         t=jnp.zeros((), jnp.int32),
         carry=jax.tree.map(jnp.asarray, carry),
-        token=jnp.full(B, rules.ids.bos, jnp.int32),
-        alive=alive,
-        log_prob=jnp.where(alive, 0, -jnp.inf).astype(plan.dtype),
-        tokens=jnp.full((T, B), rules.ids.pad, jnp.int32),
-        weights=jnp.zeros((T, B, S), plan.weights.dtype),
+        token=jnp.full(B, special.bos, jnp.int32),
+        unfinished=unfinished,
+        log_prob=jnp.where(unfinished, 0, -jnp.inf).astype(setup.dtype),
+        tokens=jnp.full((T, B), special.pad, jnp.int32),
+        weights=jnp.zeros((T, B, S), setup.weights.dtype),
     )
-    end = lax.while_loop(lambda s: jnp.any(s.alive) & (s.t < T), advance, start)
-    return _one_each(end, rules.ids)
+    state = lax.while_loop(lambda s: jnp.any(s.unfinished) & (s.t < T), advance, state)
+    return _to_hypotheses(state, special)
 
 
-def _one_each(end: _State, ids: Ids) -> Hypotheses:
-    """Lays out what was collected by position as one hypothesis for each row."""
-    some = end.log_prob > -jnp.inf
-    # Every hypothesis ends in the only EOS it has, so that gives its length.
-    lengths = jnp.where(some, jnp.argmax(end.tokens == ids.eos, axis=0) + 1, 0)
-    tokens = jnp.where(some[:, None], end.tokens.T, ids.pad)
-    weights = jnp.where(some[:, None, None], end.weights.swapaxes(0, 1), 0)
+def _to_hypotheses(state: _State, special: SpecialTokens) -> Hypotheses:
+    """Transposes the record of all positions into one hypothesis per row."""
+    exists = state.log_prob > -jnp.inf
+    # A hypothesis ends in its only EOS, whose position gives the length.
+    lengths = jnp.where(exists, jnp.argmax(state.tokens == special.eos, axis=0) + 1, 0)
+    tokens = jnp.where(exists[:, None], state.tokens.T, special.pad)  # -> [B, T]
+    weights = state.weights.swapaxes(0, 1)  # [T, B, S] -> [B, T, S]
+    weights = jnp.where(exists[:, None, None], weights, 0)
     return Hypotheses(
         tokens=tokens[:, None],
         lengths=lengths.astype(jnp.int32)[:, None],
-        log_probs=end.log_prob[:, None],
-        scores=end.log_prob[:, None],
+        log_probs=state.log_prob[:, None],
+        scores=state.log_prob[:, None],
         weights=weights[:, None],
     )

@@ -114,10 +114,10 @@ class BlockConfig:
 
     def _check_positions(self) -> None:
         """Checks the settings of positions."""
-        if self.position_embedding == "rope" and self.head_width % 2:
+        if self.position_embedding == "rope" and self.resolved_head_dim % 2:
             raise ValueError(
                 f"head_dim: expected an even number (RoPE rotates pairs of "
-                f"components), got {self.head_width}"
+                f"components), got {self.resolved_head_dim}"
             )
         if self.position_embedding == "sinusoidal" and self.d_model % 2:
             raise ValueError(
@@ -139,7 +139,7 @@ class BlockConfig:
 
     def rope_frequencies(self) -> frequencies.Frequencies:
         """Scaled RoPE frequencies, in radians a position, for every pair of a head."""
-        unscaled = frequencies.rope_frequencies(self.head_width, theta=self.rope_theta)
+        unscaled = frequencies.rope_frequencies(self.resolved_head_dim, theta=self.rope_theta)
         match self.rope_scaling:
             case "none":
                 return unscaled
@@ -157,7 +157,7 @@ class BlockConfig:
                 )
 
     @property
-    def head_width(self) -> int:
+    def resolved_head_dim(self) -> int:
         """D, the width of a query or key head, whether set or derived."""
         return self.head_dim or self.d_model // self.num_heads
 
@@ -189,7 +189,7 @@ def init_block(
     draw_output: Draw,
 ) -> BlockParams:
     """Initialises the parameters of one block; for the arguments see `Stack`."""
-    M, F, D = config.d_model, config.d_ff, config.head_width
+    M, F, D = config.d_model, config.d_ff, config.resolved_head_dim
     H, N = config.num_heads, config.kv_heads
     rngs = iter(jax.random.split(rng, 12))
 

@@ -1,7 +1,6 @@
-"""What several models are made of: parameters, embeddings, the output layer."""
+"""What the models share: parameters, embeddings, output layers, the interface."""
 
-from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,13 +9,12 @@ from jax import Array
 from jax.typing import DTypeLike
 from jaxtyping import Float
 
-from attnjax.cells.gru import GRUParams
+from attnjax.cells.initializers import Initializers
 from attnjax.core import precision
 from attnjax.core._checks import check_ids
 from attnjax.core.dropout import dropout
 
 Tree = Any
-Draw = Callable[[Array, tuple[int, ...]], Array]
 
 
 class Params(nnx.Module):
@@ -26,7 +24,7 @@ class Params(nnx.Module):
         self.tree = nnx.data(jax.tree.map(nnx.Param, tree))
 
     def __call__(self, dtype: DTypeLike) -> Tree:
-        """The tree of arrays, in the dtype to compute in."""
+        """Returns the tree of arrays, cast to the dtype of computation."""
         return jax.tree.map(
             lambda p: p[...].astype(dtype),
             self.tree,
@@ -34,57 +32,8 @@ class Params(nnx.Module):
         )
 
 
-class Initializers(NamedTuple):
-    """How each kind of weight is drawn: functions of a key and a shape."""
-
-    embedding: Draw
-    matrix: Draw
-    recurrent: Draw  # square blocks side by side
-    alignment: Draw
-    vector: Draw  # v_a
-
-
-def initializers(name: Literal["paper", "glorot"]) -> Initializers:
-    """The paper's initialisation, or one that suits small models and Adam.
-
-    Source: Bahdanau, Cho & Bengio 2015 (arXiv:1409.0473), appendix B.1; Glorot &
-    Bengio 2010 for the other, with embeddings of variance 1 / width.
-    """
-    small, tiny = jax.nn.initializers.normal(0.01), jax.nn.initializers.normal(0.001)
-    if name == "paper":
-        return Initializers(small, small, _orthogonal_blocks, tiny, _zeros)
-    glorot = jax.nn.initializers.glorot_uniform()
-    return Initializers(_unit_rows, glorot, _orthogonal_blocks, glorot, _unit_rows)
-
-
-def _zeros(rng: Array, shape: tuple[int, ...]) -> Array:
-    return jnp.zeros(shape)
-
-
-def _unit_rows(rng: Array, shape: tuple[int, ...]) -> Array:
-    return jax.random.normal(rng, shape) * shape[-1] ** -0.5
-
-
-def _orthogonal_blocks(rng: Array, shape: tuple[int, ...]) -> Array:
-    size, width = shape
-    one = jax.nn.initializers.orthogonal()
-    rngs = jax.random.split(rng, width // size)
-    return jnp.concatenate([one(r, (size, size)) for r in rngs], axis=1)
-
-
-def init_gru(rng: Array, M: int, D: int, draw: Initializers) -> GRUParams:
-    """Weights of a GRU that reads width M into state width D; no bias at first."""
-    r_input, r_gates, r_candidate = jax.random.split(rng, 3)
-    return GRUParams(
-        w=draw.matrix(r_input, (M, 3 * D)),
-        u_gates=draw.recurrent(r_gates, (D, 2 * D)),
-        u_candidate=draw.recurrent(r_candidate, (D, D)),
-        b=jnp.zeros(3 * D),
-    )
-
-
 def embed(table: nnx.Param, ids: Array, dtype: DTypeLike) -> Array:
-    """Rows of an embedding table, [..., M].
+    """Looks ids up in an embedding table: [...] -> [..., M].
 
     Raises:
       ValueError: if an id whose value is known is outside the table.
@@ -94,8 +43,17 @@ def embed(table: nnx.Param, ids: Array, dtype: DTypeLike) -> Array:
 
 
 def split_rng(rng: Array | None, count: int) -> list[Array | None]:
-    """Keys for `count` uses of one key, or as many times None."""
+    """Splits a random key in `count`; None, which means no dropout, is repeated."""
     return [None] * count if rng is None else list(jax.random.split(rng, count))
+
+
+def check_num_layers(num_layers: int) -> None:
+    """Checks that a stack of recurrent layers is not empty."""
+    if num_layers < 1:
+        raise ValueError(
+            f"num_layers: expected at least 1, got {num_layers} (the number of "
+            "recurrent layers of the encoder and of the decoder)"
+        )
 
 
 def check_tied(tied: bool, embed_dim: int, readout_dim: int) -> None:
@@ -108,68 +66,114 @@ def check_tied(tied: bool, embed_dim: int, readout_dim: int) -> None:
 
 
 class OutputLayer(NamedTuple):
-    """The last linear map, from what a model has computed to logits."""
+    """The last linear layer, from a model's features to logits."""
 
     matrix: Float[Array, "V M"]
     bias: Float[Array, "V"] | None
 
-    def logits(self, units: Float[Array, "... M"]) -> Float[Array, "... V"]:
-        """W x + b."""
-        product = precision.matmul(units, self.matrix.T)
+    def logits(self, features: Float[Array, "... M"]) -> Float[Array, "... V"]:
+        """Computes W x + b."""
+        product = precision.matmul(features, self.matrix.T)  # W is [V, M]
         return product if self.bias is None else product + self.bias
 
 
 class SequenceModel(nnx.Module):
-    """A model that writes a target for a source.
+    """The interface of every model from a source sequence to a target sequence.
 
-    `encode` reads a source once; `start` and `step` write a target token by token;
-    the call writes a known target at once, with the same numbers; `features` and
-    `output` are the call in two parts.
+    `encode` runs the encoder once for each source. `start` and `step` decode one
+    token at a time: bound to a memory, `step` is what every decoder of
+    `attnjax.decode` takes. The call computes the logits of all positions of a known
+    target (teacher forcing) and gives the same numbers as stepping. `features` and
+    `output` are the two halves of the call.
     """
 
-    @property
-    def output(self) -> OutputLayer:
-        """The output matrix [V, l] and bias [V]."""
+    def encode(self, source: Array, mask: Array, rng: Array | None = None) -> Any:
+        """Runs the encoder.
+
+        Args:
+          source: token ids, shape [B, S].
+          mask: True = a token, False = padding after it, shape [B, S].
+          rng: random key for dropout; None means no dropout.
+
+        Returns:
+          The memory: a tree whose form is the model's own.
+        """
+        raise NotImplementedError
+
+    def start(self, memory: Any, max_decode_length: int | None = None) -> Any:
+        """Returns the decoder's carry before the first target token.
+
+        Args:
+          memory: the result of `encode`.
+          max_decode_length: the most tokens that will be decoded, where the size of
+            the carry depends on it; None leaves it to the model.
+
+        Returns:
+          The carry: a tree whose leaves are [B, ...].
+        """
+        raise NotImplementedError
+
+    def step(self, memory: Any, carry: Any, token: Array) -> tuple[Any, Array, Array]:
+        """Decodes one token.
+
+        Args:
+          memory: the result of `encode`.
+          carry: the result of `start` or of the last step.
+          token: ids of the last token, BOS at first, shape [B].
+
+        Returns:
+          The new carry, logits of the next token [B, V], and weights [B, S]; a model
+          without attention returns weights of 0.
+        """
         raise NotImplementedError
 
     def features(
         self, source: Array, mask: Array, previous: Array, rng: Array | None = None
     ) -> tuple[Array, Array]:
-        """What the logits of a call are computed from, [B, T, l], and its weights.
+        """Computes the inputs of the output layer: the call without its last product.
 
-        The arguments are those of the call. With `output` a loss can be taken without
-        all logits at once: `attnjax.linear_cross_entropy`.
+        With `output`, a loss can be computed without holding all logits at once:
+        `attnjax.linear_cross_entropy`. The arguments are those of the call.
+
+        Returns:
+          The inputs of the output layer, [B, T, l], and weights [B, T, S].
         """
+        raise NotImplementedError
+
+    @property
+    def output(self) -> OutputLayer:
+        """The output layer: matrix [V, l] and bias [V]."""
         raise NotImplementedError
 
     def __call__(
         self, source: Array, mask: Array, previous: Array, rng: Array | None = None
     ) -> tuple[Array, Array]:
-        """Writes known targets: the numbers of `step`, all positions at once.
+        """Computes the logits of a known target, all positions at once.
 
         Args:
           source: token ids, shape [B, S].
-          mask: True = a source token, shape [B, S].
+          mask: True = a token, False = padding after it, shape [B, S].
           previous: the token before each target position, shape [B, T].
-          rng: random key for dropout; None means none.
+          rng: random key for dropout; None means no dropout.
 
         Returns:
-          Logits [B, T, V] and weights [B, T, S]; a model that does not attend gives
+          Logits [B, T, V] and weights [B, T, S]; a model without attention returns
           weights of 0.
         """
-        units, weights = self.features(source, mask, previous, rng)
-        return self.output.logits(units), weights
+        features, weights = self.features(source, mask, previous, rng)
+        return self.output.logits(features), weights
 
 
-class Emitter(nnx.Module):
-    r"""The deep output layer: what the decoder knows -> logits.
+class DeepOutput(nnx.Module):
+    r"""The deep output layer: one hidden layer between the decoder and the logits.
 
     .. math::
         \tilde t = \sum_k U_k x_k, \quad t_j = \max(\tilde t_{2j-1}, \tilde t_{2j}), \\
         \mathrm{logits} = W_o t + b_o
 
     Source: Bahdanau, Cho & Bengio 2015 (arXiv:1409.0473), appendix A.2.2; maxout:
-    Goodfellow et al. 2013. Without maxout, t is tanh of a layer of its own width.
+    Goodfellow et al. 2013 (arXiv:1302.4389). Without maxout, t is tanh of a layer of
+    l units.
     """
 
     def __init__(
@@ -180,45 +184,47 @@ class Emitter(nnx.Module):
         *,
         maxout: bool,
         tied: bool,
-        draw: Initializers,
+        initializers: Initializers,
         rngs: nnx.Rngs,
     ) -> None:
-        """Draws the weights.
+        """Draws the parameters.
 
         Args:
-          widths: of the inputs x_k.
+          widths: width of each input x_k.
           readout_dim: l, the width of t.
           vocab_size: V.
-          maxout: halve 2 l units by maxout; otherwise l tanh units.
-          tied: W_o is given at call, as the target embedding [V, l].
-          draw: how weights are drawn.
+          maxout: take the maximum over pairs of 2*l units; otherwise l tanh units.
+          tied: W_o is passed at each call: the target embedding [V, l].
+          initializers: how each role is initialised.
           rngs: the stream `params` is drawn from.
         """
         self.maxout = maxout
+        kernel = initializers.kernel
         width = readout_dim * (2 if maxout else 1)
-        self.w_readout = nnx.Param(draw.matrix(rngs.params(), (sum(widths), width)))
+        self.w_readout = nnx.Param(kernel(rngs.params(), (sum(widths), width)))
         self.b_readout = nnx.Param(jnp.zeros(width))
         if not tied:
-            shape = (vocab_size, readout_dim)
-            self.w_output = nnx.Param(draw.matrix(rngs.params(), shape))
+            self.w_output = nnx.Param(kernel(rngs.params(), (vocab_size, readout_dim)))
         self.b_output = nnx.Param(jnp.zeros(vocab_size))
 
-    def units(
-        self, parts: tuple[Array, ...], rng: Array | None, *, dropout_rate: float
+    def features(
+        self, inputs: tuple[Array, ...], rng: Array | None, *, dropout_rate: float
     ) -> Array:
-        """What the logits are computed from, [..., l]: inputs x_k [..., width_k]."""
-        x = jnp.concatenate(parts, axis=-1)
+        """Computes t [..., l] from the inputs x_k [..., width_k]."""
+        x = jnp.concatenate(inputs, axis=-1)  # [..., width_k] -> [..., sum of widths]
         dtype = x.dtype
-        units = precision.matmul(x, self.w_readout[...].astype(dtype))
-        units = units + self.b_readout[...].astype(dtype)
+        t = precision.matmul(x, self.w_readout[...].astype(dtype))
+        t = t + self.b_readout[...].astype(dtype)
         if self.maxout:
-            units = jnp.max(units.reshape(*units.shape[:-1], -1, 2), axis=-1)
+            t = jnp.max(
+                t.reshape(*t.shape[:-1], -1, 2), axis=-1
+            )  # [..., 2*l] -> [..., l]
         else:
-            units = jnp.tanh(units)
-        return dropout(rng, units, rate=dropout_rate)
+            t = jnp.tanh(t)
+        return dropout(rng, t, rate=dropout_rate)
 
     def output(self, table: nnx.Param | None, dtype: DTypeLike) -> OutputLayer:
-        """W_o and b_o."""
+        """Returns W_o and b_o; `table` is the target embedding of a tied layer."""
         w_output = self.w_output if table is None else table
         return OutputLayer(
             w_output[...].astype(dtype), self.b_output[...].astype(dtype)

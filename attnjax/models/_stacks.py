@@ -119,7 +119,7 @@ class Stack(nnx.Module):
             num_layers=self.num_layers,
             capacity=capacity,
             num_kv_heads=self.config.kv_heads,
-            head_dim=self.config.head_width,
+            head_dim=self.config.resolved_head_dim,
             dtype=dtype,
         )
 

@@ -1,9 +1,10 @@
 """RNNSearch: the model that learned to align and translate at once.
 
 Bahdanau, Cho & Bengio 2015 (arXiv:1409.0473), appendix A: a bidirectional GRU
-reads the source, a GRU decoder searches it for every word it writes. The
-alignment is a parameter, so the hard-wired diagonal and Luong's variants are the
-same model with another row of `attnjax.cells.aligners`.
+encodes the source, and a GRU decoder attends to it before each target token. The
+aligner is a setting, so that a hard-wired diagonal, Luong's scores and
+location-aware attention are the same model with another row of
+`attnjax.cells.aligners`; so are the recurrent cell and the number of layers.
 """
 
 import dataclasses
@@ -15,32 +16,36 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
-from attnjax.cells.aligners import ALIGNERS, Sizes
-from attnjax.cells.gru import gru_inputs, gru_recur
+from attnjax.cells.aligners import ALIGNERS, Aligner, Sizes
+from attnjax.cells.initializers import initializers
+from attnjax.cells.recurrent import (
+    RECURRENT_CELLS,
+    RecurrentCell,
+    bidirectional_layers,
+    init_bidirectional_layers,
+    init_layers,
+)
 from attnjax.cells.rnnsearch import (
-    Readout,
+    RNNSearchOutput,
     RNNSearchParams,
     RNNSearchState,
     initial_carry,
     rnnsearch,
 )
-from attnjax.cells.scan import bidirectional, scan
+from attnjax.cells.scan import scan
 from attnjax.core import precision
 from attnjax.core.attend import Memory
 from attnjax.core.dropout import dropout
 from attnjax.models._parts import (
-    Emitter,
+    DeepOutput,
     OutputLayer,
     Params,
     SequenceModel,
+    check_num_layers,
     check_tied,
     embed,
-    init_gru,
-    initializers,
     split_rng,
 )
-
-Carry = RNNSearchState
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -48,150 +53,170 @@ class RNNSearchConfig:
     """Sizes of an RNNSearch model; the defaults are the paper's."""
 
     source_vocab_size: int = 30_000
-    """Number of source ids; a translation run sets it to its tokeniser's."""
+    """Number of source ids; a translation run takes it from its tokeniser."""
     target_vocab_size: int = 30_000
-    """Number of target ids; a translation run sets it to its tokeniser's."""
+    """Number of target ids; a translation run takes it from its tokeniser."""
     embed_dim: int = 620
     """Width of an embedded token (the paper's m)."""
     hidden_dim: int = 1000
-    """Width of either direction of the encoder, and of the decoder (n)."""
+    """Width of each direction of the encoder, and of the decoder (the paper's n)."""
+    cell: Literal["gru", "lstm"] = "gru"
+    """Recurrent cell of the encoder and of the decoder; the paper's is the GRU."""
+    num_layers: int = 1
+    """Number of recurrent layers of the encoder and of the decoder."""
     align_dim: int = 1000
-    """Width of the network that scores additive alignments (n')."""
+    """Hidden width of the network that scores alignments (the paper's n')."""
     readout_dim: int = 500
-    """Width of what the logits are computed from (l)."""
+    """Width of the deep output layer, the input of the logits (the paper's l)."""
     maxout: bool = True
-    """Readout by maxout over pairs, as in the paper; else by one tanh, cheaper."""
+    """Whether the deep output layer is maxout over pairs, as in the paper, or tanh."""
     tie_output: bool = False
-    """Let the output matrix be the target embedding; needs readout_dim = embed_dim."""
-    alignment: Literal["additive", "dot", "bilinear", "local-p", "diagonal"] = (
-        "additive"
-    )
-    """Additive: RNNSearch's; diagonal: in step with the target; others: Luong 2015."""
+    """Whether the output matrix is the target embedding; needs equal widths."""
+    aligner: Literal[
+        "additive", "dot", "bilinear", "local-p", "location", "diagonal"
+    ] = "additive"
+    """Attention: additive as in the paper; location of Chorowski et al. 2015; dot,
+    bilinear, local-p of Luong et al. 2015; diagonal: a cursor without parameters."""
     dropout: float = 0.0
-    """Share of embeddings, source states and readout that is dropped in training."""
+    """Rate of dropout on embeddings, encoder states and the deep output layer."""
     init: Literal["paper", "glorot"] = "paper"
-    """Initial parameters: as the paper's appendix B.1 draws them, or Glorot uniform."""
+    """Initial parameters: as in the paper's appendix B.1, or Glorot uniform."""
     dtype: Literal["float32", "bfloat16"] = "float32"
-    """Of computation; parameters are float32."""
+    """Dtype of computation; parameters are float32."""
 
 
 class RNNSearch(SequenceModel):
-    """Encoder, search and decoder of appendix A.
+    """Encoder, attention and decoder of appendix A.
 
-    The four methods are one model: `encode` reads a source once, `start` and `step`
-    write a target token by token, calling the model writes a known target at once.
+    With several layers, layer l of the bidirectional encoder takes the concatenated
+    states of both directions of layer l - 1; the decoder is a stack as in
+    `attnjax.cells.rnnsearch`, and s_0 of each of its layers is computed from the
+    encoder's top layer by a matrix W_s for that layer.
     """
 
     def __init__(self, config: RNNSearchConfig, *, rngs: nnx.Rngs) -> None:
         check_tied(config.tie_output, config.embed_dim, config.readout_dim)
+        check_num_layers(config.num_layers)
         self.config = config
-        M, D, A = config.embed_dim, config.hidden_dim, config.align_dim
-        draw = initializers(config.init)
-        rng = rngs.params
+        M, D, layers = config.embed_dim, config.hidden_dim, config.num_layers
+        cell, init, rng = self._cell, initializers(config.init), rngs.params
         source, target = (config.source_vocab_size, M), (config.target_vocab_size, M)
-        self.source_embedding = nnx.Param(draw.embedding(rng(), source))
-        self.target_embedding = nnx.Param(draw.embedding(rng(), target))
-        self.forward = Params(init_gru(rng(), M, D, draw))
-        self.backward = Params(init_gru(rng(), M, D, draw))
-        self.w_start = nnx.Param(draw.matrix(rng(), (D, D)))  # W_s
-        sizes = Sizes(D=D, E=2 * D, A=A)
+        self.source_embedding = nnx.Param(init.embedding(rng(), source))
+        self.target_embedding = nnx.Param(init.embedding(rng(), target))
+        self.encoder = Params(init_bidirectional_layers(rng, M, D, layers, cell, init))
+        # W_s, one [D, D] block for each layer side by side.
+        self.w_start = nnx.Param(init.kernel(rng(), (D, layers * D)))
+        sizes = Sizes(D=D, E=2 * D, A=config.align_dim)
         self.decoder = Params(
             RNNSearchParams(
-                alignment=self._alignment.init(rng(), sizes, draw),
-                w_context=draw.matrix(rng(), (2 * D, 3 * D)),
-                gru=init_gru(rng(), M, D, draw),
+                aligner=self._aligner.init(rng(), sizes, init),
+                w_context=init.kernel(rng(), (2 * D, cell.num_gates * D)),
+                layers=init_layers(rng, (M, *[D] * (layers - 1)), D, cell, init),
             )
         )
-        self.emitter = Emitter(
+        self.deep_output = DeepOutput(
             (D, M, 2 * D),
             config.readout_dim,
             config.target_vocab_size,
             maxout=config.maxout,
             tied=config.tie_output,
-            draw=draw,
+            initializers=init,
             rngs=rngs,
         )
 
     def encode(self, source: Array, mask: Array, rng: Array | None = None) -> Memory:
-        """Reads source sentences.
+        """Runs the bidirectional encoder.
 
         Args:
           source: token ids, shape [B, S].
           mask: True = a token, False = padding after it, shape [B, S].
-          rng: random key for dropout; None means none.
+          rng: random key for dropout; None means no dropout.
 
         Returns:
-          Memory: projected states U_a h [B, S, A], states h [B, S, 2*D], mask.
+          Memory: keys (U_a h for the additive aligner, [B, S, A]), values h
+          [B, S, 2*D], and the mask.
         """
         dtype, rate = self.config.dtype, self.config.dropout
-        rngs = split_rng(rng, 2)
+        # One key for the embeddings, one for the states of each layer.
+        rngs = split_rng(rng, 1 + self.config.num_layers)
         embedded = embed(self.source_embedding, source, dtype)
-        embedded = dropout(rngs[0], embedded, rate=rate)
-        params = (self.forward(dtype), self.backward(dtype))
-        first = jnp.zeros((source.shape[0], self.config.hidden_dim), dtype)
-        inputs = (gru_inputs(params[0], embedded), gru_inputs(params[1], embedded))
-        _, states = bidirectional(gru_recur, params, (first, first), inputs, mask=mask)
-        values = dropout(rngs[1], jnp.concatenate(states, axis=-1), rate=rate)
-        aligned = self.decoder(dtype).alignment
-        return Memory(self._alignment.keys(aligned, values), values, mask)
+        states = bidirectional_layers(
+            self._cell,
+            self.encoder(dtype),
+            dropout(rngs[0], embedded, rate=rate),
+            mask=mask,
+            rngs=rngs[1:-1],
+            dropout_rate=rate,
+        )
+        values = dropout(rngs[-1], states, rate=rate)
+        keys = self._aligner.project_keys(self.decoder(dtype).aligner, values)
+        return Memory(keys, values, mask)
 
-    def start(self, memory: Memory, size: int | None = None) -> Carry:
-        """The decoder before its first word: s_0 = tanh(W_s h_1), h_1 backward.
+    def start(
+        self, memory: Memory, max_decode_length: int | None = None
+    ) -> RNNSearchState:
+        """Returns the carry before the first token: s_0 = tanh(W_s h_1), h_1 backward.
 
-        The state is as large for any number of words: `size` is not used.
+        The carry has the same size for any number of tokens, so `max_decode_length`
+        changes nothing.
         """
-        D = self.config.hidden_dim
-        first = memory.values[:, 0, D:]
+        params = self.decoder(self.config.dtype)
+        # The backward half of the first position has seen the whole source.
+        first = memory.values[:, 0, self.config.hidden_dim :]  # [B, S, 2*D] -> [B, D]
         w_start = self.w_start[...].astype(first.dtype)
-        return initial_carry(jnp.tanh(precision.matmul(first, w_start)))
+        hidden = jnp.tanh(precision.matmul(first, w_start))
+        layers = jnp.split(
+            hidden, self.config.num_layers, axis=-1
+        )  # [B, n*D] -> n x [B, D]
+        begin = partial(initial_carry, params, aligner=self._aligner, cell=self._cell)
+        return jax.vmap(begin)(layers, memory)
 
     def step(
-        self, memory: Memory, carry: Carry, token: Array
-    ) -> tuple[Carry, Array, Array]:
-        """Writes one token.
-
-        Args:
-          memory: what `encode` returned.
-          carry: what `start` or the last step returned.
-          token: ids of the last token written, shape [B].
-
-        Returns:
-          The new carry, logits [B, V] and weights [B, S].
-        """
+        self, memory: Memory, carry: RNNSearchState, token: Array
+    ) -> tuple[RNNSearchState, Array, Array]:
+        """Decodes one token, as `SequenceModel.step`."""
         embedded = embed(self.target_embedding, token, self.config.dtype)
         params = self.decoder(self.config.dtype)
-        cell = jax.vmap(partial(self._cell, params))
-        carry, read = cell(carry, gru_inputs(params.gru, embedded), memory=memory)
-        return carry, self.output.logits(self._units(read, embedded)), read.weights
+        inputs = self._cell.project_inputs(params.layers[0], embedded)
+        decode = jax.vmap(partial(self._decoder_cell, params))
+        carry, out = decode(carry, inputs, memory=memory)
+        logits = self.output.logits(self._deep_output(out, embedded))
+        return carry, logits, out.weights
 
     def features(
         self, source: Array, mask: Array, previous: Array, rng: Array | None = None
     ) -> tuple[Array, Array]:
-        """As of `SequenceModel`."""
+        """Computes the inputs of the output layer, as `SequenceModel.features`."""
         rngs = split_rng(rng, 3)
         memory = self.encode(source, mask, rngs[0])
         embedded = embed(self.target_embedding, previous, self.config.dtype)
         embedded = dropout(rngs[1], embedded, rate=self.config.dropout)
         params = self.decoder(self.config.dtype)
-        inputs = gru_inputs(params.gru, embedded)
-        start = self.start(memory)
-        _, read = scan(self._cell, params, start, inputs, memory=memory)
-        return self._units(read, embedded, rngs[2]), read.weights
+        inputs = self._cell.project_inputs(params.layers[0], embedded)
+        carry = self.start(memory)
+        _, out = scan(self._decoder_cell, params, carry, inputs, memory=memory)
+        return self._deep_output(out, embedded, rngs[2]), out.weights
 
     @property
     def output(self) -> OutputLayer:
-        """As of `SequenceModel`."""
+        """The output layer: matrix [V, l] and bias [V]."""
         table = self.target_embedding if self.config.tie_output else None
-        return self.emitter.output(table, self.config.dtype)
+        return self.deep_output.output(table, self.config.dtype)
 
     @property
-    def _alignment(self) -> Any:
-        return ALIGNERS[self.config.alignment]
+    def _aligner(self) -> Aligner:
+        return ALIGNERS[self.config.aligner]
 
     @property
-    def _cell(self) -> Any:
-        return partial(rnnsearch, alignment=self._alignment)
+    def _cell(self) -> RecurrentCell:
+        return RECURRENT_CELLS[self.config.cell]
 
-    def _units(self, read: Readout, embedded: Array, rng: Array | None = None) -> Array:
-        parts = (read.hidden, embedded, read.context)
-        return self.emitter.units(parts, rng, dropout_rate=self.config.dropout)
+    @property
+    def _decoder_cell(self) -> Any:
+        return partial(rnnsearch, aligner=self._aligner, cell=self._cell)
+
+    def _deep_output(
+        self, out: RNNSearchOutput, embedded: Array, rng: Array | None = None
+    ) -> Array:
+        inputs = (out.hidden, embedded, out.context)
+        return self.deep_output.features(inputs, rng, dropout_rate=self.config.dropout)

@@ -9,26 +9,28 @@ from typing import Any, TypeVar
 
 import jax
 from flax import nnx
-from jax import Array
 
 Model = TypeVar("Model", bound=nnx.Module)
 Params = dict[str, Any]
+Path = tuple[str, ...]
 
-_HOLDER = "tree"  # the attribute of `_parts.Params`, which says nothing
+_HOLDER = "tree"  # attribute of `_parts.Params`: left out of paths, it names nothing
 
 
 def split(model: Model) -> tuple[Callable[[Params], Model], Params]:
-    """Takes a model apart into its parameters and what puts it together again.
+    """Splits a model into its parameters and a function that rebuilds it.
 
     Args:
       model: any module whose only state is `nnx.Param`.
 
     Returns:
-      `rebuild(params) -> model`, pure and free of arrays, so that it can be closed
-      over in a jitted function; and the parameters as nested dicts of arrays.
+      `rebuild(params) -> model`, pure and free of arrays, so that a jitted function
+      can close over it; and the parameters as nested dicts of arrays. The variables
+      of a rebuilt model keep their type and metadata, such as `out_sharding`.
 
     Raises:
-      ValueError: if the model has state that is not a parameter.
+      ValueError: if the model has state that is not a parameter, or if two
+        parameters would have the same path.
 
     Example:
       >>> rebuild, params = split(nnx.Linear(2, 3, rngs=nnx.Rngs(0)))
@@ -42,27 +44,82 @@ def split(model: Model) -> tuple[Callable[[Params], Model], Params]:
             f"model: expected parameters only, got other state at "
             f"{[path for path, _ in nnx.to_flat_state(rest)]} (pass it as an argument)"
         )
-    paths = [path for path, _ in nnx.to_flat_state(state)]
+    flat = nnx.to_flat_state(state)
+    paths = _readable_paths([path for path, _ in flat])
+    # Variables without their arrays: `replace` copies their type and metadata.
+    variables = {path: variable.replace(None) for path, variable in flat}
 
     def rebuild(params: Params) -> Model:
-        flat = {path: nnx.Param(_find(params, _readable(path))) for path in paths}
-        return nnx.merge(graphdef, nnx.from_flat_state(flat))
+        filled = {
+            path: variable.replace(_find(params, paths[path]))
+            for path, variable in variables.items()
+        }
+        return nnx.merge(graphdef, nnx.from_flat_state(filled))
 
     params: Params = {}
-    for path, variable in nnx.to_flat_state(state):
-        *parents, name = _readable(path)
+    for path, variable in flat:
+        *parents, name = paths[path]
         node = params
         for parent in parents:
             node = node.setdefault(parent, {})
-        node[name] = variable[...]
+        node[name] = variable.get_value()
     return rebuild, params
 
 
-def _readable(path: tuple[Any, ...]) -> tuple[str, ...]:
-    return tuple(str(part) for part in path if part != _HOLDER)
+def split_abstract(
+    make_model: Callable[[], Model],
+) -> tuple[Callable[[Params], Model], Params]:
+    """Splits a model that is traced and never initialised, to load parameters into.
+
+    Nothing is drawn and no memory is allocated: `make_model` runs under
+    `nnx.eval_shape`.
+
+    Args:
+      make_model: makes the model, such as `lambda: GPT(config, rngs=nnx.Rngs(0))`.
+
+    Returns:
+      `rebuild(params) -> model`, as in `split`; and the parameters as nested dicts of
+      `jax.ShapeDtypeStruct`.
+
+    Raises:
+      ValueError: as `split`.
+
+    Example:
+      >>> rebuild, shapes = split_abstract(lambda: nnx.Linear(2, 3, rngs=nnx.Rngs(0)))
+      >>> shapes["kernel"].shape
+      (2, 3)
+      >>> loaded = {"kernel": jnp.ones((2, 3)), "bias": jnp.zeros(3)}
+      >>> rebuild(loaded)(jnp.ones(2)).tolist()
+      [2.0, 2.0, 2.0]
+    """
+    return split(nnx.eval_shape(make_model))
 
 
-def _find(params: Params, path: tuple[str, ...]) -> Array:
+def _readable_paths(paths: list[tuple[Any, ...]]) -> dict[tuple[Any, ...], Path]:
+    """Turns flax's paths into those of nested dicts, each of which is unique."""
+    readable: dict[tuple[Any, ...], Path] = {}
+    taken: dict[Path, tuple[Any, ...]] = {}
+    for path in paths:
+        readable[path] = tuple(str(part) for part in path if part != _HOLDER)
+        if readable[path] in taken or not readable[path]:
+            _refuse(path, taken.get(readable[path]), readable[path])
+        taken[readable[path]] = path
+    for path, name in readable.items():
+        for end in range(1, len(name)):  # a dict cannot also be an array
+            if name[:end] in taken:
+                _refuse(path, taken[name[:end]], name[:end])
+    return readable
+
+
+def _refuse(path: tuple[Any, ...], other: tuple[Any, ...] | None, name: Path) -> None:
+    got = f"{path}" if other is None else f"{other} and {path}"
+    raise ValueError(
+        f"model: expected parameters with distinct paths, got {got}, both at "
+        f"{'/'.join(name)!r} (rename an attribute; the name {_HOLDER!r} is left out)"
+    )
+
+
+def _find(params: Params, path: Path) -> Any:
     node: Any = params
     for part in path:
         node = node[part]

@@ -191,17 +191,13 @@ def block(
     """
     rngs = [None] * 3 if rng is None else list(jax.random.split(rng, 3))
     residual = partial(_residual, design)
-    self_attention = partial(
-        _self_attention, params.self_attention, shared, cache, design
-    )
-    x, (cache, weights) = residual(
-        params.self_attention_norm, self_attention, x, rngs[0]
-    )
+    attend = partial(_self_attention, params.self_attention, shared, cache, design)
+    x, (cache, weights) = residual(params.self_attention_norm, attend, x, rngs[0])
     if params.cross_attention is not None and params.cross_attention_norm is not None:
-        cross_attention = partial(
+        attend_memory = partial(
             _cross_attention, params.cross_attention, shared, memory, design
         )
-        x, weights = residual(params.cross_attention_norm, cross_attention, x, rngs[1])
+        x, weights = residual(params.cross_attention_norm, attend_memory, x, rngs[1])
 
     def feed_forward(x: Array) -> tuple[Array, None]:
         return mlp(params.mlp, x, activation=design.activation), None

@@ -25,7 +25,7 @@ class TransformerOutput(NamedTuple):
     """What a stack of blocks returns."""
 
     x: Float[Array, "B T M"]
-    cache: Any  # a KVCache, or None where none was given
+    cache: Any  # the updated KVCache; None where none was given
     # Means over the heads, of the W layers that were asked for: of cross-attention
     # where there is one, else of self-attention.
     weights: Float[Array, "W B T S"]
@@ -124,7 +124,7 @@ def _layers(
     self_mask: AttentionMask,
     bias: Array | None,
     arrays: tuple[Array, Array] | None,
-    slots: Array | None,
+    slots: Any,  # [B, T]; None without a cache
     memory: EncoderMemory | None,
     rngs: Array | None,
     *,
@@ -139,17 +139,16 @@ def _layers(
     def body(carry: Any, layer: Any) -> Any:
         x, arrays, weights = carry
         index, own, keys_values, rng = layer
-        cache, layer_memory = None, None
-        if arrays is not None and slots is not None:
-            cache = LayerCache(arrays[0], arrays[1], index, slots)
-        if memory is not None:
-            layer_memory = EncoderMemory(keys_values[0], keys_values[1], memory.mask)
         out = block(
             own,
             x,
             shared,
-            cache=cache,
-            memory=layer_memory,
+            cache=None
+            if arrays is None
+            else LayerCache(arrays[0], arrays[1], index, slots),
+            memory=None
+            if memory is None
+            else EncoderMemory(keys_values[0], keys_values[1], memory.mask),
             rng=rng,
             design=design,
         )

@@ -1,9 +1,9 @@
-"""Pictures of what attention does: alignments, and scores against length.
+"""Plots: alignments, and scores by source length.
 
-Every function returns a matplotlib `Figure` (a notebook shows it) and saves it
-where a path is given, as PNG or SVG by its suffix: same data, same bytes. Nothing
-here touches pyplot, a backend or the user's settings. `import attnjax` does not
-import this module; text in a terminal is `experiments.cli.alignments`'s.
+Every function returns a matplotlib `Figure`, which a notebook displays, and saves it
+to `path`, if given, as PNG or SVG by its suffix. The same data give the same bytes.
+pyplot, the backend and the user's settings stay untouched. `import attnjax` does not
+import this module; `experiments.cli.alignments` draws alignments in a terminal.
 """
 
 import os
@@ -17,17 +17,17 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from attnjax import align
-from attnjax.viz import _fonts, _pictures
+from attnjax.viz import _figures, _fonts
 
-_LONGEST = 28  # characters of a word that are shown
-_GOLD = "#e8590c"  # seen on black, on white and beside grey
+_MAX_CHARACTERS = 28  # longer words are truncated
+_GOLD = "#e8590c"  # visible on black, white and grey
 _LINES = ("-", "--", ":", "-.")
 _MARKERS = "osD^v"
 _COLOURS = ("black", "#1f6fb4", "#d9480f", "#2b8a3e", "#7048a8")
 
 
 class Panel(NamedTuple):
-    """One alignment of a grid."""
+    """One alignment of a grid, as the arguments of `alignment_plot`."""
 
     weights: Any  # [T, S]
     source_words: Sequence[str]
@@ -44,7 +44,7 @@ def alignment_plot(
     gold: align.Alignment | None = None,
     title: str = "",
 ) -> Figure:
-    """Draws what each target word reads: black is 0, white is 1.
+    """Plots the attention weights of each target word: black is 0, white is 1.
 
     Source: Bahdanau, Cho & Bengio 2015 (arXiv:1409.0473), figure 3.
 
@@ -52,12 +52,16 @@ def alignment_plot(
       weights: the alignment, shape [T, S], from 0 to 1.
       source_words: along the top, S of them.
       target_words: down the left side, T of them.
-      path: where to save, ending in .png or .svg; None saves nothing.
-      gold: links to mark with boxes, solid for sure, dashed for only possible.
-      title: above the picture.
+      path: file to save, with the suffix .png or .svg; None does not save.
+      gold: links to mark with boxes: solid if sure, dashed if only possible.
+      title: title of the figure.
+
+    Returns:
+      The figure.
 
     Raises:
-      ValueError: if words, gold or weights disagree, or the suffix is unknown.
+      ValueError: if words or gold links do not match the weights, a weight is not in
+        [0, 1], or the suffix is unknown.
 
     Example:
       >>> figure = alignment_plot([[0.9, 0.1]], ["a", "cat"], ["un"])
@@ -75,19 +79,23 @@ def alignment_grid(
     columns: int = 3,
     title: str = "",
 ) -> Figure:
-    """Draws several alignments beside each other, as `alignment_plot` does one.
+    """Plots several alignments side by side.
 
     Args:
-      panels: a picture for each title (the name of a model), in reading order;
-        tuples hold the fields of `Panel`.
-      path: where to save, ending in .png or .svg; None saves nothing.
-      columns: how many panels stand in one row.
-      title: above them all.
+      panels: title (such as the name of a model) -> alignment, row by row; a tuple
+        holds the fields of `Panel`.
+      path: file to save, with the suffix .png or .svg; None does not save.
+      columns: number of panels in a row.
+      title: title of the figure.
+
+    Returns:
+      The figure.
 
     Raises:
-      ValueError: as `alignment_plot`, with the panel's name, or if there is none.
+      ValueError: as `alignment_plot`, with the title of the panel, or if there is no
+        panel.
     """
-    _pictures.check_path(path)
+    _figures.check_path(path)
     if not panels:
         raise ValueError("panels: expected at least one alignment, got none")
     if columns < 1:
@@ -96,7 +104,7 @@ def alignment_grid(
     for name, given in panels.items():
         panel = Panel(*given)
         try:
-            checked[name] = panel._replace(weights=align.check_picture(*panel))
+            checked[name] = panel._replace(weights=align.check_alignment(*panel))
         except ValueError as error:
             raise ValueError(f"{name}: {error}" if name else str(error)) from None
     texts = [title, *checked]
@@ -105,7 +113,7 @@ def alignment_grid(
     families, missing = _fonts.families_for(texts)
     longest_side = max(max(panel.weights.shape) for panel in checked.values())
     cell = min(0.27, max(0.13, 9.5 / longest_side))  # inches
-    with _pictures.settings(families):
+    with _figures.settings(families):
         figure = Figure(dpi=150)
         rows: list[list[Axes]] = []
         for n, (name, panel) in enumerate(checked.items()):
@@ -114,7 +122,7 @@ def alignment_grid(
             axes = _draw_panel(figure, panel, cell, missing)
             axes.set_title(_fonts.printable(name, missing, 60), fontsize=10.5, pad=6)
             rows[-1].append(axes)
-        return _pictures.finish(
+        return _figures.finish(
             figure, rows, path, _fonts.printable(title, missing, 120)
         )
 
@@ -128,33 +136,37 @@ def length_plot(
     score: str = "BLEU",
     title: str = "",
 ) -> Figure:
-    """Draws a score against the length of the source, one line for each model.
+    """Plots a score by source length, one line for each model.
 
     Source: Bahdanau, Cho & Bengio 2015 (arXiv:1409.0473), figure 2.
 
     Args:
-      series: for each model its score in every bucket; NaN where it has none.
+      series: model -> its score in every bucket; NaN leaves a gap.
       buckets: the shortest and longest source length of each bucket, in words or
         pieces, in order.
-      path: where to save, ending in .png or .svg; None saves nothing.
-      counts: sentences in each bucket, written under it.
-      score: the name of the score, along the vertical axis.
-      title: above the picture.
+      path: file to save, with the suffix .png or .svg; None does not save.
+      counts: number of sentences in each bucket, for the tick labels.
+      score: name of the score, for the vertical axis.
+      title: title of the figure.
+
+    Returns:
+      The figure.
 
     Raises:
-      ValueError: if a series has not one score per bucket, or the suffix is unknown.
+      ValueError: if a series does not have one score per bucket, or the suffix is
+        unknown.
 
     Example:
       >>> figure = length_plot({"RNNsearch": [27.1, 26.4]}, [(1, 10), (11, 20)])
       >>> [tick.get_text() for tick in figure.axes[0].get_xticklabels()]
       ['1–10', '11–20']
     """
-    _pictures.check_path(path)
+    _figures.check_path(path)
     _check_series(series, buckets, counts)
     families, missing = _fonts.families_for([*series, score, title])
-    with _pictures.settings(families):
+    with _figures.settings(families):
         figure = Figure(dpi=150)
-        axes = _pictures.add_axes(figure, max(3.6, 0.85 * len(buckets)), 2.9)
+        axes = _figures.add_axes(figure, max(3.6, 0.85 * len(buckets)), 2.9)
         _draw_lines(axes, series, missing)
         names = [f"{low}–{high}" if low < high else f"{low}" for low, high in buckets]
         if counts is not None:
@@ -163,7 +175,7 @@ def length_plot(
         axes.set_xlim(-0.35, len(buckets) - 0.65)
         axes.set_xlabel("source length", fontsize=10)
         axes.set_ylabel(_fonts.printable(score, missing, 40), fontsize=10)
-        return _pictures.finish(
+        return _figures.finish(
             figure, [[axes]], path, _fonts.printable(title, missing, 120)
         )
 
@@ -172,7 +184,7 @@ def _draw_panel(
     figure: Figure, panel: Panel, cell: float, missing: frozenset[str]
 ) -> Axes:
     T, S = panel.weights.shape
-    axes = _pictures.add_axes(figure, S * cell, T * cell)
+    axes = _figures.add_axes(figure, S * cell, T * cell)
     axes.pcolormesh(
         panel.weights, cmap="gray", vmin=0, vmax=1, edgecolors="0.25", linewidth=0.4
     )
@@ -180,11 +192,11 @@ def _draw_panel(
         note = axes.text(S / 2, T / 2, "all 0", color="0.6", ha="center", va="center")
         note.set_bbox({"facecolor": "black", "edgecolor": "none", "pad": 2})
     sources, targets = (
-        [_fonts.printable(word, missing, _LONGEST) for word in words]
+        [_fonts.printable(word, missing, _MAX_CHARACTERS) for word in words]
         for words in (panel.source_words, panel.target_words)
     )
-    size = min(10.0, 72 * cell * 0.62)
-    axes.set_xticks(np.arange(S) + 0.5, map(_standing, sources), fontsize=size)
+    size = min(10.0, 72 * cell * 0.62)  # points: 72 in an inch
+    axes.set_xticks(np.arange(S) + 0.5, map(_upright, sources), fontsize=size)
     axes.set_yticks(np.arange(T) + 0.5, targets, fontsize=size)
     axes.xaxis.tick_top()
     for label in axes.get_xticklabels():
@@ -195,7 +207,7 @@ def _draw_panel(
         elif len(lines) == 1:
             label.set_verticalalignment("baseline")  # a comma sits below an a
     axes.tick_params(length=0, pad=4)
-    axes.set_ylim(T, 0)  # the first target word is at the top
+    axes.set_ylim(T, 0)  # first target word at the top
     if panel.gold is not None:
         for i, j in sorted(panel.gold.possible | panel.gold.sure):
             sure = (i, j) in panel.gold.sure
@@ -206,10 +218,10 @@ def _draw_panel(
     return axes
 
 
-def _standing(word: str) -> str:
-    """An East Asian word as it stands over its column: letter under letter."""
-    upright = all("\u2e80" <= c <= "\uffef" and c not in "ー～〜（）" for c in word)
-    return "\n".join(word) if upright else word
+def _upright(word: str) -> str:
+    """Returns an East Asian word for vertical writing: one character per line."""
+    vertical = all("\u2e80" <= c <= "\uffef" and c not in "ー～〜（）" for c in word)
+    return "\n".join(word) if vertical else word
 
 
 def _draw_lines(

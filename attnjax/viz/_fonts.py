@@ -1,9 +1,9 @@
-"""Fonts for words in any script: which families draw a text, and what none can.
+"""Font fallback: chooses font families that cover the characters of a text.
 
-matplotlib draws each character with the first font of a list that has it. Its
-own DejaVu Sans comes first here; for Chinese, Japanese and Korean the Japanese
-font of the package matplotlib-fontja (used as a file: importing the package would
-change the user's settings) and the usual fonts of the systems follow.
+matplotlib draws each character with the first family of a list that has it. Its own
+DejaVu Sans is the first choice. For Chinese, Japanese and Korean, the font of the
+package matplotlib-fontja and common system fonts follow. The package is not imported,
+because that would change the user's settings: only its font file is used.
 """
 
 import functools
@@ -15,8 +15,8 @@ from pathlib import Path
 from matplotlib import font_manager
 from matplotlib.ft2font import FT2Font
 
-_FIRST = "DejaVu Sans"  # comes with matplotlib
-_FALLBACKS = (  # the first that has a missing character draws it
+_FIRST = "DejaVu Sans"  # bundled with matplotlib
+_FALLBACKS = (  # the first family with a missing character draws it
     "IPAexGothic",
     "Noto Sans CJK JP",
     "Noto Sans JP",
@@ -48,12 +48,12 @@ _warned: set[str] = set()
 
 
 def families_for(texts: Iterable[str]) -> tuple[list[str], frozenset[str]]:
-    """Chooses the fonts that draw some texts.
+    """Chooses the font families that draw some texts.
 
     Warns once about each character that no installed font has.
 
     Returns:
-      The families, in the order to try them, and the characters that none has.
+      The families in order of preference, and the characters that none of them has.
     """
     missing = {c for text in texts for c in text if not c.isspace()}
     families = []
@@ -67,8 +67,8 @@ def families_for(texts: Iterable[str]) -> tuple[list[str], frozenset[str]]:
         _warned.update(unseen)
         sample = "".join(unseen[:8]) + ("..." if len(unseen) > 8 else "")
         warnings.warn(
-            f"no font here has {len(unseen)} of the characters to draw ({sample}); "
-            "a picture shows them as □ (for Chinese and Japanese: "
+            f"no installed font has {len(unseen)} of the characters ({sample}); "
+            "they are drawn as □ (for Chinese and Japanese: "
             "pip install matplotlib-fontja; for more: a Noto Sans CJK font)",
             stacklevel=4,
         )
@@ -76,14 +76,14 @@ def families_for(texts: Iterable[str]) -> tuple[list[str], frozenset[str]]:
 
 
 def printable(text: str, missing: frozenset[str], longest: int) -> str:
-    """A text as a picture shows it: without missing characters, and not too long."""
+    """Returns a text with □ for missing characters, truncated to `longest`."""
     shown = "".join("□" if c in missing or not c.isprintable() else c for c in text)
     return shown if len(shown) <= longest else shown[: longest - 1] + "…"
 
 
 @functools.cache
 def _characters(family: str) -> frozenset[str]:
-    """What the font of a family can draw; nothing if there is no such font."""
+    """Returns the characters of a family; none if it is not installed."""
     if family == "IPAexGothic":
         _add_packaged_font()
     if not any(font.name == family for font in font_manager.fontManager.ttflist):
@@ -91,7 +91,7 @@ def _characters(family: str) -> frozenset[str]:
     try:
         path = font_manager.findfont(family, fallback_to_default=False)
         return frozenset(map(chr, FT2Font(path).get_charmap()))
-    except (OSError, RuntimeError, ValueError):  # listed, but gone or unreadable
+    except (OSError, RuntimeError, ValueError):  # listed, but missing or unreadable
         return frozenset()
 
 

@@ -1,267 +1,212 @@
 """The commands of `python -m experiments.bench`, as dataclasses with `run`."""
 
 import dataclasses
-import json
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import tyro
 
-from experiments.bench.timing import describe_machine
+from experiments.bench.options import (
+    Dtype,
+    DtypeOptions,
+    Options,
+    SystemOptions,
+    at_least_one,
+)
 from experiments.cli.commands import run_command
-from experiments.errors import UserError
 
 Cell = Literal["gru", "lstm", "decoder"]
-Dtype = Literal["float32", "bfloat16"]
-Published = Literal["wmt14-transformer-big", "gpt2-124m"]
-Records = list[dict[str, Any]]
+PublishedModel = Literal["wmt14-transformer-big", "gpt2-124m"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Options:
-    """What is timed how often, and where the figures go."""
+class Recurrent(DtypeOptions):
+    """Times a forward and backward pass of GRU, LSTM and the RNNSearch decoder.
 
-    repeats: int = 10
-    """Turns of each system; the figure is their median."""
-    clock: Literal["wall", "cpu"] = "wall"
-    """By the clock, or least processor time of all cores (on a busy machine)."""
-    tiny: bool = False
-    """Sizes that only show that it runs."""
-    out: Path | None = None
-    """File for all figures, as JSON."""
-
-    def check(self) -> None:
-        """Refuses what cannot be timed or written, before anything is timed."""
-        _at_least_one(self.repeats, "--repeats")
-        if self.out is not None and not self.out.parent.is_dir():
-            raise UserError(
-                f"--out: expected a file in an existing folder, got {self.out} "
-                f"(make {self.out.parent} first)"
-            )
-
-    def measure(
-        self,
-        time: Callable[[Any], Records],
-        table: Callable[[Records], None],
-        peers: Sequence[str] = (),
-    ) -> None:
-        """Times, prints a table, writes the figures where asked."""
-        from experiments.bench.tables import print_absent, print_machine
-
-        self.check()
-        machine = describe_machine()
-        print_machine(machine)
-        print_absent(peers)
-        records = time(self)
-        table(records)
-        if self.out is not None:
-            result = {"machine": machine, "clock": self.clock, "records": records}
-            self.out.write_text(json.dumps(result, indent=1) + "\n")
-            print(f"figures: {self.out}", file=sys.stderr)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Against(Options):
-    """What is timed beside what."""
-
-    systems: tuple[str, ...] = ()
-    """Only these systems, by the names in the table (default: all installed)."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class InDtypes(Against):
-    """What is timed beside what, and in which numbers."""
-
-    dtypes: tuple[Dtype, ...] = ("float32", "bfloat16")
-    """Dtypes of computation; weights are float32."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Recurrent(InDtypes):
-    """Times one forward and backward pass of GRU, LSTM and the RNNSearch decoder.
-
-    Ours beside plain lax.scan, flax.nnx.RNN and, where installed, PyTorch. All
-    gradients are taken: of inputs, start and every weight.
+    attnjax is compared with plain lax.scan, flax.nnx.RNN and, where it is installed,
+    PyTorch. The backward pass returns the gradients of all inputs and parameters.
     """
 
     cells: tuple[Cell, ...] = ("gru", "lstm", "decoder")
-    """What to time."""
+    """Cells to time."""
 
     def run(self) -> None:
-        """Times, prints a table, writes the figures."""
+        """Times the cells, prints a table and writes the timings."""
+        from experiments.bench.cases.recurrent import time_recurrent
         from experiments.bench.tables import recurrent_table
-        from experiments.bench.trials import time_recurrent
 
-        self.measure(time_recurrent, recurrent_table, ["torch"])
+        self.report(time_recurrent, recurrent_table, ["torch"])
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class GPT(InDtypes):
-    """Times a training step of nanoGPT's set-up for a CPU, or trains it on a text.
+class GPT(DtypeOptions):
+    """Times a training step of nanoGPT's configuration for a CPU, or a whole training.
 
-    The config shakespeare-char on random ids, beside the same in PyTorch, eager and,
-    where it works, compiled. With a text every system is trained on it, from the same
-    weights and on the same crops: how long does it take, and what is learnt?
+    The model is the config shakespeare-char on random ids. It is compared with
+    PyTorch, eager and, where torch.compile works, compiled. With --text, every system
+    is trained on that text, from the same parameters and on the same batches, and the
+    validation losses are reported too.
     """
 
     dtypes: tuple[Dtype, ...] = ("float32",)
-    """Dtypes of computation; weights are float32."""
+    """Compute dtypes to time; parameters are always float32."""
     text: Path | None = None
-    """File to train on, its last tenth to validate on; --repeats is not used then."""
+    """Text file to train on; its last tenth is the validation split."""
     steps: int = 2_000
-    """Updates, over which the learning rate falls."""
+    """Number of optimisation steps, over which the learning rate decays."""
 
     def run(self) -> None:
-        """Times or trains, prints a table, writes the figures."""
+        """Times a step or a training, prints a table and writes the timings."""
         from experiments.bench.cases.gpt import time_gpt, train_gpt
         from experiments.bench.tables import gpt_table, trained_table
 
-        work = (
-            (time_gpt, gpt_table) if self.text is None else (train_gpt, trained_table)
-        )
-        self.measure(*work, ["torch"])
+        if self.text is None:
+            self.report(time_gpt, gpt_table, ["torch"])
+        else:
+            self.report(train_gpt, trained_table, ["torch"])
 
     def check(self) -> None:
-        """As of `Options`."""
+        """Rejects invalid options before anything is timed."""
         super().check()
-        _at_least_one(self.steps, "--steps")
+        at_least_one(self.steps, "--steps")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Train(InDtypes):
-    """Times training steps at Multi30k's shapes, in target tokens a second.
+class Train(DtypeOptions):
+    """Times training steps in the batch shapes of Multi30k, in tokens per second.
 
-    Random ids in the batch shapes of the real data; no data are needed. A whole
-    step is loss, gradients, clipping and Adam, beside the same in PyTorch, whose
-    bfloat16 is autocast.
+    RNNSearch and the fixed-vector model have embeddings of width 256 and 512 units; the
+    Transformer has 4+4 layers, width 256, MLP width 1,024 and 8 heads.
+
+    Tokens are counted on the target side, without padding. Their ids are random, so no
+    data set is needed. A step consists of loss, gradients,
+    gradient clipping and Adam. It is compared with PyTorch, whose bfloat16 is autocast.
     """
 
     model: Literal["rnnsearch", "fixed-vector", "transformer"] = "rnnsearch"
-    """RNNSearch or the fixed vector with embeddings of 256 and 512 units, or a
-    Transformer of 4+4 layers: width 256, feed-forward 1,024, 8 heads."""
+    """Model to train."""
     shapes: int = 1
-    """How many of the 8 batch shapes, most frequent first."""
+    """Number of batch shapes to time, of 8, the most frequent first."""
     systems: tuple[str, ...] = ()
-    """Only these systems, by the names in the table (default: all installed); with
-    torch-compiled also PyTorch through torch.compile, which takes minutes."""
+    """Systems to time; none given means all installed except torch-compiled."""
 
     def run(self) -> None:
-        """Times, prints a table, writes the figures."""
+        """Times the steps, prints a table and writes the timings."""
         from experiments.bench.cases.training import time_training
         from experiments.bench.tables import train_table
 
-        self.measure(time_training, train_table, ["torch"])
+        self.report(time_training, train_table, ["torch"])
 
     def check(self) -> None:
-        """As of `Options`."""
+        """Rejects invalid options before anything is timed."""
         super().check()
-        _at_least_one(self.shapes, "--shapes")
+        at_least_one(self.shapes, "--shapes")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Compile(Options):
-    """Times the compiling of the Transformer's training step, shallow and deep.
+    """Times the compilation of the Transformer's training step, shallow and deep.
 
-    From the call to the compiled step: tracing, lowering, compiling, with all caches
-    empty. Layers are scanned, so the time should hardly grow with their number.
+    It includes tracing, lowering and compiling, with all caches empty. The layers are
+    scanned, so the time should hardly depend on their number.
     """
 
     repeats: int = 3
-    """Turns of each depth; the figure is their median."""
+    """Number of timed compilations of each depth; the median is reported."""
     layers: tuple[int, ...] = (4, 24)
-    """Of the encoder, and as many of the decoder."""
+    """Numbers of layers to compile, in the encoder and in the decoder each."""
     dtypes: tuple[Dtype, ...] = ("float32",)
-    """Dtypes of computation."""
+    """Compute dtypes to compile for."""
 
     def run(self) -> None:
-        """Times, prints a table, writes the figures."""
+        """Times compilations, prints a table and writes the timings."""
         from experiments.bench.cases.compiling import time_compiling
         from experiments.bench.tables import compile_table
 
-        self.measure(time_compiling, compile_table)
+        self.report(time_compiling, compile_table)
 
     def check(self) -> None:
-        """As of `Options`."""
+        """Rejects invalid options before anything is timed."""
         super().check()
         for layers in self.layers:
-            _at_least_one(layers, "--layers")
+            at_least_one(layers, "--layers")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Utilisation(InDtypes):
-    """Times training steps of published sizes, and how much of the chip they use.
+class Utilisation(DtypeOptions):
+    """Times training steps of published models, with model-FLOPs utilisation (MFU).
 
-    The big Transformer at 25,000 tokens a side and GPT-2 at 491,520, on random ids:
-    made for an accelerator. The share is of what large products do here in that dtype.
-    Beside PyTorch, on the same device, eager and, where it works, compiled.
+    The models are the big Transformer at 25,000 tokens per side and GPT-2 at 491,520
+    tokens, on random ids; these batches are meant for an accelerator. MFU is relative
+    to the measured FLOP/s of large matrix products in the same dtype. PyTorch is timed
+    on the same device, eager and, where torch.compile works, compiled.
     """
 
     dtypes: tuple[Dtype, ...] = ("bfloat16",)
-    """Dtypes of computation; weights are float32."""
-    models: tuple[Published, ...] = ("wmt14-transformer-big", "gpt2-124m")
-    """What to train."""
+    """Compute dtypes to time; parameters are always float32."""
+    models: tuple[PublishedModel, ...] = ("wmt14-transformer-big", "gpt2-124m")
+    """Models to train."""
     rows: int | None = None
-    """Rows of a batch, taken at once, in place of the published batch."""
+    """Batch size in rows, instead of the published batch; nothing is accumulated."""
     matmul_size: int = 8192
-    """Rows and columns of the large products."""
+    """Number of rows and columns of the large matrix products."""
 
     def run(self) -> None:
-        """Times, prints a table, writes the figures."""
+        """Times the steps, prints a table and writes the timings."""
         from experiments.bench.cases.utilisation import time_utilisation
         from experiments.bench.tables import utilisation_table
 
-        self.measure(time_utilisation, utilisation_table, ["torch"])
+        self.report(time_utilisation, utilisation_table, ["torch"])
 
     def check(self) -> None:
-        """As of `Options`."""
+        """Rejects invalid options before anything is timed."""
         super().check()
-        _at_least_one(self.matmul_size, "--matmul-size")
+        at_least_one(self.matmul_size, "--matmul-size")
         if self.rows is not None:
-            _at_least_one(self.rows, "--rows")
+            at_least_one(self.rows, "--rows")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Decode(Against):
-    """Times beam search with a Transformer, in sentences a second.
+class Decode(SystemOptions):
+    """Times beam search with a Transformer, in sentences per second.
 
-    Ours in float32 beside CTranslate2, where installed, with the same weights in
-    float32 and in int8 and as many threads as there are cores. Without --run, weights
-    and sources are random, and hypotheses as long as the longest source of a batch.
+    attnjax in float32 is compared with CTranslate2, where it is installed, with the
+    same parameters in float32 and in int8, on all cores. Without --run, parameters and
+    sources are random, and every hypothesis is as long as the longest source of its
+    batch.
     """
 
     repeats: int = 5
-    """Turns of each system; the figure is their median."""
+    """Number of timed calls of each system; the median is reported."""
     model: Literal["transformer", "small"] = "transformer"
-    """4+4 layers: of width 256, feed-forward 1,024 and 8 heads; or small: of width
-    128, feed-forward 256 and 4 heads."""
+    """Size of the Transformer with 4+4 layers: width 256, or small: width 128."""
     folder: Annotated[Path | None, tyro.conf.arg(name="run")] = None
-    """A trained run of `experiments.translate`: its weights and its test set."""
+    """Folder of a translation run, whose parameters and test set are used."""
     checkpoint: str = "best"
-    """Of that run: best or last."""
+    """Checkpoint of the run: best or last."""
     raw_dir: Path | None = None
-    """Where that run's raw data are now, if they have moved."""
+    """Folder of the run's raw data, if it has moved."""
     sentences: int = 1_000
-    """How many are translated; at most."""
+    """Maximum number of sentences to translate."""
     rows: int = 64
-    """Sentences of a batch; they are sorted by length."""
+    """Number of sentences per batch; sentences are sorted by length."""
     beam_size: int = 5
-    """Hypotheses followed at a time."""
+    """Beam size."""
 
     def run(self) -> None:
-        """Times, prints a table, writes the figures."""
+        """Times the decoders, prints a table and writes the timings."""
         from experiments.bench.cases.decoding import time_decoding
         from experiments.bench.tables import decode_table
 
-        self.measure(time_decoding, decode_table, ["ctranslate2"])
+        self.report(time_decoding, decode_table, ["ctranslate2"])
 
     def check(self) -> None:
-        """As of `Options`."""
+        """Rejects invalid options before anything is timed."""
         super().check()
-        _at_least_one(self.sentences, "--sentences")
-        _at_least_one(self.rows, "--rows")
-        _at_least_one(self.beam_size, "--beam-size")
+        at_least_one(self.sentences, "--sentences")
+        at_least_one(self.rows, "--rows")
+        at_least_one(self.beam_size, "--beam-size")
 
 
 Command = (
@@ -274,16 +219,11 @@ Command = (
 )
 
 
-def _at_least_one(number: int, name: str) -> None:
-    if number < 1:
-        raise UserError(f"{name}: expected at least 1, got {number}")
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs the command line; mistakes of the user end it with code 2."""
+    """Runs the command line; invalid options exit with code 2."""
     run_command(
         Command,
         prog="python -m experiments.bench",
-        description="Time what we do beside what the peers do.",
+        description="Compare the speed of attnjax with that of other libraries.",
         arguments=arguments,
     )

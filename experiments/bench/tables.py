@@ -1,4 +1,4 @@
-"""The figures as tables for a terminal."""
+"""Prints the records of a benchmark as tables."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,27 +6,27 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from experiments.bench import trials
+from experiments.bench.systems import ATTNJAX, is_installed
 
 Records = list[dict[str, Any]]
-PARTS = ("forward", "backward", "step")  # each holds the one before
+PARTS = ("forward", "backward", "step")  # each includes the one before
 
 
 def print_machine(machine: dict[str, Any]) -> None:
-    """One line on what the figures are taken on."""
+    """Prints the description of the machine in one line."""
     _console().print(", ".join(f"{k} {v}" for k, v in machine.items()), style="dim")
 
 
-def print_absent(packages: Sequence[str]) -> None:
-    """One line on the peers that are missing from the tables."""
-    absent = [package for package in packages if not trials.installed(package)]
-    if absent:
-        _console().print(f"not installed: {', '.join(absent)}", style="dim")
+def print_missing(packages: Sequence[str]) -> None:
+    """Prints which optional packages are not installed, if any."""
+    missing = [package for package in packages if not is_installed(package)]
+    if missing:
+        _console().print(f"not installed: {', '.join(missing)}", style="dim")
 
 
 def recurrent_table(records: Records) -> None:
-    """Milliseconds of each system, and how many times ours each takes."""
-    table = Table("cell", "shape", "dtype", title="forward + backward, ms (x ours)")
+    """Prints milliseconds of each system, and the ratio to attnjax."""
+    table = Table("cell", "shape", "dtype", title="forward + backward, ms (x attnjax)")
     systems = list(dict.fromkeys(r["system"] for r in records))
     for name in systems:
         table.add_column(name, justify="right")
@@ -35,38 +35,38 @@ def recurrent_table(records: Records) -> None:
         key = (r["cell"], _sizes(r["shape"]), r["dtype"])
         groups.setdefault(key, {})[r["system"]] = r["seconds"]
     for row, seconds in groups.items():
-        table.add_row(*row, *(_beside(seconds, name) for name in systems))
+        table.add_row(*row, *(_with_ratio(seconds, name) for name in systems))
     _console().print(table)
 
 
 def gpt_table(records: Records) -> None:
-    """Milliseconds and tokens a second of each system, and how many times ours."""
-    table = Table("shape", "dtype", "system", title="GPT training step (x ours)")
+    """Prints milliseconds and tokens per second of each system."""
+    table = Table("shape", "dtype", "system", title="GPT training step (x attnjax)")
     for name in ("ms", "tokens/s"):
         table.add_column(name, justify="right")
-    for r, seconds in zip(records, _of_all(records, "dtype"), strict=True):
+    for r, seconds in zip(records, _system_seconds(records, "dtype"), strict=True):
         table.add_row(
             _sizes(r["shape"]),
             r["dtype"],
             r["system"],
-            _beside(seconds, r["system"]),
+            _with_ratio(seconds, r["system"]),
             f"{r['tokens_per_second']:,.0f}",
         )
     _console().print(table)
 
 
 def trained_table(records: Records) -> None:
-    """Seconds of whole trainings, and what was learnt in them."""
-    title = f"{records[0]['steps']:,} steps of {records[0]['config']}, seconds (x ours)"
+    """Prints seconds of whole training runs, and their validation losses."""
+    title = f"{records[0]['steps']:,} steps of {records[0]['config']}, seconds"
     table = Table("dtype", "system", title=title)
-    for name in ("first step", "all steps", "validation", "validation loss"):
+    for name in ("first step", "all (x attnjax)", "validation", "validation loss"):
         table.add_column(name, justify="right")
-    for r, seconds in zip(records, _of_all(records, "dtype"), strict=True):
+    for r, seconds in zip(records, _system_seconds(records, "dtype"), strict=True):
         table.add_row(
             r["dtype"],
             r["system"],
             f"{r['first_step_seconds']:.1f}",
-            _beside(seconds, r["system"], unit=1),
+            _with_ratio(seconds, r["system"], unit=1),
             f"{r['validation_seconds']:.1f}",
             f"{r['validation_loss']:.4f}",
         )
@@ -74,29 +74,29 @@ def trained_table(records: Records) -> None:
 
 
 def train_table(records: Records) -> None:
-    """Milliseconds of each part, and target tokens a second of the whole step."""
+    """Prints milliseconds of each part, and target tokens per second of the step."""
     table = Table("shape (B S T)", "dtype", "system", title="training step, ms")
-    for name in ("forward", "+ backward", "+ update", "tokens/s", "padded/s"):
+    for name in ("forward", "+ backward", "+ update", "tokens/s", "with padding"):
         table.add_column(name, justify="right")
     groups: dict[tuple[str, ...], dict[str, dict[str, Any]]] = {}
     for r in records:
         sizes = " ".join(str(r["shape"][letter]) for letter in "BST")
         groups.setdefault((sizes, r["dtype"], r["system"]), {})[r["part"]] = r
-    for which, parts in groups.items():
+    for row, parts in groups.items():
         times = [f"{1e3 * parts[p]['seconds']:.0f}" for p in PARTS]
         step = parts["step"]
         rates = [step["tokens_per_second"], step["padded_tokens_per_second"]]
-        table.add_row(*which, *times, *(f"{rate:,.0f}" for rate in rates))
+        table.add_row(*row, *times, *(f"{rate:,.0f}" for rate in rates))
     _console().print(table)
     for (dtype, system), rate in epoch_rates(records).items():
         _console().print(
-            f"{dtype} {system}: {rate:,.0f} target tokens/s over these shapes"
+            f"{dtype} {system}: {rate:,.0f} target tokens/s, mean over these shapes"
         )
 
 
 def compile_table(records: Records) -> None:
-    """Seconds to compile for each depth, and how many times the first one's."""
-    table = Table("layers", "dtype", title="compiling a training step")
+    """Prints compile times by number of layers, and the ratio to the first."""
+    table = Table("layers", "dtype", title="compile time of a training step")
     for name in ("seconds", "x the first"):
         table.add_column(name, justify="right")
     first: dict[str, float] = {}
@@ -112,21 +112,22 @@ def compile_table(records: Records) -> None:
 
 
 def utilisation_table(records: Records) -> None:
-    """Time and rates of each system's step, and its share of the products' rate."""
-    best = {r["dtype"]: r["matmul_flops_per_second"] for r in records}
-    title = ", ".join(f"{_tera(rate)} TFLOP/s in {d}" for d, rate in best.items())
-    table = Table(
-        "model", "shape", "dtype", "system", title=f"training step; products: {title}"
-    )
-    for name in ("ms (x ours)", "tokens/s", "TFLOP/s", "share"):
+    """Prints time, rates and model-FLOPs utilisation of each system's step."""
+    matmul = {r["dtype"]: r["matmul_flops_per_second"] for r in records}
+    rates = ", ".join(f"{_tera(rate)} TFLOP/s in {d}" for d, rate in matmul.items())
+    title = f"training step; large matrix products: {rates}"
+    table = Table("model", "shape", "dtype", "system", title=title)
+    for name in ("ms (x attnjax)", "tokens/s", "TFLOP/s", "utilisation"):
         table.add_column(name, justify="right")
-    for r, seconds in zip(records, _of_all(records, "model", "dtype"), strict=True):
+    for r, seconds in zip(
+        records, _system_seconds(records, "model", "dtype"), strict=True
+    ):
         table.add_row(
             r["model"],
             _sizes(r["shape"]),
             r["dtype"],
             r["system"],
-            _beside(seconds, r["system"]),
+            _with_ratio(seconds, r["system"]),
             f"{r['tokens_per_second']:,.0f}",
             _tera(r["flops_per_second"]),
             f"{r['utilisation']:.1%}",
@@ -135,10 +136,10 @@ def utilisation_table(records: Records) -> None:
 
 
 def decode_table(records: Records) -> None:
-    """Sentences a second, and how many translations are the same as ours."""
+    """Prints sentences per second, and the share of equal translations."""
     title = f"beam search, {records[0]['sentences']} sentences, {records[0]['model']}"
     table = Table("system", "dtype", title=title)
-    for name in ("seconds", "sentences/s", "same as ours"):
+    for name in ("seconds", "sentences/s", "same as attnjax"):
         table.add_column(name, justify="right")
     for r in records:
         same = r.get("same")
@@ -153,7 +154,11 @@ def decode_table(records: Records) -> None:
 
 
 def epoch_rates(records: Records) -> dict[tuple[str, str], float]:
-    """Tokens a second over the shapes that were timed, weighted as in an epoch."""
+    """Target tokens per second over all timed shapes, weighted by their frequency.
+
+    Returns:
+      Rates by dtype and system.
+    """
     totals: dict[tuple[str, str], tuple[float, float]] = {}
     for r in records:
         if r["part"] == "step":
@@ -163,24 +168,24 @@ def epoch_rates(records: Records) -> dict[tuple[str, str], float]:
                 tokens + batches * r["shape"]["target_tokens"],
                 seconds + batches * r["seconds"],
             )
-    return {which: tokens / seconds for which, (tokens, seconds) in totals.items()}
+    return {key: tokens / seconds for key, (tokens, seconds) in totals.items()}
 
 
-def _of_all(records: Records, *alike: str) -> list[dict[str, float]]:
-    """For each record the seconds of all systems in those that are alike."""
-    which = [tuple(r[name] for name in alike) for r in records]
+def _system_seconds(records: Records, *labels: str) -> list[dict[str, float]]:
+    """For each record, the seconds of all systems with the same labels."""
+    keys = [tuple(r[label] for label in labels) for r in records]
     groups: dict[tuple[str, ...], dict[str, float]] = {}
-    for group, r in zip(which, records, strict=True):
-        groups.setdefault(group, {})[r["system"]] = r["seconds"]
-    return [groups[group] for group in which]
+    for key, r in zip(keys, records, strict=True):
+        groups.setdefault(key, {})[r["system"]] = r["seconds"]
+    return [groups[key] for key in keys]
 
 
-def _beside(seconds: dict[str, float], name: str, unit: float = 1e-3) -> str:
+def _with_ratio(seconds: dict[str, float], name: str, unit: float = 1e-3) -> str:
     if name not in seconds:
         return ""
     figure = f"{seconds[name] / unit:.1f}"
-    ours = seconds.get("attnjax")
-    if ours is None or name == "attnjax":
+    ours = seconds.get(ATTNJAX)
+    if ours is None or name == ATTNJAX:
         return figure
     return f"{figure} ({seconds[name] / ours:.2f})"
 
@@ -194,6 +199,6 @@ def _sizes(shape: dict[str, int]) -> str:
 
 
 def _console() -> Console:
-    # A table that is piped into a file keeps its lines whole.
+    # rich assumes 80 columns when stdout is not a terminal, too few for some tables.
     console = Console()
     return console if console.is_terminal else Console(width=120)

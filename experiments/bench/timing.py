@@ -1,45 +1,52 @@
-"""Timing several systems fairly: one process, turns taken, medians, a machine named."""
+"""Timing several systems in one process: warm-up, interleaved calls, medians.
+
+The systems take turns, so that a change in the machine's speed affects all of them
+alike; ratios within one table are more reliable than the figures themselves.
+"""
 
 import importlib.metadata
 import os
 import platform
 import statistics
+import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "torch", "ctranslate2", "numpy")
-# A system's threads spin for some milliseconds after its turn; the next one's turn
-# begins when they sleep.
+# Thread pools busy-wait for some milliseconds after a call. The pause lets them go to
+# sleep, so that they do not take cores from the next system.
 PAUSE = 0.02
 
 
 class Timing(NamedTuple):
-    """Seconds of each turn of one system: by the clock, and of both cores' work."""
+    """Seconds of every timed call of one system."""
 
-    wall: list[float]
-    cpu: list[float]
+    wall: list[float]  # wall time
+    cpu: list[float]  # CPU time, summed over all threads
 
     def seconds(self, clock: str) -> float:
-        """The median by the clock, or the least processor time.
+        """The median of the wall times, or the minimum of the CPU times.
 
-        Processor time is for machines that others use too: what they cost shows as
-        noise that only adds, so the least is nearest to the truth.
+        On a shared machine other processes only ever add to the CPU time (cache misses,
+        busy-waiting), so the minimum is the best estimate.
         """
         return statistics.median(self.wall) if clock == "wall" else min(self.cpu)
 
 
-def race(calls: Mapping[str, Callable[[], Any]], *, repeats: int) -> dict[str, Timing]:
-    """Times calls in turns, so that a busy moment hits all of them.
+def time_interleaved(
+    calls: Mapping[str, Callable[[], Any]], *, repeats: int
+) -> dict[str, Timing]:
+    """Times calls in alternation: one of each system, then the next of each.
 
     Args:
-      calls: by name; each returns when its work is done. One call of each before
-        the first turn is not counted (it compiles).
-      repeats: turns of each.
+      calls: by name; each returns when its computation has finished. Every call is
+        made once before timing starts, as a warm-up that includes compilation.
+      repeats: number of timed calls of each.
 
     Returns:
-      What the turns took, by name.
+      Timings by name.
     """
     for call in calls.values():
         call()
@@ -54,9 +61,41 @@ def race(calls: Mapping[str, Callable[[], Any]], *, repeats: int) -> dict[str, T
     return timings
 
 
+def measure(
+    calls: Mapping[str, Callable[[], Any]],
+    labels: Mapping[str, Any],
+    *,
+    repeats: int,
+    clock: str,
+) -> list[dict[str, Any]]:
+    """Times calls in alternation and reports on stderr what is being timed.
+
+    Args:
+      calls: by system, as in `time_interleaved`.
+      labels: what all records have in common, such as model, shape and dtype.
+      repeats: number of timed calls of each system.
+      clock: "wall" or "cpu", as in `Timing.seconds`.
+
+    Returns:
+      One record for each system: the labels, `system`, `seconds`, `wall` and `cpu`.
+    """
+    title = " ".join(str(value) for value in labels.values() if isinstance(value, str))
+    print(f"timing {title}: {', '.join(calls)}", file=sys.stderr, flush=True)
+    timings = time_interleaved(calls, repeats=repeats)
+    return [
+        {
+            **labels,
+            "system": name,
+            "seconds": timing.seconds(clock),
+            **timing._asdict(),
+        }
+        for name, timing in timings.items()
+    ]
+
+
 def describe_machine() -> dict[str, Any]:
-    """What the figures were taken on: processor, cores, accelerator, load, versions."""
-    import jax  # not above: `--help` shall come at once
+    """Describes the machine: processor, cores, accelerator, load, package versions."""
+    import jax  # imported late, so that --help does not wait for it
 
     device = jax.devices()[0]
     accelerator = (
@@ -81,7 +120,7 @@ def _version(package: str) -> str | None:
 
 
 def _processor() -> str:
-    """The processor's name, and the instructions that decide how fast it multiplies."""
+    """The processor's name and its vector and matrix instruction sets."""
     info = Path("/proc/cpuinfo")
     if not info.exists():
         return platform.processor() or platform.machine()
@@ -90,5 +129,5 @@ def _processor() -> str:
         name, _, value = line.partition(":")
         fields[name.strip()] = value.strip()
     flags = set(fields.get("flags", "").split())
-    fast = [f for f in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if f in flags]
-    return f"{fields.get('model name', platform.machine())} ({', '.join(fast)})"
+    simd = [f for f in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if f in flags]
+    return f"{fields.get('model name', platform.machine())} ({', '.join(simd)})"

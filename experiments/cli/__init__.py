@@ -1,5 +1,5 @@
-"""What every command line shares: commands, exit codes, checks, progress, tables.
+"""What all command lines share: commands, exit codes, checks, progress, tables.
 
-Everything here talks to the user and nothing here reads a run or trains. Run folders
-are in `runs`, the trainer is in `training`.
+Everything here talks to the user. Nothing here opens a run or trains: run folders are
+in `runs`, the trainer is in `training`.
 """

@@ -1,9 +1,9 @@
 """Alignments drawn with characters, for a terminal, a pipe or a log file.
 
-Rows are target words, columns source words written downwards; the darker a cell's
-block, the larger the weight. Words may be of any width (Japanese ones take two
-cells a character), and a picture too wide for the terminal is folded. Text only:
-no colours, no cursor movement. Pictures for paper are `attnjax.viz`'s.
+Rows are target words and columns are source words, written vertically. A darker block
+is a larger weight. Words may have any width (a Japanese character takes two cells), and
+a picture too wide for the terminal is folded into several. The output is plain text
+without colours or cursor movement; `attnjax.viz` draws pictures for papers.
 """
 
 import shutil
@@ -18,9 +18,9 @@ from attnjax import align
 
 SHADES = " ░▒▓█"
 ASCII_SHADES = " .:o#"
-_EDGES = (0.05, 0.25, 0.5, 0.75)  # the least weight of each shade after the first
-_TALLEST = 14  # characters of a source word that are shown
-_NARROWEST = 12  # cells that any picture takes
+_EDGES = (0.05, 0.25, 0.5, 0.75)  # smallest weight of each shade but the first
+_TALLEST = 14  # longer source words are cut to this many characters
+_NARROWEST = 12  # smallest width of a picture in cells
 
 
 def draw_alignment(
@@ -32,21 +32,22 @@ def draw_alignment(
     width: int = 100,
     shades: str = SHADES,
 ) -> str:
-    """Draws what each target word reads, as lines of text.
+    """Draws the attention weights of each target word as lines of text.
 
     Args:
-      weights: the alignment, shape [T, S], from 0 to 1.
-      source_words: above their columns, S of them.
-      target_words: before their rows, T of them.
-      gold: links to mark after their cells: * for sure, + for only possible.
-      width: cells that a line may take; columns that do not fit follow below.
+      weights: the alignment, shape [T, S], values from 0 to 1.
+      source_words: labels of the S columns.
+      target_words: labels of the T rows.
+      gold: links to mark after their cells, * if sure and + if only possible.
+      width: largest width of a line in cells; columns that do not fit are drawn below.
       shades: five characters, from weight 0 to weight 1.
 
     Returns:
-      Lines of at most `width` cells, joined by newlines, no newline at the end.
+      Lines of at most `width` cells, joined by newlines, without one at the end.
 
     Raises:
-      ValueError: if words, gold, weights or width do not fit.
+      ValueError: if words, gold or weights do not fit each other, or width is too
+        small.
 
     Example:
       >>> print(draw_alignment([[0.9, 0.1], [0.0, 1.0]], ["a", "b"], ["x", "y"]))
@@ -54,7 +55,7 @@ def draw_alignment(
       x ██░░
       y   ██
     """
-    matrix = align.check_picture(weights, source_words, target_words, gold)
+    matrix = align.check_alignment(weights, source_words, target_words, gold)
     if width < _NARROWEST:
         raise ValueError(f"width: expected at least {_NARROWEST} cells, got {width}")
     if len(shades) != len(_EDGES) + 1:
@@ -87,11 +88,11 @@ def print_alignment(
     gold: align.Alignment | None = None,
     file: IO[str] | None = None,
 ) -> None:
-    """Prints `draw_alignment`, as wide as the terminal and as its encoding allows.
+    """Prints an alignment in the width of the terminal and in its encoding.
 
-    The width is that of the terminal, or of the environment's COLUMNS, or 100;
-    where the encoding has no block characters, ASCII ones stand for them and `?`
-    for what else it lacks.
+    The width is the environment's COLUMNS, or the width of the terminal, or 100. If the
+    encoding lacks block characters, ASCII characters replace them, and `?` replaces
+    any other character that it lacks.
     """
     file = sys.stdout if file is None else file
     encoding = getattr(file, "encoding", None) or "utf-8"
@@ -110,7 +111,7 @@ def print_alignment(
 def _cells(
     matrix: np.ndarray, gold: align.Alignment | None, shades: str
 ) -> list[list[str]]:
-    """Each cell as two characters, three with its gold mark."""
+    """Draws each cell as two characters, or as three if gold links are marked."""
     levels = np.searchsorted(_EDGES, matrix, side="right")
     cells = [[shades[level] * 2 for level in row] for row in levels]
     if gold is not None:
@@ -122,7 +123,7 @@ def _cells(
 
 
 def _header(words: Sequence[str], cell: str) -> list[str]:
-    """Words written downwards, their last characters on one line."""
+    """Writes words vertically, with their last characters on the same line."""
     columns = [_characters(word) for word in words]
     columns = [c if len(c) <= _TALLEST else [*c[: _TALLEST - 1], "…"] for c in columns]
     tallest = max(map(len, columns))
@@ -139,7 +140,7 @@ def _header(words: Sequence[str], cell: str) -> list[str]:
 
 
 def _characters(word: str) -> list[str]:
-    """The characters of a word; those without a width stay with the one before."""
+    """Splits a word into characters, each with its combining marks."""
     found: list[str] = []
     for character in word:
         if found and cell_len(character) == 0:
@@ -150,7 +151,7 @@ def _characters(word: str) -> list[str]:
 
 
 def _clean(word: str) -> str:
-    """A word without what would move the cursor."""
+    """Replaces characters that would move the cursor."""
     return "".join(c if c.isprintable() else "�" for c in word)
 
 

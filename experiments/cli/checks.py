@@ -5,38 +5,66 @@ from typing import Any
 
 from experiments.errors import UserError
 
-# Settings that mean nothing below 1, below 0, and outside of [0, 1).
-_COUNTS = (
-    *("steps", "batch_tokens", "batch_sentences", "row_multiple", "buckets"),
-    *("max_length", "source_limit", "accumulate", "log_every", "beam_size"),
-    *("keep_last", "encoder_layers", "decoder_layers"),
+# Every number in a config is in one of these tables; a test compares them with the
+# fields of the experiments' configs, so that a renamed field does not lose its check.
+COUNTS = (  # at least 1
+    *("steps", "batch_tokens", "batch_size", "batch_size_multiple"),
+    *(
+        "num_buckets",
+        "max_length",
+        "max_source_length",
+        "accumulation_steps",
+        "log_every",
+        "keep_last",
+    ),
+    *("beam_size", "lines"),
+    *("vocab_size", "source_vocab_size", "target_vocab_size"),
     *("embed_dim", "hidden_dim", "align_dim", "readout_dim"),
-    *("layers", "context", "width", "heads", "key_heads", "d_ff"),
-    *("batch_rows", "size", "lines"),
+    *("num_layers", "encoder_layers", "decoder_layers", "d_model", "d_ff"),
+    *("num_heads", "num_kv_heads", "rope_original_max_length"),
 )
-_AMOUNTS = (
-    *("evaluate_every", "save_every", "learning_rate", "warmup", "final"),
-    *("clip_norm", "weight_decay", "length_penalty", "max_ratio", "seed"),
-    *("epsilon", "coverage_penalty", "no_repeat_ngram_size"),
+AMOUNTS = (  # at least 0
+    *("eval_every", "save_every", "learning_rate", "warmup_steps", "end_lr_ratio"),
+    *(
+        "max_grad_norm",
+        "weight_decay",
+        "epsilon",
+        "seed",
+        "norm_epsilon",
+        "sliding_window",
+    ),
+    *("length_penalty", "max_length_ratio", "coverage_penalty", "no_repeat_ngram_size"),
+    *("train", "validation", "test", "held_out_validation", "held_out_test"),
 )
-_SHARES = ("label_smoothing", "beta2", "dropout", "ema_decay", "held_out")
+POSITIVE = ("rope_theta", "rope_scaling_factor", "logit_softcap")
+FRACTIONS = ("label_smoothing", "beta2", "dropout", "ema_decay", "held_out")
 
 
-def check_numbers(part: Any, name: str = "") -> None:
-    """Checks the numbers of a config and of its parts.
+def check_numbers(config: Any, prefix: str = "") -> None:
+    """Checks the numbers of a config and of the dataclasses in it.
+
+    Args:
+      config: a dataclass.
+      prefix: of the names in the error, such as "model.".
 
     Raises:
-      UserError: naming the first that makes no sense.
+      UserError: naming the first number out of range.
     """
-    for field in dataclasses.fields(part):
-        value, dotted = getattr(part, field.name), f"{name}{field.name}"
+    for field in dataclasses.fields(config):
+        value, name = getattr(config, field.name), f"{prefix}{field.name}"
         if dataclasses.is_dataclass(value):
-            check_numbers(value, f"{dotted}.")
-        elif value is None:
-            continue
-        elif field.name in _COUNTS and value < 1:
-            raise UserError(f"{dotted}: expected at least 1, got {value}")
-        elif field.name in _AMOUNTS and not value >= 0:
-            raise UserError(f"{dotted}: expected at least 0, got {value}")
-        elif field.name in _SHARES and not 0 <= value < 1:
-            raise UserError(f"{dotted}: expected a share from 0 to 1, got {value}")
+            check_numbers(value, f"{name}.")
+        elif isinstance(value, (int, float)) and not isinstance(value, bool):
+            _check(field.name, value, name)
+
+
+def _check(field: str, value: float, name: str) -> None:
+    # Written with `not`, so that NaN fails every comparison.
+    if field in COUNTS and not value >= 1:
+        raise UserError(f"{name}: expected at least 1, got {value}")
+    if field in AMOUNTS and not value >= 0:
+        raise UserError(f"{name}: expected at least 0, got {value}")
+    if field in POSITIVE and not value > 0:
+        raise UserError(f"{name}: expected more than 0, got {value}")
+    if field in FRACTIONS and not 0 <= value < 1:
+        raise UserError(f"{name}: expected 0 or more and less than 1, got {value}")

@@ -1,4 +1,4 @@
-"""What the command lines that train have in common: a run, begun and found again."""
+"""What the command lines that train share: options to start, resume and open a run."""
 
 import dataclasses
 import sys
@@ -8,82 +8,83 @@ from typing import Annotated, Any, Literal, TypeVar, Union
 
 import tyro
 
-from attnjax.parallel import is_main_process, start_distributed
-from experiments.cli.exit_codes import exit_codes, settings_at_fault
+from attnjax.parallel import initialize_distributed, is_main_process
+from experiments.cli.exit_codes import exit_codes, invalid_settings
 
 Config = TypeVar("Config")
 
 
-def say(text: str) -> None:
-    """Tells the user what is going on; stdout is for results."""
+def print_status(text: str) -> None:
+    """Prints what is being done on stderr; stdout is for results."""
     print(text, file=sys.stderr, flush=True)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ProcessConfig:
-    """Several processes for one run; each is started with the same command."""
+    """The processes of one run; start each with the same command."""
 
     coordinator: str | None = None
-    """Address host:port of process 0."""
+    """Address of process 0, as host:port. None: a single process."""
     num_processes: int | None = None
-    """How many processes there are."""
+    """Number of processes. None: a single process."""
     process_id: int | None = None
-    """Which of them this is, from 0."""
+    """Index of this process, from 0. None: a single process."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainOptions:
-    """What only this start of a run needs to know: no part of its config."""
+    """Options of a training command that are not part of the run's config."""
 
     out: Path | None = None
-    """Folder of the run, new or empty; None: runs/CONFIG."""
+    """Folder of the run, new or empty. None: runs/CONFIG."""
     resume: bool = False
-    """Go on with the run in the folder, to the same bits; begin it if there is none."""
+    """Resume the run in the folder, bit for bit; start it if the folder holds none."""
     processes: ProcessConfig = dataclasses.field(default_factory=ProcessConfig)
-    """Several processes for one run."""
+    """The processes that train this run together."""
     name: tyro.conf.Suppress[str] = ""
 
     def train(
         self, kind: type[Config], train: Callable[..., None], *, then: str
     ) -> None:
-        """Trains, or goes on training.
+        """Starts or resumes the training of a run.
 
         Args:
-          kind: the config, of which this is a subclass too.
+          kind: the config class, which is a base class of this object's class too.
           train: `(config, folder, *, resume, say)`.
-          then: the command to name when it is done; the folder follows it.
+          then: the next command to suggest; the folder follows it.
         """
-        with settings_at_fault("processes"):
-            start_distributed(**dataclasses.asdict(self.processes))
-        tell = say if is_main_process() else lambda text: None
+        with invalid_settings("processes"):
+            initialize_distributed(**dataclasses.asdict(self.processes))
+        status = print_status if is_main_process() else lambda text: None
         folder = Path("runs") / self.name if self.out is None else self.out
         config = kind(**_fields(self, kind))
-        train(config, folder, resume=self.resume, say=tell)
-        tell(f"next: {then} {folder}")
+        train(config, folder, resume=self.resume, say=status)
+        status(f"next: {then} {folder}")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RunOptions:
-    """Which parameters of a run."""
+    """Options that choose a run and one of its checkpoints."""
 
     run_folder: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(name="run")]]
     """Folder of the run."""
     checkpoint: Literal["best", "last", "mean"] = "best"
-    """The checkpoint that did best in validation, the last one, or the mean of the
-    parameters in the newest (as many as the run's keep_last says)."""
+    """Checkpoint to load: the best in validation, the last, or the mean of the
+    parameters over the newest ones (the run's keep_last says how many)."""
 
 
 def _fields(values: Any, kind: Any) -> dict[str, Any]:
-    """The values that the fields of a dataclass have in an object."""
+    """Reads the fields of a dataclass from an object that has them all."""
     return {f.name: getattr(values, f.name) for f in dataclasses.fields(kind)}
 
 
 def train_command(kind: Any, configs: Mapping[str, tuple[str, Any]]) -> Any:
-    """The command `train`, with a subcommand for each named config.
+    """Builds the command `train`, with a subcommand for each named config.
 
     Args:
-      kind: a dataclass of the config's fields and of `TrainOptions`, with `run`.
-      configs: name to description and config.
+      kind: a dataclass with the fields of the config and of `TrainOptions`, and a
+        method `run`.
+      configs: name to (description, config).
     """
     choices = tuple(
         Annotated[
@@ -98,11 +99,13 @@ def train_command(kind: Any, configs: Mapping[str, tuple[str, Any]]) -> Any:
         for name, (description, config) in configs.items()
     )
 
+    argument = tyro.conf.arg(name="", help="A named config.")
+
     @dataclasses.dataclass(frozen=True, kw_only=True)
     class Train:
-        """Trains one of the configs; every setting of it can be changed by a flag."""
+        """Trains a named config; flags override its settings."""
 
-        config: Annotated[Union[choices], tyro.conf.arg(name="", help="The configs.")]  # type: ignore[valid-type]  # noqa: UP007
+        config: Annotated[Union[choices], argument]  # type: ignore[valid-type]  # noqa: UP007
 
         def run(self) -> None:
             """Trains the chosen config."""
@@ -113,20 +116,20 @@ def train_command(kind: Any, configs: Mapping[str, tuple[str, Any]]) -> Any:
 
 
 def command(name: str, kind: Any) -> Any:
-    """The command of a dataclass with `run`, under a name."""
+    """Makes a command from a dataclass that has a method `run`."""
     return Annotated[kind, tyro.conf.subcommand(name, prefix_name=False)]
 
 
 def run_command(
     commands: Any, *, prog: str, description: str, arguments: Sequence[str] | None
 ) -> None:
-    """Runs a command line; mistakes of the user end it with code 2.
+    """Runs a command line; a `UserError` ends the process with exit code 2.
 
     Args:
       commands: a union of commands.
-      prog: how the program is called.
-      description: what it does.
-      arguments: of the command line; None: of this process.
+      prog: name of the program in its help text.
+      description: what the program does.
+      arguments: the command-line arguments; by default those of this process.
     """
     with exit_codes():
         chosen: Any = tyro.cli(

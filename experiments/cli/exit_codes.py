@@ -1,4 +1,4 @@
-"""What every command line does around its work: the exit code, and no traceback."""
+"""Exit codes and one-line errors instead of tracebacks."""
 
 import contextlib
 import os
@@ -11,10 +11,11 @@ from experiments.errors import UserError
 
 @contextlib.contextmanager
 def exit_codes() -> Iterator[None]:
-    """Turns what may end a command into an exit code and one line on stderr.
+    """Ends the process with the right exit code when its block raises.
 
-    A mistake of the user's ends it with 2, Ctrl-C with 130, a reader of stdout that
-    has gone away (`| head`) with 141 and without a word, as it ends other tools.
+    A `UserError` prints one line on stderr and exits with 2; Ctrl-C exits with 130. If
+    the reader of stdout closes the pipe (`| head`), the process exits with 141 without
+    a message, as other command-line tools do.
     """
     try:
         yield
@@ -22,7 +23,7 @@ def exit_codes() -> Iterator[None]:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
     except BrokenPipeError:
-        # Python flushes stdout once more when it ends; that must not fail again.
+        # Python flushes stdout at exit. Redirect it, or that flush would fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(128 + signal.SIGPIPE) from None
     except KeyboardInterrupt:
@@ -31,13 +32,13 @@ def exit_codes() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def settings_at_fault(name: str = "") -> Iterator[None]:
-    """Turns what the library says of its arguments into a mistake of the user's.
+def invalid_settings(name: str = "") -> Iterator[None]:
+    """Turns a library's `ValueError` or `RuntimeError` into a `UserError`.
 
     For calls whose arguments all come from the command line.
 
     Args:
-      name: what to put before the message, such as "model".
+      name: a prefix for the message, such as "model".
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""What the user sees of a training run: a bar on a terminal, plain lines elsewhere.
+"""The progress of training runs: a bar on a terminal, plain lines elsewhere.
 
 Everything goes to stderr, so that stdout holds results only.
 """
@@ -12,27 +12,27 @@ from rich.text import Text
 
 
 class Reporter(Protocol):
-    """What the loop tells; every method returns at once."""
+    """What the training loop reports to; every method returns at once."""
 
     def phase(self, name: str) -> None:
-        """Says what is being done from now on: compiling, training, saving ..."""
+        """Shows the current activity: compiling, training, saving ..."""
 
     def update(self, step: int, loss: float, rate: float, seconds_left: float) -> None:
-        """Says how far it is; rate in tokens per second."""
+        """Shows the current step; `rate` is in tokens per second."""
 
-    def say(self, text: str) -> None:
-        """Says something that stays on the screen."""
+    def print(self, text: str) -> None:
+        """Prints a line that stays on the screen."""
 
 
 class Screen:
-    """Where trainings report. Those that run at the same time share one."""
+    """A progress display, shared by trainings that run at the same time."""
 
     def __init__(self, console: Console | None = None, *, silent: bool = False) -> None:
-        """Suits where the console goes: bars on a terminal, lines elsewhere.
+        """Chooses bars on a terminal and plain lines elsewhere.
 
         Args:
-          console: where to; stderr by default.
-          silent: whether to say nothing (every process but the main one).
+          console: where to print; stderr by default.
+          silent: whether to print nothing, as in all processes but the main one.
         """
         self.console = Console(stderr=True) if console is None else console
         self._silent = silent
@@ -47,22 +47,22 @@ class Screen:
         )
 
     def reporter(self, title: str, *, step: int, steps: int) -> Reporter:
-        """Makes the reporter of one training.
+        """Creates the reporter of one training.
 
         Args:
           title: what is being trained.
-          step: steps taken already.
-          steps: steps to take in all.
+          step: number of steps already taken.
+          steps: number of steps in all.
         """
         if self._silent:
             return Silent()
         if self.console.is_terminal:
-            self._bars.start()  # which does nothing the second time
+            self._bars.start()  # no effect if it is started already
             return Bar(self._bars, title, step=step, steps=steps)
         return Lines(self.console, title, step=step, steps=steps)
 
-    def say(self, text: str, *, style: str = "") -> None:
-        """Says something that is of no single training and stays on the screen."""
+    def print(self, text: str, *, style: str = "") -> None:
+        """Prints a line that belongs to no single training and stays on the screen."""
         if not self._silent:
             _print_line(self.console, text, style)
 
@@ -75,7 +75,7 @@ class Screen:
 
 
 class Silent:
-    """Says nothing."""
+    """A reporter that prints nothing."""
 
     def phase(self, name: str) -> None: ...
 
@@ -83,11 +83,11 @@ class Silent:
         self, step: int, loss: float, rate: float, seconds_left: float
     ) -> None: ...
 
-    def say(self, text: str) -> None: ...
+    def print(self, text: str) -> None: ...
 
 
 class Bar:
-    """A bar that is redrawn in place."""
+    """A progress bar, redrawn in place."""
 
     def __init__(self, bars: Progress, title: str, *, step: int, steps: int) -> None:
         self._progress = bars
@@ -108,12 +108,12 @@ class Bar:
             self._next = now + 0.25
             self._progress.update(self._task, **self._latest)
 
-    def say(self, text: str) -> None:
+    def print(self, text: str) -> None:
         self._progress.console.print(text, markup=False, highlight=False)
 
 
 class Lines:
-    """A line now and then, for a file or a pipe."""
+    """A plain line every few seconds, for a file or a pipe."""
 
     def __init__(
         self,
@@ -131,7 +131,7 @@ class Lines:
 
     def phase(self, name: str) -> None:
         slow = name == "compiling"
-        if slow and not self._phase:  # the first wait deserves an explanation
+        if slow and not self._phase:  # explain the first wait, which may be long
             self._print(name)
         self._phase = name
 
@@ -144,14 +144,14 @@ class Lines:
 
     def _print(self, text: str) -> None:
         done = f"{self._step}/{self._steps} {100 * self._step // self._steps}%"
-        self.say(f"{self._title}  {done}  {text}")
+        self.print(f"{self._title}  {done}  {text}")
 
-    def say(self, text: str) -> None:
+    def print(self, text: str) -> None:
         _print_line(self._console, text)
 
 
 def _print_line(console: Console, text: str, style: str = "") -> None:
-    # Not print's own style: that would be the style of the bars below, too.
+    # rich would apply the `style` argument of print to the bars below, too.
     console.print(Text(text, style=style), soft_wrap=True)
 
 
@@ -160,7 +160,7 @@ def _figures(loss: float, rate: float, seconds_left: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Writes a time for people.
+    """Formats a duration as minutes and seconds.
 
     Example:
       >>> duration(59.6), duration(3661)

@@ -16,13 +16,13 @@ def print_table(
     title: str = "",
     file: TextIO | None = None,
 ) -> None:
-    """Prints a table; the first column is set left, the others right.
+    """Prints a table; the first column is left-aligned, the others right-aligned.
 
     Args:
       header: names of the columns.
-      rows: the cells, as many in each row as there are columns.
-      title: a line above.
-      file: where to print; stdout if None.
+      rows: the cells of each row, one per column.
+      title: a line above the table.
+      file: where to print; stdout by default.
     """
     console = Console(file=file or sys.stdout)
     if not console.is_terminal:
@@ -39,7 +39,7 @@ def print_table(
 def plain_table(
     header: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = ""
 ) -> str:
-    """Writes a table as lines of text.
+    """Formats a table as lines of text.
 
     Example:
       >>> print(plain_table(["split", "BLEU"], [["test", "36.0"]], title="scores"))

@@ -1,9 +1,8 @@
-"""Prepared data on disk: one folder per data set and content, whole or absent.
+"""Prepared data on disk: builds with tensorflow-datasets, atomic and never stale.
 
-tensorflow-datasets writes a build into a folder named `incomplete...` and renames
-it when all is written, so a build that was stopped is never taken for a whole one.
-The folder's name ends in a fingerprint of what was read: changed files or settings
-get another folder, and stale data cannot come back.
+tensorflow-datasets builds in a folder named `incomplete...` and renames it at the end,
+so an interrupted build is never used. The folder's name ends in a hash of the inputs:
+changed files or settings get another folder.
 """
 
 import contextlib
@@ -21,7 +20,7 @@ from experiments.files import lock
 
 
 def pair_features() -> tfds.features.FeaturesDict:
-    """The features of every data set of sentence pairs."""
+    """Returns the features of every data set of sentence pairs."""
     names = ("source", "target", "alignment")
     return tfds.features.FeaturesDict({name: tfds.features.Text() for name in names})
 
@@ -31,31 +30,32 @@ def build(
     config: tfds.core.BuilderConfig,
     data_dir: Path | None = None,
 ) -> Any:
-    """Gives a prepared builder, building it first where that was not done yet.
+    """Returns a prepared builder; builds the data set on first use.
 
-    One process builds, others that ask for the same data wait for it.
+    One process builds; others that need the same data wait for it.
 
     Args:
       builder: the builder's class.
-      config: its configuration; the name ends in a fingerprint of the content.
-      data_dir: where prepared data are kept; `data_dir.default_data_dir()` if None.
+      config: its configuration; the name ends in a hash of the inputs.
+      data_dir: folder of prepared data; `data_dir.default_data_dir()` if None.
 
     Returns:
       The builder, ready for `as_data_source(split)`.
 
     Raises:
-      UserError: if the folder cannot be written, or whatever the builder raises.
+      UserError: if the folder cannot be written, or the builder raises it.
     """
     data_dir = resolve_data_dir(data_dir)
     with folder_errors(data_dir), _quiet():
         data_dir.mkdir(parents=True, exist_ok=True)
-        made = _make(builder, config, data_dir)
-        if made.is_prepared():
-            return made
-        with lock(data_dir / f".{made.name}-{config.name}.lock"):
-            _sweep(Path(made.data_path))
-            made.download_and_prepare()
-        # Made again, since another process may have built it while this one waited.
+        prepared = _make(builder, config, data_dir)
+        if prepared.is_prepared():
+            return prepared
+        with lock(data_dir / f".{prepared.name}-{config.name}.lock"):
+            _remove_partial_builds(Path(prepared.data_path))
+            prepared.download_and_prepare()
+        # Another process may have built it while this one waited for the lock, and a
+        # builder reads what is on disk only when it is constructed.
         return _make(builder, config, data_dir)
 
 
@@ -64,7 +64,7 @@ def is_built(
     config: tfds.core.BuilderConfig,
     data_dir: Path | None = None,
 ) -> bool:
-    """Tells whether `build` would find the data prepared. Nothing is written.
+    """Tells whether `build` would find the data prepared; writes nothing.
 
     Raises:
       UserError: if the folder cannot be read.
@@ -82,15 +82,15 @@ def _make(
     return builder(data_dir=data_dir, config=config, file_format="array_record")
 
 
-def _sweep(data_path: Path) -> None:
-    """Removes what killed builds of this very data left behind."""
+def _remove_partial_builds(data_path: Path) -> None:
+    """Removes what killed builds of these data left; the caller holds their lock."""
     for left in data_path.parent.glob(f"incomplete.*_{data_path.name}"):
         shutil.rmtree(left, ignore_errors=True)
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Silences tensorflow-datasets' progress bars, prints and notices."""
+    """Silences the progress bars, prints and log lines of tensorflow-datasets."""
     verbosity = absl_logging.get_verbosity()
     absl_logging.set_verbosity(absl_logging.ERROR)
     tfds.disable_progress_bar()

@@ -1,7 +1,7 @@
-"""Where prepared data are kept, and what they are called there.
+"""The folder of prepared data, and the fingerprints in the names of its files.
 
-A name ends in a fingerprint of what was read: changed files or settings get another
-one, and stale data cannot come back.
+A fingerprint hashes all that the data were made from, so changed files or settings get
+another name, and stale data are never used.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ DATA_DIR_VARIABLE = "ATTNJAX_DATA_DIR"
 
 
 def default_data_dir() -> Path:
-    """Where prepared data are kept unless the user says otherwise.
+    """Returns the folder of prepared data when the user names none.
 
     `$ATTNJAX_DATA_DIR`, or else `attnjax/datasets` in the user's cache folder.
     """
@@ -27,15 +27,15 @@ def default_data_dir() -> Path:
 
 
 def resolve_data_dir(data_dir: Path | None = None) -> Path:
-    """Gives the folder in full; `default_data_dir()` if None."""
+    """Returns the absolute folder; that of `default_data_dir()` if None."""
     return (data_dir or default_data_dir()).expanduser().resolve()
 
 
 def fingerprint(parts: Iterable[object], files: Iterable[Path] = ()) -> str:
-    """Hashes settings and the bytes of files to twelve hexadecimal digits."""
+    """Hashes settings and the contents of files to twelve hexadecimal digits."""
     digest = hashlib.sha256()
     for part in parts:
-        digest.update(repr(part).encode() + b"\0")
+        digest.update(repr(part).encode() + b"\0")  # so that "a", "b" is not "ab"
     for path in files:
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
@@ -44,11 +44,12 @@ def fingerprint(parts: Iterable[object], files: Iterable[Path] = ()) -> str:
 
 @contextlib.contextmanager
 def folder_errors(data_dir: Path) -> Iterator[None]:
-    """Says, of what the system refuses, that it is about the data folder."""
+    """Turns an OSError about the data folder into a UserError that names it."""
     try:
         yield
     except OSError as error:
         raise UserError(
-            f"data_dir: cannot keep prepared data in {data_dir}: {error} (choose "
-            f"another folder with --data-dir or ${DATA_DIR_VARIABLE})"
+            f"data_dir: expected a folder that can be read and written, got {data_dir} "
+            f"({error}; choose another one with --data.data-dir or "
+            f"${DATA_DIR_VARIABLE})"
         ) from error

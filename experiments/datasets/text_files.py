@@ -1,7 +1,6 @@
-"""Line-aligned text files, plain or gzipped, read with care.
+"""Text files given by the user: UTF-8 lines, line-aligned or in columns, or gzipped.
 
-Whatever is wrong with a file is said with its name and the line: it is the user's
-file, and the user's to mend.
+Every error names the file and the line, since only the user can fix it.
 """
 
 import gzip
@@ -14,10 +13,10 @@ from experiments.errors import UserError
 
 
 def require_file(path: Path) -> Path:
-    """Gives the path back if it names a file that is not empty.
+    """Returns the path if it names a file that is not empty.
 
     Raises:
-      UserError: if there is no such file, or nothing in it.
+      UserError: if there is no such file, or it is empty.
     """
     if not path.is_file():
         kind = "a folder" if path.is_dir() else "nothing of that name"
@@ -28,10 +27,10 @@ def require_file(path: Path) -> Path:
 
 
 def require_folder(path: Path, name: str) -> Path:
-    """Gives the path back if it names a folder that is not empty.
+    """Returns the path if it names a folder that is not empty.
 
     Raises:
-      UserError: if there is no such folder, or nothing in it.
+      UserError: if there is no such folder, or it is empty.
     """
     if not path.is_dir():
         kind = "a file" if path.exists() else "nothing of that name"
@@ -42,13 +41,13 @@ def require_folder(path: Path, name: str) -> Path:
 
 
 def plain_or_gzip(path: Path) -> Path | None:
-    """Finds a file, which may have .gz after its name; None if it is not there."""
+    """Returns the file itself or with .gz appended; None if there is neither."""
     zipped = path.with_name(f"{path.name}.gz")
     return next((p for p in (zipped, path) if p.is_file()), None)
 
 
 def read_lines(path: Path) -> Iterator[str]:
-    """Reads the lines of a UTF-8 file, gzipped or not (told by its first bytes).
+    """Reads the lines of a UTF-8 file; gzip is recognised by its first two bytes.
 
     Args:
       path: the file.
@@ -57,7 +56,7 @@ def read_lines(path: Path) -> Iterator[str]:
       Each line, as `decode_lines` gives it.
 
     Raises:
-      UserError: at bytes that are not UTF-8, or a gzip file that is cut short.
+      UserError: if bytes are not UTF-8, or a gzip file is truncated.
     """
     with path.open("rb") as raw:
         zipped = raw.read(2) == b"\x1f\x8b"
@@ -71,18 +70,18 @@ def read_lines(path: Path) -> Iterator[str]:
 def decode_lines(lines: Iterable[bytes], name: str) -> Iterator[str]:
     """Decodes the lines of a UTF-8 text.
 
-    Only newlines end a line, so that line k of one file stays line k of the other
-    whatever else Unicode calls a line break. A byte order mark is dropped.
+    Only newlines end a line. `str.splitlines` also splits at other Unicode line breaks,
+    and would then align line k with another line. A byte order mark is dropped.
 
     Args:
       lines: a binary stream.
-      name: what to call it in an error.
+      name: name of the text in errors.
 
     Yields:
       Each line without its newline (LF or CRLF).
 
     Raises:
-      UserError: at bytes that are not UTF-8.
+      UserError: if bytes are not UTF-8.
     """
     offset = 0
     for number, line in enumerate(lines, start=1):
@@ -96,53 +95,54 @@ def decode_lines(lines: Iterable[bytes], name: str) -> Iterator[str]:
             ) from error
         text = text.removeprefix("\ufeff") if number == 1 else text
         yield text.removesuffix("\n").removesuffix("\r")
-        offset += len(line)
+        offset += len(line)  # in bytes
 
 
 def read_pairs(
     paths: Sequence[Path],
     *,
     drop_empty: bool = False,
-    remedy: str = "mend the files, or drop such pairs with --drop-empty",
+    remedy: str = "fix the files, or drop such pairs with --data.drop-empty",
 ) -> Iterator[tuple[str, str]]:
     """Reads two line-aligned files, or one of tab-separated columns.
 
-    Errors that only the whole of the files shows come at the end.
+    Errors that concern whole files are raised after the last pair.
 
     Args:
       paths: two files of which line k of one translates line k of the other, or one
         file of source, tab, target (further columns are ignored).
-      drop_empty: leave out the pairs of which a side is empty, instead of raising.
-      remedy: what to tell the user to do about them.
+      drop_empty: whether to drop pairs with an empty side instead of raising.
+      remedy: what the error tells the user to do about such pairs.
 
     Yields:
-      The pairs, in order, without blanks at either end.
+      The pairs, in order, both sides stripped of whitespace.
 
     Raises:
-      UserError: if a file is missing or empty or not UTF-8, if the counts of lines
-        differ, if a line has no tab, or if sides are empty.
+      UserError: if a file is missing, empty or not UTF-8, if the numbers of lines
+        differ, if a line has no tab, or if a side is empty.
     """
     if len(paths) not in (1, 2):
         raise UserError(
-            "expected two line-aligned files or one with tab-separated columns, got "
-            f"{len(paths)} files"
+            "files: expected two line-aligned files or one with tab-separated columns, "
+            f"got {len(paths)} files"
         )
     for path in paths:
         require_file(path)
     empty: dict[Path, list[int]] = {path: [] for path in paths}
-    whole = False  # whether there was a pair with text on both sides
+    complete = False  # whether a pair with text on both sides was found
     pairs = _zipped(*paths) if len(paths) == 2 else _columns(*paths)
     for number, pair in enumerate(pairs, start=1):
         if all(pair):
-            whole = True
+            complete = True
             yield pair
         elif not drop_empty:
             side = pair.index("")
+            # With one file of two columns, both sides are in that file.
             empty[paths[side % len(paths)]].append(number)
     for path, numbers in empty.items():
         if numbers:
             raise UserError(_empty_lines(path, numbers, remedy))
-    if not whole:
+    if not complete:
         raise UserError(f"{paths[0]}: expected lines of text, got empty lines only")
 
 
@@ -154,8 +154,8 @@ def _zipped(source: Path, target: Path) -> Iterator[tuple[str, str]]:
             yield pair[0].strip(), pair[1].strip()
     if counts[0] != counts[1]:
         raise UserError(
-            f"expected files of equal length, got {counts[0]} lines in {source} and "
-            f"{counts[1]} lines in {target}"
+            f"files: expected equally many lines, got {counts[0]} in {source} and "
+            f"{counts[1]} in {target}"
         )
 
 

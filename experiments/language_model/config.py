@@ -1,4 +1,4 @@
-"""What a language-model run is made of: its text, its ids, its model."""
+"""The settings of a language-model run: its text, its tokeniser, its model."""
 
 import dataclasses
 
@@ -19,15 +19,15 @@ DataConfig = TextFiles | TinyShakespeare | WikiText2 | SourceCode
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(TrainingConfig):
-    """A whole language-model run."""
+    """All settings of a language-model run."""
 
     data: tyro.conf.AvoidSubcommands[DataConfig]
-    """Text."""
+    """Text to train and evaluate on."""
     tokenizer: TextTokenizerConfig = dataclasses.field(
         default_factory=TextTokenizerConfig
     )
-    """How text becomes ids; made from the text, kept in the run."""
+    """Tokeniser, trained on the training text and saved in the run."""
     model: GPTConfig = dataclasses.field(default_factory=GPTConfig)
-    """The model; its vocabulary is set to the tokeniser's."""
-    batch_rows: int = 12
-    """Crops in a batch, each of model.max_length tokens."""
+    """Model; its vocabulary size is that of the tokeniser."""
+    batch_size: int = 12
+    """Number of token windows per batch, each of model.max_length tokens."""

@@ -1,23 +1,23 @@
-"""The language-model runs that have names; a measured figure is in RESULTS.md.
+"""Named configs of language-model runs; measured figures are in RESULTS.md.
 
 shakespeare-char: tiny Shakespeare by characters, on a CPU.
   Paper: none; Karpathy's nanoGPT, README, "I only have a macbook".
   Expect: nanoGPT's validation loss of 1.88 nats a character, or less. nanoGPT measures
-    20 random batches, this the whole of the last tenth.
+    20 random batches, this config all of the last tenth of the text.
   Cost: minutes on two CPU cores (nanoGPT: about 3 on a MacBook).
   Run: python -m experiments.language_model train shakespeare-char
     (the text is downloaded; or name its folder with --data.raw-dir DIR)
 
 shakespeare-char-gpu: the same text, 10.65 million parameters.
   Paper: none; nanoGPT, config/train_shakespeare_char.py.
-  Expect: nanoGPT's 1.4697, at its best step; it overfits later. Dropout is on sums, not
-    on attention weights too. Not run here.
+  Expect: nanoGPT's 1.4697, at its best step; it overfits later. Here dropout is
+    applied to residual sums, not to attention weights too. Not run here.
   Cost: 3 minutes on an A100 (nanoGPT).
   Run: python -m experiments.language_model train shakespeare-char-gpu
 
-wikitext2: Wikipedia by whole words, its test perplexity comparable with the papers'.
+wikitext2: Wikipedia by whole words; its test perplexity compares with the papers'.
   Paper: Merity et al. 2017 (arXiv:1609.07843) for the data; the block is that of
-    Touvron et al. 2023 (arXiv:2302.13971), made small.
+    Touvron et al. 2023 (arXiv:2302.13971), with a small model.
   Expect: not yet measured.
   Cost: hours on two CPU cores.
   Run: python -m experiments.language_model train wikitext2 --data.raw-dir DIR
@@ -32,7 +32,7 @@ gpt2-124m: the smallest GPT-2 on text of your own, with nanoGPT's batches.
 text: text of your own in any language, by bytes, with the sizes of shakespeare-char.
   Run: python -m experiments.language_model train text --data.text FILE ...
 
-smoke: four steps on the library's own source code: does it run at all? Seconds.
+smoke: four steps on the library's own source code, to see that it runs. Seconds.
 """
 
 import dataclasses
@@ -46,7 +46,7 @@ from experiments.datasets.text.datasets import (
 )
 from experiments.datasets.tokenizers.text import TextTokenizerConfig
 from experiments.language_model.config import Config
-from experiments.training.config import OptimizerConfig
+from experiments.training.optimizer import OptimizerConfig
 
 SHAKESPEARE_CHAR = Config(
     data=TinyShakespeare(),
@@ -64,17 +64,17 @@ SHAKESPEARE_CHAR = Config(
         ),
     ),
     optimizer=OptimizerConfig(
-        learning_rate=3e-3,  # nanoGPT: 1e-3, with which this is at 1.90 in the end
-        warmup=100,
-        decay="cosine",
-        final=0.1,
-        beta2=0.99,  # few tokens a step: a longer memory
-        clip_norm=1.0,
+        learning_rate=3e-3,  # nanoGPT: 1e-3, which ends at 1.90 here
+        warmup_steps=100,
+        lr_schedule="cosine",
+        end_lr_ratio=0.1,
+        beta2=0.99,  # few tokens a step: average over more steps
+        max_grad_norm=1.0,
         weight_decay=0.1,
     ),
     steps=2_000,
-    batch_rows=12,
-    evaluate_every=250,
+    batch_size=12,
+    eval_every=250,
     save_every=250,
 )
 
@@ -93,13 +93,13 @@ SHAKESPEARE_CHAR_GPU = dataclasses.replace(
     ),
     optimizer=dataclasses.replace(SHAKESPEARE_CHAR.optimizer, learning_rate=1e-3),
     steps=5_000,
-    batch_rows=64,
+    batch_size=64,
 )
 
 WIKITEXT2 = Config(
     data=WikiText2(),
-    # Every word of the text, which has 33,277, and the four special ids.
-    tokenizer=TextTokenizerConfig(kind="words", size=33_281),
+    # All 33,277 words of the text, and the four special ids.
+    tokenizer=TextTokenizerConfig(kind="words", vocab_size=33_281),
     model=GPTConfig(
         num_layers=6,
         max_length=128,
@@ -114,34 +114,34 @@ WIKITEXT2 = Config(
     ),
     optimizer=OptimizerConfig(
         learning_rate=1e-3,
-        warmup=200,
-        decay="cosine",
-        final=0.1,
+        warmup_steps=200,
+        lr_schedule="cosine",
+        end_lr_ratio=0.1,
         beta2=0.95,
         weight_decay=0.1,
     ),
-    steps=5_000,  # 10 times the text
-    batch_rows=32,
-    evaluate_every=500,
+    steps=5_000,  # 10 epochs
+    batch_size=32,
+    eval_every=500,
     save_every=250,
 )
 
 GPT2_124M = Config(
     data=TextFiles(),
-    tokenizer=TextTokenizerConfig(kind="bpe", size=50_257),
+    tokenizer=TextTokenizerConfig(kind="bpe", vocab_size=50_257),
     model=GPTConfig(dtype="bfloat16"),
     optimizer=OptimizerConfig(
         learning_rate=6e-4,
-        warmup=2_000,
-        decay="cosine",
-        final=0.1,
+        warmup_steps=2_000,
+        lr_schedule="cosine",
+        end_lr_ratio=0.1,
         beta2=0.95,
         weight_decay=0.1,
     ),
     steps=600_000,
-    batch_rows=480,  # of 1,024 tokens: 491,520 a step
-    accumulate=40,
-    evaluate_every=1_000,
+    batch_size=480,  # of 1,024 tokens: 491,520 a step
+    accumulation_steps=40,
+    eval_every=1_000,
     save_every=1_000,
 )
 
@@ -161,10 +161,10 @@ SMOKE = dataclasses.replace(
             SHAKESPEARE_CHAR.model.block, d_model=32, num_heads=2, d_ff=64
         ),
     ),
-    optimizer=dataclasses.replace(SHAKESPEARE_CHAR.optimizer, warmup=2),
+    optimizer=dataclasses.replace(SHAKESPEARE_CHAR.optimizer, warmup_steps=2),
     steps=4,
-    batch_rows=16,
-    evaluate_every=4,
+    batch_size=16,
+    eval_every=4,
     save_every=2,
     log_every=2,
 )
@@ -175,11 +175,11 @@ CONFIGS: dict[str, tuple[str, Config]] = {
         SHAKESPEARE_CHAR,
     ),
     "shakespeare-char-gpu": (
-        "The same text, nanoGPT's set-up for a GPU.",
+        "Tiny Shakespeare by characters, nanoGPT's set-up for a GPU.",
         SHAKESPEARE_CHAR_GPU,
     ),
     "wikitext2": (
-        "Wikipedia by words (--data.raw-dir): rotary positions, SwiGLU.",
+        "Wikipedia by words (--data.raw-dir): RoPE, SwiGLU.",
         WIKITEXT2,
     ),
     "gpt2-124m": (
@@ -187,5 +187,8 @@ CONFIGS: dict[str, tuple[str, Config]] = {
         GPT2_124M,
     ),
     "text": ("Text of your own (--data.text), by bytes.", TEXT),
-    "smoke": ("Four steps on the library's own source: does it run?", SMOKE),
+    "smoke": (
+        "Four steps on the library's own source code, to see that it runs.",
+        SMOKE,
+    ),
 }

@@ -1,6 +1,6 @@
-"""Measuring a run on whole texts: `python -m experiments.language_model evaluate`.
+"""Evaluates a run on whole texts: `python -m experiments.language_model evaluate`.
 
-RUN/evaluation.json     every figure
+RUN/evaluation.json     every metric
 """
 
 import json
@@ -14,106 +14,106 @@ import numpy as np
 from jax.sharding import Mesh
 
 from attnjax.train import Params
-from experiments.cli.counter import Counter
+from experiments.cli.progress_bar import ProgressBar
 from experiments.cli.tables import print_table
 from experiments.datasets.text.datasets import Text
 from experiments.datasets.text.token_files import read_tokens
-from experiments.datasets.text.windows import consecutive_crops
+from experiments.datasets.text.windows import consecutive_windows
 from experiments.datasets.tokenizers.text import TextTokenizer
 from experiments.files import write_atomic
-from experiments.language_model.loading import Loaded
-from experiments.language_model.system import System
+from experiments.language_model.loading import LoadedRun
+from experiments.language_model.model import LanguageModel
 from experiments.runs.processes import place_batch
-from experiments.training.config import count_parameters
+from experiments.training.parameters import count_parameters
 
 RECORD = "evaluation.json"
 
 
-class Measured:
-    """A text to measure by: its tokens, and how much text they stand for."""
+class EvaluationText:
+    """A tokenised text, with the number of characters and bytes that it encodes."""
 
     def __init__(self, tokenizer: TextTokenizer, tokens: np.ndarray) -> None:
-        """Counts; the text is what the ids stand for, so blanks that are lost are not.
+        """Counts on the detokenised text, so blanks lost in tokenisation do not count.
 
         Args:
-          tokenizer: that made the ids.
+          tokenizer: the one that produced the ids.
           tokens: ids, shape [N].
         """
-        text = tokenizer.decode(tokens.tolist())
+        text = tokenizer.detokenize(tokens.tolist())
         self.tokens, self.first = tokens, tokenizer.newline
         self.characters, self.bytes = len(text), len(text.encode())
-        none = tokenizer.unknown is None
-        self.unknown = 0 if none else int((tokens == tokenizer.unknown).sum())
+        has_no_unk = tokenizer.unknown is None
+        self.unknown = 0 if has_no_unk else int((tokens == tokenizer.unknown).sum())
 
 
-class Score(NamedTuple):
-    """What a model makes of a text."""
+class TextMetrics(NamedTuple):
+    """A model's loss on a text."""
 
-    tokens: int  # all of them
-    unknown: int  # those that stand for what has no id
+    tokens: int
+    unknown: int  # tokens that are UNK
     characters: int
     bytes: int
-    loss: float  # nats a token
+    loss: float  # nats per token
 
     @property
-    def figures(self) -> dict[str, float]:
-        """The loss in nats a token, and in the other units that papers give.
+    def metrics(self) -> dict[str, float]:
+        """The loss in nats per token, and in the other units that papers use.
 
-        Where there are unknown tokens, bits a character or a byte would claim to know
-        what they are: these figures are left out.
+        Bits per character and per byte are left out if there are UNK tokens, whose
+        characters the model does not predict.
         """
-        figures = {"loss": self.loss, "perplexity": math.exp(self.loss)}
+        metrics = {"loss": self.loss, "perplexity": math.exp(self.loss)}
         if self.unknown:
-            return figures
+            return metrics
         bits = self.loss * self.tokens / math.log(2)
-        return figures | {
+        return metrics | {
             "bits_per_character": bits / self.characters,
             "bits_per_byte": bits / self.bytes,
         }
 
 
-class Measure:
-    """Measures parameters by texts: every token of them once, on all devices."""
+class Evaluator:
+    """Evaluates parameters on texts, every token once, on all devices."""
 
-    def __init__(self, system: System, *, rows: int, mesh: Mesh) -> None:
-        """Prepares to measure.
+    def __init__(self, model: LanguageModel, *, rows: int, mesh: Mesh) -> None:
+        """Jits the loss.
 
         Args:
-          system: the model and its tokeniser.
-          rows: crops at a time, rounded up to a multiple of the devices.
+          model: the model and its tokeniser.
+          rows: windows per batch, rounded up to a multiple of the devices.
           mesh: the devices.
         """
         self._rows = -(-rows // mesh.size) * mesh.size
-        self._length = system.config.max_length
+        self._length = model.config.max_length
         self._mesh = mesh
-        self._loss = jax.jit(system.loss)
+        self._loss = jax.jit(model.loss)
 
     def __call__(
         self,
         params: Params,
-        text: Measured,
+        text: EvaluationText,
         progress: Callable[[int], None] = lambda count: None,
-    ) -> Score:
-        """Reads a text in crops that do not overlap, each of the whole context.
+    ) -> TextMetrics:
+        """Computes the loss over consecutive windows of model.max_length tokens.
 
-        The first token is predicted from a newline, and the first of each other crop
-        from the one token before it.
+        The first token is predicted from a newline, the first token of every other
+        window from the one token before it.
 
         Args:
-          params: of the system.
-          text: what to measure by.
-          progress: told, after every batch, how many more tokens are done.
+          params: the model's parameters.
+          text: the text.
+          progress: called after every batch with the number of its tokens.
         """
-        crops = consecutive_crops(
+        crops = consecutive_windows(
             text.tokens, first=text.first, rows=self._rows, length=self._length
         )
         total = count = 0.0
         for batch in crops:
             loss = self._loss(params, place_batch(batch, self._mesh))
             total += float(loss.total)
-            count += float(loss.weight)
-            progress(int(loss.weight))
-        return Score(
+            count += float(loss.num_tokens)
+            progress(int(loss.num_tokens))
+        return TextMetrics(
             tokens=int(count),
             unknown=text.unknown,
             characters=text.characters,
@@ -123,55 +123,55 @@ class Measure:
 
 
 def evaluate(
-    loaded: Loaded,
+    loaded: LoadedRun,
     *,
     texts: Sequence[Path] = (),
     raw_dir: Path | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> dict[str, Any]:
-    """Measures a run, and writes evaluation.json into its folder.
+    """Evaluates a run, and writes evaluation.json into its folder.
 
     Args:
       loaded: the run.
-      texts: files to measure by; by default all splits but the training text.
+      texts: files to evaluate on; by default all splits but the training text.
       raw_dir: where the raw data are, if not where the config says.
-      say: told what is being done.
+      say: reports what is being done.
 
     Returns:
-      What evaluation.json holds.
+      The content of evaluation.json.
 
     Raises:
       UserError: if a text is missing or cannot be encoded.
     """
     say("reading text")
-    system, config = loaded.system, loaded.config
+    model, config = loaded.model, loaded.config
     chosen = {str(path): Text((path,)) for path in texts}
     if not chosen:
         chosen = loaded.splits(raw_dir)
         del chosen["train"]
     encoded = {
-        name: Measured(
-            system.tokenizer,
+        name: EvaluationText(
+            model.tokenizer,
             read_tokens(
-                text, system.tokenizer, name=name, data_dir=config.data.data_dir
+                text, model.tokenizer, name=name, data_dir=config.data.data_dir
             ),
         )
         for name, text in chosen.items()
     }
-    measure = Measure(
-        system, rows=config.batch_rows // config.accumulate, mesh=loaded.mesh
+    evaluator = Evaluator(
+        model, rows=config.batch_size // config.accumulation_steps, mesh=loaded.mesh
     )
-    scores = {}
+    results = {}
     for name, text in encoded.items():
-        say(f"measuring {name}: {len(text.tokens):,} tokens")
-        with Counter(f"measuring {name}", len(text.tokens)) as counter:
-            score = measure(loaded.params, text, counter.add)
-        scores[name] = score._asdict() | score.figures
+        say(f"evaluating {name}: {len(text.tokens):,} tokens")
+        with ProgressBar(f"evaluating {name}", len(text.tokens)) as counter:
+            result = evaluator(loaded.params, text, counter.advance)
+        results[name] = result._asdict() | result.metrics
     record = {
         "step": loaded.step,
         "parameters": count_parameters(loaded.params),
-        "context": system.config.max_length,
-        "texts": scores,
+        "context": model.config.max_length,
+        "texts": results,
     }
     write_atomic(loaded.run.folder / RECORD, json.dumps(record, indent=2) + "\n")
     return record

@@ -1,28 +1,27 @@
-"""A trained run, ready to be used."""
+"""Loads a trained run."""
 
 import dataclasses
 from pathlib import Path
 from typing import NamedTuple
 
-import jax
 from jax.sharding import Mesh
 
 from attnjax.parallel import make_mesh
 from attnjax.train import Params
 from experiments.datasets.text.datasets import Splits, TinyShakespeare, WikiText2
-from experiments.datasets.tokenizers.text import TextTokenizer
 from experiments.errors import UserError
 from experiments.language_model.config import Config
-from experiments.language_model.system import System, build_system
+from experiments.language_model.model import LanguageModel, build_model
 from experiments.runs.folder import Run
+from experiments.training.parameters import abstract_params
 
 
-class Loaded(NamedTuple):
-    """What a run's folder holds."""
+class LoadedRun(NamedTuple):
+    """A run's model and parameters, on the devices."""
 
     run: Run
     config: Config
-    system: System
+    model: LanguageModel
     params: Params  # on every device of the mesh
     step: int  # of the checkpoint
     mesh: Mesh
@@ -34,14 +33,14 @@ class Loaded(NamedTuple):
           raw_dir: where the raw data are, if not where the config says.
 
         Raises:
-          UserError: if they are missing, or the data have no such folder.
+          UserError: if they are missing, or the data are not a data set in a folder.
         """
         data = self.config.data
         if raw_dir is None:
             return data.splits()
         if not isinstance(data, TinyShakespeare | WikiText2):
             raise UserError(
-                "raw_dir: expected none (this run's text is no data set of a folder; "
+                "raw_dir: expected none (this run's text is no data set in a folder; "
                 "name files with --text)"
             )
         return dataclasses.replace(data, raw_dir=raw_dir).splits()
@@ -49,7 +48,7 @@ class Loaded(NamedTuple):
 
 def load_run(
     folder: Path | str, checkpoint: str = "best", *, mesh: Mesh | None = None
-) -> Loaded:
+) -> LoadedRun:
     """Loads a language-model run.
 
     Args:
@@ -71,23 +70,6 @@ def load_run(
         )
     step = run.checkpoint_step(checkpoint)
     mesh = make_mesh() if mesh is None else mesh
-    system, shapes = _shapes(config, tokenizer)
-    everywhere = replicated_sharding(mesh)
-    like = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere), shapes
-    )
-    params = run.load_params(checkpoint, like=like, count=config.keep_last)
-    return Loaded(run, config, system, params, step, mesh)
-
-
-def _shapes(config: Config, tokenizer: TextTokenizer) -> tuple[System, Params]:
-    """The system of a config, and the shapes of its parameters; none is drawn."""
-    made: list[System] = []
-
-    def build() -> Params:
-        system, params = build_system(config, tokenizer)
-        made.append(system)
-        return params
-
-    shapes = jax.eval_shape(build)
-    return made[0], shapes
+    model, shapes = abstract_params(lambda: build_model(config, tokenizer), mesh)
+    params = run.load_params(checkpoint, like=shapes, count=config.keep_last)
+    return LoadedRun(run, config, model, params, step, mesh)

@@ -1,8 +1,8 @@
-"""Letting a run write: `python -m experiments.language_model sample`.
+"""Samples text from a run: `python -m experiments.language_model sample`.
 
-Tokens are given as they are drawn, each from one step with a cache of keys and
-values. There may be more of them than the context holds: when it is full, the cache
-is made again of the last half of it, and writing goes on from there.
+Tokens are streamed as they are sampled, one decoding step with a KV cache each. A text
+may be longer than the cache: when that is full, it is prefilled again with the last
+half of its tokens, and sampling continues from there.
 """
 
 import itertools
@@ -16,22 +16,22 @@ import jax.numpy as jnp
 from jax import Array
 
 from attnjax.core.precision import upcast
-from attnjax.decode.logits_processors import check_truncation, truncate
+from attnjax.decode.logits_processors import check_warp_arguments, warp_logits
 from attnjax.train import Params
 from attnjax.transformer.cache import KVCache
-from experiments.cli.exit_codes import settings_at_fault
+from experiments.cli.exit_codes import invalid_settings
 from experiments.errors import UserError
-from experiments.language_model.system import System
+from experiments.language_model.model import LanguageModel
 
 SEPARATOR = "---"  # a line between two samples
 
 
-class Writer:
-    """A system with parameters, ready to write."""
+class Sampler:
+    """Samples tokens from a model."""
 
     def __init__(
         self,
-        system: System,
+        model: LanguageModel,
         params: Params,
         *,
         temperature: float = 1.0,
@@ -39,133 +39,138 @@ class Writer:
         top_p: float = 1.0,
         min_p: float = 0.0,
     ) -> None:
-        """Prepares to write; the options are those of `attnjax.decode.sample`.
+        """Jits prefill and decoding; options as in `attnjax.decode.sample`.
 
         Raises:
-          UserError: if an option makes no sense.
+          UserError: if an option is out of range.
         """
-        self.system, self._params = system, params
-        self.context = system.config.max_length
+        self.model, self._params = model, params
+        self.max_length = model.config.max_length
         if not temperature > 0:
             raise UserError(
                 f"temperature: expected a positive number, got {temperature} (for the "
                 "likeliest tokens, use --top-k 1)"
             )
         options = partial(
-            truncate, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p
+            warp_logits,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            min_p=min_p,
         )
-        with settings_at_fault():
-            check_truncation(system.config.vocab_size, **options.keywords)
+        with invalid_settings():
+            check_warp_arguments(model.config.vocab_size, **options.keywords)
         self._options = options
-        self._read = jax.jit(self._read_at_once)
-        self._step = jax.jit(self._read_one, donate_argnums=1)
+        self._prefill = jax.jit(self._prefill_cache)
+        self._step = jax.jit(self._decode_one, donate_argnums=1)
         self._draw = jax.jit(self._draw_one)
 
-    def encode(self, prompt: str) -> list[int]:
-        """Makes ids of what a text shall begin with: a newline, if with nothing.
+    def tokenize_prompt(self, prompt: str) -> list[int]:
+        """Tokenises a prompt; an empty one becomes a newline.
 
         Raises:
-          UserError: if the prompt has what the tokeniser does not know, or is longer
-            than the context.
+          UserError: if the prompt has unknown words or characters, or is longer than
+            the model's max_length.
         """
-        tokenizer = self.system.tokenizer
+        tokenizer = self.model.tokenizer
         if not prompt:
             return [tokenizer.newline]
         try:
-            ids = tokenizer.encode(prompt)
+            ids = tokenizer.tokenize(prompt)
         except UserError as error:
             raise UserError(f"prompt: {error}") from error
         for word in prompt.split():
-            if tokenizer.unknown in tokenizer.encode(word):
+            if tokenizer.unknown in tokenizer.tokenize(word):
                 raise UserError(
-                    f"prompt: expected words of the text that was learnt from, got "
+                    f"prompt: expected words of the training data, got "
                     f"{word!r} (it has no id: leave it out)"
                 )
         if not ids:
             raise UserError("prompt: expected text, got blanks only")
-        if len(ids) > self.context:
+        if len(ids) > self.max_length:
             raise UserError(
-                f"prompt: expected at most {self.context} tokens (the context), got "
+                f"prompt: expected at most {self.max_length} tokens (the context), got "
                 f"{len(ids)} (shorten it)"
             )
         return ids
 
     def tokens(self, rng: Array, prompt: Sequence[int]) -> Iterator[int]:
-        """Draws tokens, for ever.
+        """Samples tokens without end.
 
-        Up to the end of the context these are the tokens that `attnjax.decode.sample`
-        draws with this key, one row, and the prompt already read.
+        Until the KV cache is full these are the tokens that `attnjax.decode.sample`
+        draws with this key for one row, after prefilling the prompt.
 
         Args:
           rng: random key.
-          prompt: ids that stand before the first token, at least one.
+          prompt: ids before the first sampled token, at least one.
 
         Yields:
-          The id of each token that follows.
+          The id of each sampled token.
         """
         rng = jax.random.fold_in(rng, 0)
-        read = list(prompt)
-        cache, logits = self._read(self._params, jnp.array([read], jnp.int32))
+        context = list(prompt)
+        cache, logits = self._prefill(self._params, jnp.array([context], jnp.int32))
         for t in itertools.count():
             token = self._draw(jax.random.fold_in(rng, t), logits)
-            read.append(int(token))
-            yield read[-1]
-            if len(read) <= self.context:
+            context.append(int(token))
+            yield context[-1]
+            if len(context) <= self.max_length:
                 cache, logits = self._step(self._params, cache, token)
             else:
-                read = read[-max(1, self.context // 2) :]
-                cache, logits = self._read(self._params, jnp.array([read], jnp.int32))
+                context = context[-max(1, self.max_length // 2) :]
+                ids = jnp.array([context], jnp.int32)
+                cache, logits = self._prefill(self._params, ids)
 
-    def _read_at_once(self, params: Params, tokens: Array) -> tuple[KVCache, Array]:
-        """A cache that has seen tokens [1, T], and the logits [V] of the next."""
-        model = self.system.rebuild(params)
-        # Room for a window before the first of as many tokens as the context holds.
-        size = self.context + (self.system.config.block.sliding_window or 0)
+    def _prefill_cache(self, params: Params, tokens: Array) -> tuple[KVCache, Array]:
+        """The KV cache of tokens [1, T], and the logits [V] of the next token."""
+        model = self.model.rebuild(params)
+        # A cache with a sliding window keeps that many tokens before the newest ones.
+        size = self.max_length + (self.model.config.block.sliding_window or 0)
         cache, logits = model.prefill(model.start(1, size), tokens)
         return cache, logits[0, -1]
 
-    def _read_one(
+    def _decode_one(
         self, params: Params, cache: KVCache, token: Array
     ) -> tuple[KVCache, Array]:
-        """The cache with a token [] added, and the logits [V] of the next."""
-        cache, logits, _ = self.system.rebuild(params).step(cache, token[None])
+        """The KV cache with a token [] appended, and the logits [V] of the next."""
+        cache, logits, _ = self.model.rebuild(params).step(cache, token[None])
         return cache, logits[0]
 
     def _draw_one(self, rng: Array, logits: Array) -> Array:
-        """A token [], as logits [V] and the options have it."""
-        unused = jnp.array(self.system.tokenizer.unused, jnp.int32)
+        """Samples a token [] from logits [V], truncated as the options say."""
+        unused = jnp.array(self.model.tokenizer.unused, jnp.int32)
         logits = upcast(logits).at[unused].set(-jnp.inf)
         return jax.random.categorical(rng, self._options(logits)).astype(jnp.int32)
 
 
-def write_samples(
-    writer: Writer,
+def stream_samples(
+    sampler: Sampler,
     sink: BinaryIO,
     *,
     prompt: str = "",
     tokens: int = 500,
     samples: int = 1,
     seed: int = 0,
-    readable: bool = False,
+    escape_controls: bool = False,
     say: Callable[[str], None] = lambda text: None,
 ) -> None:
-    """Writes texts, each token when it is drawn.
+    """Streams samples to a file, token by token.
 
-    Sample k is a function of the seed and k: how many there are does not matter.
+    Sample k is a function of the seed and k, whatever the number of samples.
 
     Args:
-      writer: what writes.
-      sink: where to, in UTF-8; each sample ends in a newline, and a line of
-        `SEPARATOR` stands between two.
-      prompt: what each begins with.
-      tokens: how many follow the prompt.
-      samples: how many texts.
-      seed: of all draws.
-      readable: write U+FFFD for characters that a terminal would obey.
-      say: told how long it took.
+      sampler: the model and the sampling options.
+      sink: receives UTF-8; each sample ends in a newline, and a line of `SEPARATOR`
+        separates two samples.
+      prompt: text that each sample continues.
+      tokens: number of tokens after the prompt.
+      samples: number of samples.
+      seed: seed of all samples.
+      escape_controls: replace characters that control a terminal by U+FFFD.
+      say: reports how long it took.
 
     Raises:
-      UserError: if a number or the prompt is at fault; nothing has been written then.
+      UserError: if a number or the prompt is invalid; no output has been written then.
     """
     for name, value, least in (
         ("tokens", tokens, 1),
@@ -174,18 +179,18 @@ def write_samples(
     ):
         if value < least:
             raise UserError(f"{name}: expected at least {least}, got {value}")
-    ids = writer.encode(prompt)
+    ids = sampler.tokenize_prompt(prompt)
     shown = ids if prompt else []
     for k in range(samples):
         if k:
             sink.write(f"{SEPARATOR}\n".encode())
         began = time.monotonic()
         rng = jax.random.fold_in(jax.random.key(seed), k)
-        drawn = itertools.islice(writer.tokens(rng, ids), tokens)
+        drawn = itertools.islice(sampler.tokens(rng, ids), tokens)
         last = "\n"
-        for text in writer.system.tokenizer.stream(itertools.chain(shown, drawn)):
+        for text in sampler.model.tokenizer.stream(itertools.chain(shown, drawn)):
             last = text[-1:] or last
-            text = _readable(text) if readable else text
+            text = _without_controls(text) if escape_controls else text
             sink.write(text.encode())
             sink.flush()
         if last != "\n":
@@ -194,5 +199,5 @@ def write_samples(
         say(f"{tokens} tokens in {time.monotonic() - began:.1f} s")
 
 
-def _readable(text: str) -> str:
+def _without_controls(text: str) -> str:
     return "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text)

@@ -4,7 +4,7 @@ The systems: a fixed vector (Cho et al. 2014, arXiv:1406.1078), two cursors that
   move in step (what was tried in between), RNNSearch (Bahdanau, Cho & Bengio 2015,
   arXiv:1409.0473), the Transformer (Vaswani et al. 2017, arXiv:1706.03762).
 Data: phrases generated from CLDR; English to French keeps most of its order,
-  English to Japanese turns dates around.
+  English to Japanese reorders dates.
 Expect (RESULTS.md): exact match on held-out phrases, in this order, of 0.08, 0.88,
   0.98 and 0.87 to French, of 0.06, 0.73, 0.96 and 0.88 to Japanese.
 Cost: 5 to 6 minutes on two CPU cores.
@@ -21,12 +21,12 @@ from attnjax.models.rnn_encdec import RNNEncoderDecoderConfig
 from attnjax.models.rnnsearch import RNNSearchConfig
 from attnjax.models.transformer import TransformerConfig
 from experiments.datasets.pairs.tokenized import TokenizerConfig
-from experiments.training.config import OptimizerConfig
+from experiments.training.optimizer import OptimizerConfig
 from experiments.translate.config import ModelConfig
 
 
-class Entry(NamedTuple):
-    """One system of the lineage; add a row to `ENTRIES` and it joins the race."""
+class System(NamedTuple):
+    """One system of the lineage; a row in `SYSTEMS` adds it to the comparison."""
 
     name: str  # in results.json and in paths
     title: str  # on the screen and in pictures
@@ -34,48 +34,48 @@ class Entry(NamedTuple):
 
 
 # About 320,000 parameters each.
-ENTRIES = (
-    Entry(
+SYSTEMS = (
+    System(
         "fixed-vector",
         "fixed vector",
         RNNEncoderDecoderConfig(
             embed_dim=64, hidden_dim=120, readout_dim=64, init="glorot"
         ),
     ),
-    Entry(
+    System(
         "diagonal",
         "diagonal cursors",
         RNNSearchConfig(
             embed_dim=64,
             hidden_dim=96,
             readout_dim=64,
-            alignment="diagonal",
+            aligner="diagonal",
             init="glorot",
         ),
     ),
-    Entry(
+    System(
         "rnnsearch",
         "RNNSearch",
         RNNSearchConfig(
             embed_dim=64, hidden_dim=96, align_dim=48, readout_dim=64, init="glorot"
         ),
     ),
-    Entry(
+    System(
         "transformer",
         "Transformer",
         TransformerConfig(
-            # One block a side: wide ones learn faster here than two or three that
-            # are narrow, and sines faster than rotary positions.
+            # One large block a side learns faster here than two or three small ones,
+            # and sinusoidal positions faster than RoPE.
             encoder_layers=1,
             decoder_layers=1,
             block=BlockConfig(
                 d_model=96,
                 num_heads=4,
-                d_ff=304,  # which makes it as large as the others
+                d_ff=304,  # gives it as many parameters as the others
                 activation="gelu",
                 pre_norm=True,
             ),
-            share_embeddings=False,  # two word lists
+            share_embeddings=False,  # two vocabularies
         ),
     ),
 )
@@ -83,35 +83,40 @@ ENTRIES = (
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LineageConfig:
-    """Trains the lineage on both pairs, and shows what each system can do."""
+    """Trains the lineage on two language pairs, and compares its systems."""
 
     out: Path | None = None
-    """Folder for results, new (default: runs/lineage, runs/lineage-2, ...)."""
+    """New or empty folder for results (default: runs/lineage, runs/lineage-2, ...)."""
     resume: bool = False
-    """Go on with the lineage in the folder (default: the newest of those names)."""
+    """Resume the lineage in the folder (default: the newest of those names)."""
     pairs: tuple[str, ...] = ("en-fr", "en-ja")
     """Pairs of locales, such as en-fr or en-de."""
     steps: int = 1_050
-    """Updates of each system on each pair: the budget all share."""
+    """Number of optimiser steps of each system on each pair."""
     batch_tokens: int = 896
-    """Most positions of a batch on either side, padding included."""
+    """Number of positions per batch on either side, padding included, at most."""
     train: int = 24_000
-    """Training phrases a pair."""
+    """Number of training phrases per pair."""
     test: int = 1_000
-    """Test phrases a pair; their dates, numbers and names were never seen."""
+    """Number of test phrases per pair; their dates, numbers and names do not occur in
+    training phrases."""
     seed: int = 0
-    """Of parameters, data order and phrases."""
+    """Seed of the parameters, of the data order and of the phrases."""
     data_dir: Path | None = None
-    """Where prepared data are kept (default: $ATTNJAX_DATA_DIR or the user's cache)."""
+    """Folder for prepared data (default: $ATTNJAX_DATA_DIR or the user's cache)."""
 
     @property
     def optimizer(self) -> OptimizerConfig:
-        """High and falling: a short race is run fast first and with care at the end."""
+        """Adam; a high learning rate with cosine decay suits short trainings."""
         return OptimizerConfig(
-            learning_rate=6e-3, warmup=min(50, self.steps // 4), decay="cosine"
+            learning_rate=6e-3,
+            warmup_steps=min(50, self.steps // 4),
+            lr_schedule="cosine",
         )
 
     @property
     def tokenizer(self) -> TokenizerConfig:
-        """Units as they are; a few hundred."""
-        return TokenizerConfig(kind="words", source_size=8_000, target_size=8_000)
+        """One token for each unit of the phrases, a few hundred in all."""
+        return TokenizerConfig(
+            kind="words", source_vocab_size=8_000, target_vocab_size=8_000
+        )

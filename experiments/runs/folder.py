@@ -1,11 +1,11 @@
-"""The folder of a training run: begun, found again, read from.
+"""The folder of a training run: created, opened, loaded from.
 
-    RUN/config.json     what was asked for
-    RUN/metrics.jsonl   one line a step that was logged (`experiments.runs.metrics_log`)
-    RUN/tensorboard/    the same as events
+    RUN/config.json     the config, as the run was started with it
+    RUN/metrics.jsonl   one line per logged step (`experiments.runs.metrics_log`)
+    RUN/tensorboard/    the same numbers as TensorBoard events
     RUN/checkpoints/    the newest and the best (`experiments.runs.checkpoints`)
 
-and whatever the caller adds: tokenisers, pictures.
+and what each experiment adds, such as tokenisers and pictures.
 """
 
 import contextlib
@@ -18,12 +18,22 @@ import jax
 import jax.numpy as jnp
 
 from attnjax.train import Params
-from experiments.runs.checkpoints import Checkpoints
-from experiments.runs.config_file import begin, fixed, read_config, refuse
-from experiments.runs.config_json import differences, flatten, from_plain, to_plain
 from experiments.errors import UserError
 from experiments.files import lock
-from experiments.runs.metrics_log import best_step, quiet_third_party, read_metrics
+from experiments.runs.checkpoints import Checkpoints
+from experiments.runs.config_file import (
+    check_folder,
+    immutable_fields,
+    read_config,
+    write_config,
+)
+from experiments.runs.config_json import (
+    config_from_json,
+    config_to_json,
+    differences,
+    flatten_fields,
+)
+from experiments.runs.metrics_log import best_step, read_metrics, silence_library_logs
 from experiments.runs.processes import on_main
 
 T = TypeVar("T")
@@ -33,11 +43,11 @@ class Run:
     """The folder of one training run."""
 
     def __init__(self, folder: Path, config: Mapping[str, Any]) -> None:
-        quiet_third_party()
+        silence_library_logs()
         self.folder = folder
-        self.config = dict(config)  # plain, as config.json holds it
+        self.config = dict(config)  # as config.json holds it
         self.checkpoints = Checkpoints(folder / "checkpoints")
-        self.may_change: tuple[str, ...] = ()
+        self.mutable_fields: tuple[str, ...] = ()
 
     @classmethod
     def create(
@@ -46,27 +56,27 @@ class Run:
         config: Any,
         *,
         resume: bool = False,
-        may_change: Sequence[str] = (),
+        mutable_fields: Sequence[str] = (),
     ) -> Self:
-        """Makes the folder of a run, or finds it again.
+        """Creates the folder of a run, or opens it to resume the run.
 
         Args:
           folder: new or empty; with `resume`, also one that holds this run.
           config: dataclass or mapping of what JSON can hold.
-          resume: whether to go on with a run that is there already. If none is, it
-            is begun, so that one command serves for both.
-          may_change: dotted fields (a prefix names all below it) in which a resumed
-            run may differ from what it was begun with, such as "steps".
+          resume: whether to resume the run in the folder. If the folder holds none, a
+            new run is started, so that one command serves for both.
+          mutable_fields: dotted fields that may differ from the config with which the
+            run was started, such as "steps". A prefix names all fields below it.
 
         Raises:
-          UserError: if the folder is in use and `resume` is False, if it holds
-            something else, or a run with another config.
+          UserError: if the folder holds a run and `resume` is False, or other files,
+            or a run with another config.
         """
-        cls.check(folder, config, resume=resume, may_change=may_change)
-        folder, plain = Path(folder), to_plain(config)
-        on_main(lambda: begin(folder, plain))
+        cls.check(folder, config, resume=resume, mutable_fields=mutable_fields)
+        folder, plain = Path(folder), config_to_json(config)
+        on_main(lambda: write_config(folder, plain))
         run = cls(folder, plain)
-        run.may_change = tuple(may_change)
+        run.mutable_fields = tuple(mutable_fields)
         return run
 
     @staticmethod
@@ -75,33 +85,37 @@ class Run:
         config: Any,
         *,
         resume: bool = False,
-        may_change: Sequence[str] = (),
+        mutable_fields: Sequence[str] = (),
     ) -> None:
-        """Tells whether `create` would take a folder, before any work is done for it.
+        """Raises the errors of `create` before any slow work; writes nothing.
 
         Raises:
-          UserError: as `create`. Nothing is written.
+          UserError: as `create` does.
         """
-        plain, free = to_plain(config), tuple(may_change)
-        on_main(lambda: refuse(Path(folder), plain, resume, free))
+        plain, mutable = config_to_json(config), tuple(mutable_fields)
+        on_main(
+            lambda: check_folder(
+                Path(folder), plain, resume=resume, mutable_fields=mutable
+            )
+        )
 
     @classmethod
     def open(cls, folder: Path | str) -> Self:
-        """Finds the folder of a run, to read from it.
+        """Opens the folder of a run for reading.
 
         Raises:
-          UserError: if there is none.
+          UserError: if the folder holds no run.
         """
         folder = Path(folder)
         return cls(folder, read_config(folder))
 
     def config_as(self, kind: type[T]) -> T:
-        """Rebuilds the config as the dataclass that it was.
+        """Rebuilds the config as a dataclass.
 
         Raises:
-          UserError: if the file is of another dataclass or of another version.
+          UserError: naming the field that does not fit the dataclass.
         """
-        return from_plain(kind, self.config)
+        return config_from_json(kind, self.config)
 
     def metrics(self) -> list[dict[str, Any]]:
         """Reads the lines of metrics.jsonl."""
@@ -114,17 +128,17 @@ class Run:
         like: Params | None = None,
         count: int = 2,
     ) -> Params:
-        """Reads the parameters of a checkpoint, or the mean of several.
+        """Loads the parameters of a checkpoint, or the mean over several.
 
-        Source: Vaswani et al. 2017 (arXiv:1706.03762), section 6.1, for the mean: of
-        the last 5, or 20 of the big model.
+        Source: Vaswani et al. 2017 (arXiv:1706.03762), section 6.1, averages the last 5
+        checkpoints (20 of the big model).
 
         Args:
-          which: "best", "last", or "mean" for the mean of the newest. A run that was
-            never validated has no best one: "best" is then the last.
-          like: parameters of the same shapes, placed where the arrays shall go; by
+          which: "best", "last", or "mean" for the mean over the newest. In a run that
+            was never validated, "best" is the last.
+          like: parameters with the same shapes, whose shardings the arrays get; by
             default the result is a nested dict of arrays on one device.
-          count: how many checkpoints "mean" is of; all, if there are fewer.
+          count: number of checkpoints in the "mean"; all, if there are fewer.
 
         Raises:
           UserError: if there is no such checkpoint, or one is damaged, or belongs
@@ -140,23 +154,23 @@ class Run:
         return jax.tree.map(lambda x: x / len(steps), total)
 
     def load_step(self, step: int, like: Params | None = None) -> Params:
-        """Reads the parameters of the checkpoint of a step.
+        """Loads the parameters of the checkpoint of a step.
 
         Raises:
           UserError: if it is damaged, or belongs to another config.
         """
-        if problem := self.checkpoints.problem(step):
+        if damage := self.checkpoints.find_damage(step):
             others = [s for s in self.checkpoints.steps() if s != step]
-            hint = f"; there are also steps {others}" if others else ""
+            hint = f"; the run also has steps {others}" if others else ""
             raise UserError(
-                f"checkpoint {self.checkpoints.path(step)}: damaged, {problem} "
-                f"(copy it anew, or train again{hint})"
+                f"checkpoint {self.checkpoints.path(step)}: damaged, {damage} "
+                f"(copy it back, or train again{hint})"
             )
         self.check_config(step)
         return self.checkpoints.load_params(step, like)
 
     def checkpoint_step(self, which: str = "best") -> int:
-        """Finds the step of a checkpoint; that of the "mean" is that of the last.
+        """Finds the step of a checkpoint; for "mean" it is that of the last.
 
         Raises:
           UserError: if there is none.
@@ -174,74 +188,76 @@ class Run:
             return steps[-1]
         if step not in steps:
             raise UserError(
-                f"checkpoint {self.checkpoints.path(step)}: the best of this run, but "
-                f"it is missing (use the last one instead, or train again)"
+                f"checkpoint {self.checkpoints.path(step)}: expected the best one of "
+                f"this run, got no such folder (use the last one, or train again)"
             )
         return step
 
     def _best_step(self) -> int | None:
         for step in reversed(self.checkpoints.steps()):
-            if self.checkpoints.problem(step) is None:
+            if self.checkpoints.find_damage(step) is None:
                 metric, direction = self.checkpoints.manifest(step)["best"]
                 return best_step(self.metrics(), f"validation/{metric}", direction)
         return None
 
     def check_config(self, step: int) -> None:
-        """Checks that a sound checkpoint was written by a run with this config.
+        """Checks that an intact checkpoint was saved by a run with this config.
 
         Raises:
           UserError: naming the fields that differ.
         """
-        there = self.checkpoints.manifest(step)["config"]
-        ours = flatten(self.config)
-        wrong = differences(there, {k: v for k, v in ours.items() if k in there})
+        saved = self.checkpoints.manifest(step)["config"]
+        current = flatten_fields(self.config)
+        wrong = differences(saved, {k: v for k, v in current.items() if k in saved})
         if wrong:
             raise UserError(
-                f"checkpoint {self.checkpoints.path(step)}: belongs to another config: "
-                f"{'; '.join(wrong)} (put back the checkpoints of this run)"
+                f"checkpoint {self.checkpoints.path(step)}: expected the config of "
+                f"this run, got another: {'; '.join(wrong)} (copy back the checkpoints "
+                f"of this run)"
             )
 
-    def newest_sound_step(self) -> tuple[int, list[str]]:
-        """Finds where to resume, and sets damaged checkpoints after it aside.
+    def newest_intact_step(self) -> tuple[int, list[str]]:
+        """Finds the checkpoint to resume from and renames damaged ones after it.
 
         Returns:
-          The step, 0 if there is no checkpoint; and what the user should know.
+          The step, 0 if the run has no checkpoint; and messages for the user.
 
         Raises:
-          UserError: if there are checkpoints, but none is sound.
+          UserError: if the run has checkpoints, but none is intact.
         """
         damaged: list[int] = []
-        notices: list[str] = []
+        messages: list[str] = []
         for step in reversed(self.checkpoints.steps()):
-            problem = self.checkpoints.problem(step)
-            if problem is None:
+            damage = self.checkpoints.find_damage(step)
+            if damage is None:
                 for other in damaged:
-                    self.checkpoints.set_aside(other)
-                return step, notices
+                    self.checkpoints.rename_damaged(other)
+                return step, messages
             damaged.append(step)
-            notices.append(
-                f"checkpoint {self.checkpoints.path(step)} is damaged ({problem}): "
-                f"put aside, going on from an earlier one"
+            messages.append(
+                f"checkpoint {self.checkpoints.path(step)} is damaged ({damage}): "
+                f"renamed to *.damaged; resuming from an earlier one"
             )
         if damaged:
             path = self.checkpoints.path(damaged[0])
             raise UserError(
-                f"checkpoint {path}: damaged, {self.checkpoints.problem(damaged[0])}, "
-                f"and there is no other one (copy it back, or delete "
-                f"{self.checkpoints.folder} to start this run over)"
+                f"checkpoint {path}: damaged, "
+                f"{self.checkpoints.find_damage(damaged[0])}, and the run has no "
+                f"intact one (copy it back, or delete {self.checkpoints.folder} to "
+                f"start this run over)"
             )
-        return 0, notices
+        return 0, messages
 
-    def fingerprint(self) -> dict[str, Any]:
-        """Names what a checkpoint must agree with: the config less what may change."""
-        return fixed(self.config, self.may_change)
+    def immutable_fields(self) -> dict[str, Any]:
+        """Returns the part of the config that its checkpoints must agree with."""
+        return immutable_fields(self.config, self.mutable_fields)
 
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Keeps a second process from training in the same folder.
 
         Raises:
-          UserError: if one does.
+          UserError: if another process is training there.
         """
         with contextlib.ExitStack() as stack:
             try:

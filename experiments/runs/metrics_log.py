@@ -1,8 +1,8 @@
-"""What a run records of itself: metrics.jsonl, and TensorBoard events beside it.
+"""The metrics of a run: metrics.jsonl, and TensorBoard events with the same numbers.
 
-`metrics.jsonl` is the record: one JSON object a line, one line a step, in order, no
-step twice. A process that is killed may leave a torn line, or lines of steps that
-will be taken again; opening the log at the step of a checkpoint cuts them off.
+`metrics.jsonl` is the record: one JSON object per logged step, in order, each step
+once. A killed process may leave an incomplete last line, or lines of steps that were
+not saved in a checkpoint; opening the log at the step of a checkpoint drops both.
 """
 
 import json
@@ -15,14 +15,14 @@ from typing import Any, Self
 from experiments.files import write_atomic
 
 
-def quiet_third_party() -> None:
-    """Stops libraries from reporting what they do on the user's terminal."""
+def silence_library_logs() -> None:
+    """Hides the informational log messages of libraries from the user's terminal."""
     for name in ("absl", "orbax", "tensorboardX"):
         logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Reads the whole lines of a metrics file; a torn last one is left out."""
+    """Reads a metrics file up to its first incomplete line."""
     if not path.is_file():
         return []
     lines = []
@@ -38,11 +38,11 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 
 class MetricsLog:
-    """Appends to the record of a run."""
+    """Appends to the metrics of a run."""
 
     def __init__(self, folder: Path, *, step: int) -> None:
-        """Opens the record of the first `step` steps; what lies beyond is cut off."""
-        # Here, since it imports all of torch where that is installed: two seconds.
+        """Opens the log of the first `step` steps and drops later lines."""
+        # Imported here: it imports torch where that is installed, which takes 2 s.
         import tensorboardX
 
         self.path = folder / "metrics.jsonl"
@@ -54,10 +54,11 @@ class MetricsLog:
         )
 
     def write(self, line: Mapping[str, Any]) -> None:
-        """Records a line: its `step`, and numbers."""
+        """Appends one line: its `step`, and numbers by name."""
         line = dict(line)
         self.lines.append(line)
-        # One write call, so that a kill tears at most this line.
+        # A single write and flush: a kill truncates at most this line. Without fsync, a
+        # crash of the machine may lose the last lines, but never a checkpoint.
         self._file.write(json.dumps(line) + "\n")
         self._file.flush()
         for name, value in line.items():
@@ -79,17 +80,20 @@ class MetricsLog:
 
 
 def best_step(lines: list[dict[str, Any]], metric: str, direction: str) -> int | None:
-    """Finds the first step with the best value of a metric; None if it never was.
+    """Finds the first step with the best value of a metric.
 
     Args:
-      lines: of the record.
-      metric: a key of the lines; lines without it, or where it is NaN, do not count.
+      lines: as `read_metrics` returns them.
+      metric: a key of the lines. Lines without it, or with NaN, do not count.
       direction: "max" or "min".
+
+    Returns:
+      The step; None if no line has the metric.
     """
     sign = {"max": 1, "min": -1}[direction]
-    scored = [
+    candidates = [
         (sign * line[metric], -line["step"])
         for line in lines
         if metric in line and not math.isnan(line[metric])
     ]
-    return -max(scored)[1] if scored else None
+    return -max(candidates)[1] if candidates else None

@@ -1,13 +1,13 @@
-"""The training loop: the only code that does I/O while training.
+"""`fit`: runs a jitted train step over batches; the only code that does I/O meanwhile.
 
-The loop knows nothing of models: it takes a jitted step, a state, and batches by step
-number, so that a run that was stopped, or killed, goes on from its last checkpoint to
-the same bits. `Run` is the folder it keeps (`experiments.runs.folder`), `fit` trains,
-and what happens at each step is `experiments.training.loop`.
+It knows no model. It takes a step, a state, and batches by step number, so that a run
+that was stopped or killed resumes from its last checkpoint and ends with the same
+bits. `Run` is the folder of the run (`experiments.runs.folder`); `trainer.train` calls
+`fit` for a whole task; `loop.Loop` holds what happens at each step.
 """
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import jax
 
@@ -28,60 +28,72 @@ def fit(
     steps: int,
     rng: jax.Array,
     evaluate: Callable[[Params], Mapping[str, float]] | None = None,
+    samples: Callable[[Params], Iterable[str]] | None = None,
     log_every: int = 50,
-    evaluate_every: int = 0,
+    eval_every: int = 0,
     save_every: int = 0,
     keep_last: int = 2,
     best: tuple[str, str] = ("bleu", "max"),
     title: str = "",
     session: Session | None = None,
 ) -> TrainState:
-    """Trains to a number of steps, from the run's last checkpoint if it has one.
+    """Trains up to a number of steps, from the run's last checkpoint if it has one.
 
-    At an evaluation the checkpoint is saved first, so that nothing is lost if the
-    evaluation is cut short; it is then made up for when the run is resumed. With
-    several processes, all of them call this with the same arguments and see the same
-    folder; the first writes. They agree on a stop at every `log_every`-th step.
+    An evaluation saves the checkpoint first, so that nothing is lost if it is cut
+    short; a resumed run then repeats the evaluation. With several processes, all of
+    them call this with the same arguments and see the same folder; the main process
+    writes. They agree on a stop at every `log_every`-th step.
 
     Args:
-      run: the folder, made by `Run.create`.
-      state: the initial state, placed where training shall happen.
+      run: the folder, from `Run.create`.
+      state: the initial state, placed on the devices that train.
       train_step: `(state, batch, rng) -> (state, metrics)` with the metrics of
         `attnjax.train.make_train_step`. It may donate the state.
-      batches: `batches(step)` iterates over the batches, ready for the device, of
-        step number `step` (from 0) and all that follow.
-      steps: number of steps in all, those of earlier sessions included.
+      batches: `batches(step)` iterates over the batches, on the devices, of step
+        number `step` (from 0) and all that follow.
+      steps: total number of steps, those of earlier sessions included.
       rng: random key, the same in every session.
-      evaluate: measures parameters: names to numbers, logged as `validation/NAME`.
+      evaluate: maps parameters to metrics, logged as `validation/NAME`.
+      samples: maps parameters to lines of text, shown after each evaluation.
       log_every: steps between two lines of the log.
-      evaluate_every: steps between two evaluations; there is one after the last step
-        in any case.
+      eval_every: steps between two evaluations; the last step is always evaluated.
       save_every: steps between two checkpoints, besides those of the evaluations and
-        the one after the last step.
-      keep_last: how many of the newest checkpoints are kept, besides the best.
-      best: which number of `evaluate` chooses the checkpoint to keep, and whether its
+        of the last step.
+      keep_last: number of newest checkpoints to keep, besides the best.
+      best: the metric of `evaluate` that chooses the best checkpoint, and whether its
         "max" or "min" is best.
-      title: what to call this on the screen; by default the name of the folder.
-      session: what trainings that run at the same time, each in a thread of its own,
-        share; by default this one has a session to itself.
+      title: name on the screen; by default that of the folder.
+      session: screen and stop request that concurrent trainings share, each in its
+        thread; by default this training opens its own.
 
     Returns:
       The state after the last step.
 
     Raises:
       UserError: if the run cannot be resumed, or the loss stops being finite.
-      SystemExit: with code 143 or 130 after SIGTERM or Ctrl-C, when all is saved.
-      ValueError: if a number of steps makes no sense, or `batches` ends early.
+      SystemExit: with code 143 or 130 after SIGTERM or Ctrl-C, once a checkpoint is
+        saved.
+      ValueError: if a number of steps is out of range, or `batches` ends early.
     """
     schedule = Schedule(
         steps=steps,
         log_every=log_every,
-        evaluate_every=evaluate_every,
+        eval_every=eval_every,
         save_every=save_every,
         keep_last=keep_last,
         best=best,
     )
-    alone = open_session() if session is None else contextlib.nullcontext(session)
-    with alone as session:
-        loop = Loop(run, schedule, train_step, batches, rng, evaluate, title, session)
-        return loop.train(state)
+    owned = open_session() if session is None else contextlib.nullcontext(session)
+    with owned as session:
+        loop = Loop(
+            run,
+            schedule,
+            train_step=train_step,
+            batches=batches,
+            rng=rng,
+            evaluate=evaluate,
+            samples=samples,
+            title=title,
+            session=session,
+        )
+        return loop.run_training(state)

@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C as a polite request: the first is noted, the second obeyed."""
+"""Graceful stop: SIGTERM or Ctrl-C requests it, a second signal kills the process."""
 
 import os
 import signal
@@ -10,14 +10,14 @@ from typing import Self
 
 
 class Interrupted(BaseException):
-    """Cuts short what has been declared safe to cut short."""
+    """Raised by a signal inside `StopRequest.interruptible`."""
 
 
 class StopRequest:
-    """Notes signals while it is entered.
+    """Records a stop signal; the training loop acts on it between steps.
 
-    `number` is the signal noted, 0 if there was none. A second signal ends the
-    process as if nobody had handled it.
+    `number` is the number of the first signal, 0 if there was none. A second signal
+    has its default action, which ends the process.
     """
 
     def __init__(self) -> None:
@@ -26,7 +26,8 @@ class StopRequest:
         self._previous: dict[int, object] = {}
 
     def __enter__(self) -> Self:
-        # Python allows handlers in the main thread only; elsewhere nothing is noted.
+        # Python allows signal handlers in the main thread only. In another thread no
+        # handler is installed, and signals keep their default action.
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGTERM, signal.SIGINT):
                 self._previous[number] = signal.signal(number, self._handle)
@@ -41,8 +42,8 @@ class StopRequest:
         for number, handler in self._previous.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
 
-    def ask(self) -> None:
-        """Asks for a stop as SIGTERM does."""
+    def request(self) -> None:
+        """Requests a stop, as SIGTERM does."""
         self.number = self.number or signal.SIGTERM
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
@@ -50,16 +51,16 @@ class StopRequest:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
         self.number = number
-        # Not print: the handler may run in the middle of another print.
-        os.write(2, b"\nstopping: saving first (the same again stops at once)\n")
+        # os.write, since print is not reentrant: the handler may interrupt a print.
+        os.write(2, b"\nstopping after a checkpoint (a second signal stops at once)\n")
         if self._may_interrupt:
             raise Interrupted
 
     @contextmanager
     def interruptible(self, allowed: bool) -> Iterator[None]:
-        """Lets a signal raise `Interrupted` inside, if allowed.
+        """Lets a signal raise `Interrupted` inside the block, if allowed.
 
-        Handlers run in the main thread, and can interrupt no other.
+        Signal handlers run in the main thread, so only the main thread is interrupted.
         """
         if not allowed or threading.current_thread() is not threading.main_thread():
             yield

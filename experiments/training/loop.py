@@ -1,9 +1,9 @@
-"""The loop itself: steps, and what is due between them. Called by `run.fit`."""
+"""The training loop: steps, and what is due between them. Called by `fit`."""
 
 import contextlib
 import dataclasses
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NoReturn
 
 import jax
@@ -16,17 +16,17 @@ from experiments.runs.folder import Run
 from experiments.runs.metrics_log import MetricsLog, best_step
 from experiments.runs.processes import from_main, largest, on_main
 from experiments.training.interrupts import Interrupted
-from experiments.training.metrics import Meter
+from experiments.training.metrics import MetricsAccumulator
 from experiments.training.session import Session
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """What is due when. Of `every`, 0 is never."""
+    """When to log, evaluate and save; an `every` of 0 means never."""
 
     steps: int
     log_every: int
-    evaluate_every: int
+    eval_every: int
     save_every: int
     keep_last: int
     best: tuple[str, str]
@@ -35,7 +35,7 @@ class Schedule:
         for name, least in (
             ("steps", 1),
             ("log_every", 1),
-            ("evaluate_every", 0),
+            ("eval_every", 0),
             ("save_every", 0),
             ("keep_last", 1),
         ):
@@ -46,14 +46,14 @@ class Schedule:
         if self.best[1] not in ("max", "min"):
             raise ValueError(f"best: expected max or min, got {self.best[1]!r}")
 
-    def logs(self, step: int) -> bool:
+    def should_log(self, step: int) -> bool:
         return step % self.log_every == 0 or step == self.steps
 
-    def evaluates(self, step: int) -> bool:
-        return _due(step, self.evaluate_every) or step == self.steps
+    def should_evaluate(self, step: int) -> bool:
+        return _due(step, self.eval_every) or step == self.steps
 
-    def saves(self, step: int) -> bool:
-        return _due(step, self.save_every) or self.evaluates(step)
+    def should_save(self, step: int) -> bool:
+        return _due(step, self.save_every) or self.should_evaluate(step)
 
 
 def _due(step: int, every: int) -> bool:
@@ -61,34 +61,38 @@ def _due(step: int, every: int) -> bool:
 
 
 class Loop:
-    """The training of one run in one session."""
+    """One session of training a run; `fit` documents the arguments."""
 
     def __init__(
         self,
         run: Run,
         schedule: Schedule,
+        *,
         train_step: TrainStep,
         batches: Callable[[int], Iterator[Batch]],
         rng: jax.Array,
         evaluate: Callable[[Params], Mapping[str, float]] | None,
+        samples: Callable[[Params], Iterable[str]] | None,
         title: str,
         session: Session,
     ) -> None:
         self.run, self.schedule = run, schedule
         self.train_step, self.batches, self.rng = train_step, batches, rng
-        self.evaluate = evaluate
+        self.evaluate, self.samples = evaluate, samples
         self.title = title or run.folder.name
         self.screen, self.stop = session
-        self.meter = Meter()
-        self.line: dict[str, Any] | None = None  # waits for its validation
-        self.pending: tuple[int, Mapping[str, jax.Array]] | None = None
+        self.meter = MetricsAccumulator()
+        # A line of the log that waits for the metrics of its evaluation.
+        self.unevaluated: dict[str, Any] | None = None
+        # Step and metrics that the device may still be computing.
+        self.in_flight: tuple[int, Mapping[str, jax.Array]] | None = None
         self.shapes_seen: set[Any] = set()
 
-    def train(self, state: TrainState) -> TrainState:
-        """Restores, then runs the steps; see `run.fit`."""
+    def run_training(self, state: TrainState) -> TrainState:
+        """Restores the newest checkpoint, then takes the remaining steps."""
         with contextlib.ExitStack() as stack:
             on_main(lambda: stack.enter_context(self.run.lock()))
-            self.run.checkpoints.sweep()
+            self.run.checkpoints.delete_incomplete()
             state, notices = self._restore(state)
             start = int(state.step)
             self.log = None
@@ -98,19 +102,19 @@ class Loop:
                 self.title, step=start, steps=self.schedule.steps
             )
             for notice in notices:
-                self.reporter.say(notice)
-            self._make_up(state)
-            state = self._steps(state, start)
+                self.reporter.print(notice)
+            self._finish_evaluation(state)
+            state = self._take_steps(state, start)
             self._say_done(start)
         return state
 
     def _restore(self, state: TrainState) -> tuple[TrainState, list[str]]:
-        """Reads the newest sound checkpoint, if there is any."""
+        """Restores the newest undamaged checkpoint, if there is any."""
         found: tuple[int, list[str]] = (0, [])
 
         def find() -> None:
             nonlocal found
-            found = self.run.newest_sound_step()
+            found = self.run.newest_intact_step()
 
         on_main(find)
         step, notices = from_main(found[0]), found[1]
@@ -119,36 +123,37 @@ class Loop:
         self.run.check_config(step)
         state = self.run.checkpoints.restore(step, state)
         manifest = self.run.checkpoints.manifest(step)
-        self.meter = Meter(**manifest["meter"])
-        self.line = manifest["line"]
+        self.meter = MetricsAccumulator(**manifest["metrics"])
+        self.unevaluated = manifest["line"]
         return state, [*notices, f"resuming at step {step} of {self.schedule.steps}"]
 
-    def _make_up(self, state: TrainState) -> None:
-        """Does what the last session was stopped in the middle of."""
-        if self.line is None:
+    def _finish_evaluation(self, state: TrainState) -> None:
+        """Repeats the evaluation that the last session was stopped in, if any."""
+        if self.unevaluated is None:
             return
         recorded = self.log is not None and any(
-            line["step"] == self.line["step"] for line in self.log.lines
+            line["step"] == self.unevaluated["step"] for line in self.log.lines
         )
         if from_main(recorded):
-            self.line = None
+            self.unevaluated = None
         else:
-            self._validate(state)
+            self._evaluate_and_log(state)
             self._prune()
 
-    def _steps(self, state: TrainState, start: int) -> TrainState:
+    def _take_steps(self, state: TrainState, start: int) -> TrainState:
         batches = iter(self.batches(start)) if start < self.schedule.steps else iter(())
         self.meter.start()
         for step in range(start + 1, self.schedule.steps + 1):
             state, metrics = self._dispatch(step, state, batches)
-            self._harvest()  # of the step before: the device is busy with this one
-            self.pending = step, metrics
+            # Of the step before: the device computes this one meanwhile.
+            self._fetch_metrics()
+            self.in_flight = step, metrics
             stop = self._stop_number(step)
-            if self.schedule.saves(step) or stop:
-                self._harvest()
+            if self.schedule.should_save(step) or stop:
+                self._fetch_metrics()
                 self._save(state)
-                if self.schedule.evaluates(step) and not stop:
-                    self._validate(state)
+                if self.schedule.should_evaluate(step) and not stop:
+                    self._evaluate_and_log(state)
                 self._prune()
                 self.meter.start()
             if stop:
@@ -163,7 +168,7 @@ class Loop:
         except StopIteration:
             raise ValueError(
                 f"batches: expected batches up to step {self.schedule.steps}, got none "
-                f"for step {step} (let the iterator go on over epochs)"
+                f"for step {step} (repeat epochs without end)"
             ) from None
         shapes = tuple((x.shape, x.dtype) for x in jax.tree.leaves(batch))
         new = shapes not in self.shapes_seen
@@ -177,20 +182,20 @@ class Loop:
             self.reporter.phase("training")
         return state, metrics
 
-    def _harvest(self) -> None:
-        """Waits for the step under way and takes in its metrics."""
-        if self.pending is None:
+    def _fetch_metrics(self) -> None:
+        """Waits for the step in flight and adds up its metrics."""
+        if self.in_flight is None:
             return
-        step, metrics = self.pending
-        self.pending = None
+        step, metrics = self.in_flight
+        self.in_flight = None
         self.meter.add({name: float(x) for name, x in metrics.items()})
         self._check_finite(step)
-        loss, rate, seconds = self.meter.figures()
+        loss, rate, seconds = self.meter.progress()
         self.reporter.update(step, loss, rate, seconds * (self.schedule.steps - step))
-        if self.schedule.logs(step) or self.schedule.evaluates(step):
-            line = self.meter.line(step)
-            if self.schedule.evaluates(step) and self.evaluate is not None:
-                self.line = line
+        if self.schedule.should_log(step) or self.schedule.should_evaluate(step):
+            line = self.meter.summarize(step)
+            if self.schedule.should_evaluate(step) and self.evaluate is not None:
+                self.unevaluated = line
             elif self.log is not None:
                 self.log.write(line)
 
@@ -208,36 +213,42 @@ class Loop:
     def _save(self, state: TrainState) -> None:
         self.reporter.phase("saving")
         notes = {
-            "config": self.run.fingerprint(),
-            "meter": self.meter.notes(),
-            "line": self.line,
+            "config": self.run.immutable_fields(),
+            "metrics": self.meter.state(),
+            "line": self.unevaluated,
             "best": self.schedule.best,
         }
         self.run.checkpoints.save(state, notes)
         self.reporter.phase("training")
 
-    def _validate(self, state: TrainState) -> None:
-        """Evaluates, and writes the line that waited for it."""
-        line, self.line = self.line, None
+    def _evaluate_and_log(self, state: TrainState) -> None:
+        """Evaluates, and writes the line of the log that waited for it."""
+        line, self.unevaluated = self.unevaluated, None
         if line is None:
             return
         params = state.params if state.ema is None else state.ema
-        results = self._evaluate(params, line["step"])
+        results, samples = self._evaluate(params, line["step"])
         line |= {f"validation/{name}": x for name, x in results.items()}
         if self.log is not None:
             self.log.write(line)
             marked = " (best so far)" if self._best() == line["step"] else ""
             figures = "  ".join(f"{name} {x:.4g}" for name, x in results.items())
-            self.reporter.say(f"step {line['step']}  {figures}{marked}")
+            self.reporter.print(f"step {line['step']}  {figures}{marked}")
+            for sample in samples:
+                self.reporter.print(f"  {sample}")
 
-    def _evaluate(self, params: Params, step: int) -> dict[str, float]:
+    def _evaluate(
+        self, params: Params, step: int
+    ) -> tuple[dict[str, float], list[str]]:
+        """Computes the metrics of parameters, and samples to show beside them."""
         if self.evaluate is None:
-            return {}
-        self.reporter.phase("validating")
+            return {}, []
+        self.reporter.phase("evaluating")
         try:
-            # Peers would wait for one that left; alone, nothing is lost by leaving.
+            # With several processes, those left would wait for it in a collective.
             with self.stop.interruptible(jax.process_count() == 1):
                 results = {k: float(v) for k, v in self.evaluate(params).items()}
+                samples = [] if self.samples is None else list(self.samples(params))
         except Interrupted:
             self._exit(step, self.stop.number)
         if self.schedule.best[0] not in results:
@@ -246,7 +257,7 @@ class Loop:
                 f"got {self.schedule.best[0]!r}"
             )
         self.reporter.phase("training")
-        return results
+        return results, samples
 
     def _best(self) -> int | None:
         metric, direction = self.schedule.best
@@ -256,16 +267,16 @@ class Loop:
     def _prune(self) -> None:
         best = self._best()
         last = self.run.checkpoints.steps()[-self.schedule.keep_last :]
-        self.run.checkpoints.keep({*last, *([] if best is None else [best])})
+        self.run.checkpoints.delete_except({*last, *([] if best is None else [best])})
 
     def _stop_number(self, step: int) -> int:
-        """Tells which signal all processes shall obey now, 0 for none."""
+        """Agrees with all processes on the signal to stop for; 0 for none."""
         if jax.process_count() > 1 and step % self.schedule.log_every:
             return 0
         return largest(self.stop.number)
 
     def _exit(self, step: int, number: int) -> NoReturn:
-        self.reporter.say(
+        self.reporter.print(
             f"stopped at step {step} of {self.schedule.steps}, saved in "
             f"{self.run.folder}: run the same command with --resume to continue"
         )
@@ -274,6 +285,6 @@ class Loop:
     def _say_done(self, start: int) -> None:
         done = f"{self.title}: {self.schedule.steps} steps"
         if start >= self.schedule.steps:
-            self.reporter.say(f"{done} were done already")
+            self.reporter.print(f"{done} were done already")
         else:
-            self.reporter.say(f"{done} in {duration(self.meter.time())}")
+            self.reporter.print(f"{done} in {duration(self.meter.time())}")

@@ -1,53 +1,53 @@
-"""Sums up the metrics of steps: what a line of the log says."""
+"""Accumulates the metrics of training steps between two lines of the log."""
 
 import math
 import time
 from collections.abc import Mapping
 from typing import Any
 
-# Of all steps, and then of those that were taken, not skipped.
+# "nats" (summed losses), "grad_norm" and "taken*" leave out skipped steps.
 _SUMS = ("seconds", "tokens", "skipped", "taken", "taken_tokens", "nats", "grad_norm")
 
 
-class Meter:
-    """Sums since the last line, and totals since the run began.
+class MetricsAccumulator:
+    """Sums since the last line of the log, and totals since the run started.
 
-    Its time is that of training: the caller excludes compiling, and starts the clock
-    anew after saving and evaluating.
+    Its time is training time: the caller excludes compilation, and restarts the clock
+    after checkpoints and evaluations.
     """
 
     def __init__(
         self,
         *,
         since_line: Mapping[str, float] | None = None,
-        all_tokens: float = 0.0,
-        all_seconds: float = 0.0,
+        total_tokens: float = 0.0,
+        total_seconds: float = 0.0,
     ) -> None:
-        """Begins at nought, or where `notes` of an earlier session left off."""
+        """Starts at zero, or continues from the `state` of an earlier session."""
         self._since_line = dict.fromkeys(_SUMS, 0.0) | dict(since_line or {})
-        self._all_tokens, self._earlier = all_tokens, all_seconds
-        self._began = self._clock = time.monotonic()
+        self._total_tokens, self._earlier_seconds = total_tokens, total_seconds
+        self._opened = self._clock = time.monotonic()
         self._session = {"tokens": 0.0, "steps": 0, "seconds": 0.0}
         self._loss = math.nan
 
-    def notes(self) -> dict[str, Any]:
-        """Says, for a checkpoint, what the constructor takes."""
+    def state(self) -> dict[str, Any]:
+        """Returns the arguments that make the constructor continue from here."""
         return {
             "since_line": self._since_line,
-            "all_tokens": self._all_tokens,
-            "all_seconds": self.time(),
+            "total_tokens": self._total_tokens,
+            "total_seconds": self.time(),
         }
 
     def start(self) -> None:
-        """Starts the clock: what went before was not training."""
+        """Restarts the clock: the time since the last step was not training."""
         self._clock = time.monotonic()
 
     def exclude(self, seconds: float) -> None:
-        """Takes a time out of that of training."""
+        """Subtracts seconds from the time of the current step."""
         self._clock += seconds
 
     def add(self, metrics: Mapping[str, float]) -> None:
-        """Takes in the metrics of a step that has just ended."""
+        """Adds the metrics of a step that has just ended."""
         now = time.monotonic()
         seconds, self._clock = max(0.0, now - self._clock), now
         sums, tokens = self._since_line, metrics["tokens"]
@@ -61,41 +61,42 @@ class Meter:
             sums["nats"] += metrics["loss"] * tokens
             sums["grad_norm"] += metrics["grad_norm"]
             self._loss = metrics["loss"]
-        self._all_tokens += tokens
+        self._total_tokens += tokens
         self._session["tokens"] += tokens
         self._session["steps"] += 1
         self._session["seconds"] += seconds
 
     def is_finite(self) -> bool:
-        """Tells whether every loss and gradient of the steps taken was finite."""
+        """Returns whether all losses and gradients were finite, skipped steps aside."""
         return math.isfinite(self._since_line["nats"] + self._since_line["grad_norm"])
 
-    def line(self, step: int) -> dict[str, Any]:
-        """Sums up, and begins the next line.
+    def summarize(self, step: int) -> dict[str, Any]:
+        """Returns a line of the log and resets the sums.
 
         Returns:
-          `step`; `time`, seconds since the run began, pauses between sessions not
-          counted; `loss`, nats per token, and `grad_norm`, means since the last line;
-          `tokens`, since the run began; `tokens_per_second`; `skipped`, if any.
+          `step`; `time`, seconds since the run started, without pauses between
+          sessions; `loss`, nats per token, and `grad_norm`, means since the last line;
+          `tokens`, since the run started; `tokens_per_second`; `skipped`, if any.
         """
         sums = self._since_line
         self._since_line = dict.fromkeys(_SUMS, 0.0)
         line: dict[str, Any] = {"step": step, "time": self.time()}
         if sums["taken"]:
+            # Weighted by tokens: batches of different sizes count by their tokens.
             line["loss"] = sums["nats"] / sums["taken_tokens"]
             line["grad_norm"] = sums["grad_norm"] / sums["taken"]
-        line["tokens"] = self._all_tokens
+        line["tokens"] = self._total_tokens
         line["tokens_per_second"] = sums["tokens"] / max(sums["seconds"], 1e-9)
         if sums["skipped"]:
             line["skipped"] = sums["skipped"]
         return line
 
     def time(self) -> float:
-        """Seconds since the run began, pauses between sessions not counted."""
-        return round(self._earlier + time.monotonic() - self._began, 3)
+        """Returns seconds since the run started, without pauses between sessions."""
+        return round(self._earlier_seconds + time.monotonic() - self._opened, 3)
 
-    def figures(self) -> tuple[float, float, float]:
-        """The last loss, and of this session tokens per second and seconds per step."""
+    def progress(self) -> tuple[float, float, float]:
+        """Returns the last loss, and this session's tokens/s and seconds per step."""
         seconds = max(self._session["seconds"], 1e-9)
         steps = max(self._session["steps"], 1)
         return self._loss, self._session["tokens"] / seconds, seconds / steps

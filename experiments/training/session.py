@@ -1,4 +1,4 @@
-"""What trainings that run at the same time share."""
+"""What trainings that run at the same time, in threads of one process, share."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ from experiments.training.interrupts import StopRequest
 
 
 class Session(NamedTuple):
-    """Where they report, and what asks them to stop."""
+    """The progress display and the stop request of one process."""
 
     screen: Screen
     stop: StopRequest
@@ -20,7 +20,7 @@ class Session(NamedTuple):
 
 @contextmanager
 def open_session(console: Console | None = None) -> Iterator[Session]:
-    """Opens the screen, and notes SIGTERM and Ctrl-C until it is left.
+    """Opens the progress display and handles SIGTERM and Ctrl-C until it is closed.
 
     Args:
       console: where progress is shown; stderr by default.

@@ -1,4 +1,4 @@
-"""From weights between pieces to links between words."""
+"""Turns attention weights between subwords into word alignments."""
 
 from collections.abc import Sequence
 
@@ -15,16 +15,16 @@ def word_weights(
     source: tuple[Tokenizer, Sequence[int]],
     target: tuple[Tokenizer, Sequence[int]],
 ) -> np.ndarray:
-    """Merges weights between pieces into weights between words.
+    """Merges attention weights between subwords into weights between words.
 
     Args:
-      weights: what each target id reads, [T, S], EOS at the end of both sides.
-      source: the source's tokeniser and ids, without EOS.
-      target: the target's, likewise.
+      weights: of each target id over the source ids, [T, S]; both end with EOS.
+      source: tokeniser and ids of the source, without EOS.
+      target: tokeniser and ids of the target, without EOS.
 
     Returns:
-      Weights [target words + 1, source words + 1]; the last row and column are
-      those of EOS.
+      Weights [target words + 1, source words + 1]; the last row and column belong
+      to EOS.
     """
     T, S = weights.shape
     (source_tokenizer, source_ids), (target_tokenizer, target_ids) = source, target
@@ -36,14 +36,14 @@ def word_weights(
 
 
 def word_links(weights: np.ndarray) -> Alignment:
-    """Links each target word to the source word it reads most.
+    """Links each target word to the source word with its largest weight.
 
     Args:
-      weights: between words, the last row and column those of EOS, as from
-        `word_weights`. EOS links to nothing: a word that reads it most has no link.
+      weights: between words, EOS in the last row and column, as from
+        `word_weights`. EOS has no links: nor has a word whose largest weight is on it.
     """
     rows = weights[:-1]
     if not len(rows):
         return hard_alignment(rows)
-    reads_end = rows.argmax(axis=1) == weights.shape[1] - 1
-    return hard_alignment(np.where(reads_end[:, None], 0, rows)[:, :-1])
+    on_end = rows.argmax(axis=1) == weights.shape[1] - 1
+    return hard_alignment(np.where(on_end[:, None], 0, rows)[:, :-1])

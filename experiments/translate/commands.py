@@ -3,6 +3,7 @@
 import dataclasses
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,8 +13,8 @@ from experiments.cli.commands import (
     RunOptions,
     TrainOptions,
     command,
+    print_status,
     run_command,
-    say,
     train_command,
 )
 from experiments.translate.config import Config
@@ -22,25 +23,32 @@ from experiments.translate.configs import CONFIGS
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainRun(TrainOptions, Config):
-    """A config, and what only this start of it needs to know."""
+    """A config, and the options of this session."""
 
     def run(self) -> None:
-        """Trains, or goes on training."""
-        from experiments.translate.training import train
+        """Trains, or resumes training."""
+        from experiments.training.trainer import train
+        from experiments.translate.task import TranslationTask
 
-        self.train(Config, train, then="python -m experiments.translate evaluate")
+        self.train(
+            Config,
+            partial(train, TranslationTask),
+            then="python -m experiments.translate evaluate",
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SystemOptions(RunOptions):
-    """Which parameters of which runs."""
+class ModelOptions(RunOptions):
+    """The runs and checkpoints to load."""
 
     ensemble: tuple[Path, ...] = ()
-    """Further runs of the same model, joined with the first at every word."""
+    """Further runs of the same architecture; their predictions are averaged with those
+    of the first at every token."""
     combine: Literal["log-linear", "linear"] = "log-linear"
-    """How an ensemble joins probabilities: their geometric or arithmetic mean."""
-    source_limit: int | None = None
-    """Longest source in ids; None: as the run's config says."""
+    """Mean that an ensemble takes of probabilities: geometric (log-linear) or
+    arithmetic (linear)."""
+    max_source_length: int | None = None
+    """Longest source in tokens; None takes the limit of the run's config."""
 
     def load(self) -> Any:
         """Loads the run, or the ensemble."""
@@ -52,53 +60,57 @@ class SystemOptions(RunOptions):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SearchOptions(SystemOptions):
-    """How to search. What is None, or not asked for, is as the run's config says."""
+class SearchOptions(ModelOptions):
+    """Settings of beam search; None takes the setting of the run's config."""
 
     beam_size: int | None = None
-    """Hypotheses followed at a time."""
+    """Number of hypotheses that beam search keeps; 1 is greedy search."""
     length_penalty: float | None = None
-    """GNMT's alpha."""
+    """Exponent alpha of the length penalty (GNMT); 0 favours short hypotheses."""
     coverage_penalty: float | None = None
-    """GNMT's beta: above 0 favours hypotheses that read all of the source."""
+    """Weight beta of the coverage penalty (GNMT); above 0 it favours hypotheses that
+    attend to all of the source."""
     no_repeat_ngram_size: int | None = None
-    """Never write so many tokens again in the same order; 0: allow it."""
-    forbid_unk: bool = False
-    """Never write UNK."""
+    """Size of n-grams that may occur only once in a hypothesis; 0 allows
+    repetition."""
+    suppress_unk: bool = False
+    """Never generate UNK."""
     replace_unk: bool = False
-    """Write for UNK the source word that it reads most."""
+    """Replace each UNK by the source word with the largest attention weight."""
     dictionary: Path | None = None
-    """File of source word, tab, target word: what to write for UNK instead of the
-    source word."""
+    """File of lines "source word, tab, target word"; UNK is replaced by the target
+    word, or by the source word if it is not in the file."""
 
-    def translator(self, loaded: Any) -> Any:
-        """Makes the translator of what was loaded."""
-        return loaded.translator(
-            source_limit=self.source_limit,
+    def build_translator(self, loaded: Any) -> Any:
+        """Builds the translator of a loaded run."""
+        return loaded.build_translator(
+            max_source_length=self.max_source_length,
             dictionary=self.dictionary,
             beam_size=self.beam_size,
             length_penalty=self.length_penalty,
             coverage_penalty=self.coverage_penalty,
             no_repeat_ngram_size=self.no_repeat_ngram_size,
-            forbid_unk=self.forbid_unk or None,
+            suppress_unk=self.suppress_unk or None,
             replace_unk=self.replace_unk or None,
         )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Evaluate(SearchOptions):
-    """Scores a run on test sets: BLEU, chrF, by length, and AER where gold exists.
+    """Evaluates a run on test sets: BLEU and chrF, also by length, and AER.
 
     Prints tables, and writes evaluation.json and pictures/bleu_by_length.png into the
-    run's folder; an ensemble's are ensemble.json and pictures/ensemble_by_length.png.
+    run's folder; an ensemble writes ensemble.json and
+    pictures/ensemble_by_length.png. AER needs gold alignments in the data.
     """
 
     splits: tuple[str, ...] = ()
-    """Which splits; none named: all but the training data."""
+    """Names of the splits to evaluate; by default all but the training data."""
     raw_dir: Path | None = None
-    """Where the raw data are now, if not where they were at training."""
+    """Folder of the raw data, if they have moved since training."""
     bleu_tokenizer: Literal["13a", "intl", "zh", "char", "none"] | None = None
-    """sacrebleu's tokeniser; None: 13a for text, none for the embedded phrases."""
+    """Name of sacrebleu's tokeniser; by default 13a for text, and none for the
+    embedded phrases."""
 
     def run(self) -> None:
         """Evaluates and prints tables."""
@@ -108,31 +120,32 @@ class Evaluate(SearchOptions):
         loaded = self.load()
         record = evaluate(
             loaded,
-            self.translator(loaded),
+            self.build_translator(loaded),
             splits=self.splits,
             raw_dir=self.raw_dir,
             tokenizer=self.bleu_tokenizer,
-            say=say,
+            say=print_status,
         )
         print_report(record)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Decode(SearchOptions):
-    """Translates stdin to stdout, a line out for every line in.
+    """Translates stdin to stdout, one line of output for every line of input.
 
-    An empty line gives an empty line. All input is checked before anything is
-    written. Text goes in as the run was trained on it: raw for SentencePiece, tokenised
-    for whole words, and for the embedded phrases the units that they are made of, with
-    blanks between them ("3 : 3 0 PM"), which also come out.
+    An empty line gives an empty line. All input is checked before the first line of
+    output. The input has the form of the training text: raw for SentencePiece,
+    tokenised for whole words, and for the embedded phrases units separated by blanks
+    ("3 : 3 0 PM"), which the output has too.
     """
 
     n_best: int = 1
-    """Hypotheses a line; above 1, each as "number ||| text ||| score" (from 0)."""
+    """Number of hypotheses per line; above 1, each is printed as
+    "line number from 0 ||| text ||| score"."""
     alignments: Path | None = None
-    """File for the links source word-written word, as in Pharaoh: 0-0 1-2 ..."""
+    """File for word alignments in Pharaoh format, source-target: 0-0 1-2 ..."""
     plot: Path | None = None
-    """New folder for a picture of each line's alignment."""
+    """New or empty folder for a picture of each line's alignment."""
 
     def run(self) -> None:
         """Decodes stdin."""
@@ -140,9 +153,11 @@ class Decode(SearchOptions):
 
         check_outputs(self.alignments, self.plot)
         loaded = self.load()
-        translator = self.translator(loaded)
+        translator = self.build_translator(loaded)
         if sys.stdin.isatty():
-            say("reading sentences from the keyboard, to the end of input (Ctrl-D)")
+            print_status(
+                "reading sentences from the keyboard, to the end of input (Ctrl-D)"
+            )
         decode_stream(
             translator,
             loaded.params,
@@ -155,26 +170,26 @@ class Decode(SearchOptions):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Score(SystemOptions):
-    """Tells how likely given translations are, a line for every pair.
+class Score(ModelOptions):
+    """Prints the log-probability of given translations, one line for every pair.
 
-    A line is the log-probability of the translation, EOS included, in nats.
+    Log-probabilities are in nats and include EOS.
     """
 
     files: tyro.conf.Positional[tuple[Path, ...]]
-    """Two line-aligned files, source and target, or one with tab-separated columns;
-    gzipped or not."""
+    """Two line-aligned files, source and target, or one file with tab-separated
+    columns; gzip is recognised."""
     per_token: bool = False
-    """Divide by the number of tokens, EOS included."""
+    """Divide each log-probability by the number of tokens, EOS included."""
     pieces: bool = False
-    """After it, tab, each token with its own log-probability."""
+    """Append a tab and every token with its log-probability."""
 
     def run(self) -> None:
         """Scores the pairs."""
         from experiments.translate.scoring import score_files
 
         loaded = self.load()
-        translator = loaded.translator(source_limit=self.source_limit)
+        translator = loaded.build_translator(max_source_length=self.max_source_length)
         for line in score_files(
             translator,
             loaded,
@@ -186,7 +201,7 @@ class Score(SystemOptions):
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs the command line; mistakes of the user end it with code 2."""
+    """Runs the command line; an invalid argument ends it with code 2."""
     run_command(
         train_command(TrainRun, CONFIGS)
         | command("evaluate", Evaluate)

@@ -1,4 +1,4 @@
-"""What a translation run is made of: its data, its model, its search."""
+"""The settings of a translation run: its data, its model, its search."""
 
 import dataclasses
 
@@ -9,8 +9,9 @@ from attnjax.models.rnnsearch import RNNSearchConfig
 from attnjax.models.transformer import TransformerConfig
 from experiments.cli.checks import check_numbers
 from experiments.datasets.cldr.cldr_builder import Cldr
-from experiments.datasets.pairs.datasets import Multi30k, ParallelText
+from experiments.datasets.multi30k.multi30k_builder import Multi30k
 from experiments.datasets.pairs.tokenized import TokenizerConfig
+from experiments.datasets.parallel_text.parallel_text_builder import ParallelText
 from experiments.errors import UserError
 from experiments.training.config import TrainingConfig
 
@@ -20,28 +21,30 @@ ModelConfig = RNNSearchConfig | RNNEncoderDecoderConfig | TransformerConfig
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SearchConfig:
-    """How hypotheses are found."""
+    """Settings of beam search."""
 
     beam_size: int = 5
-    """Hypotheses followed at a time; 1 is greedy."""
+    """Number of hypotheses that beam search keeps; 1 is greedy search."""
     length_penalty: float = 1.0
-    """GNMT's alpha: 0 favours short hypotheses."""
+    """Exponent alpha of the length penalty (GNMT); 0 favours short hypotheses."""
     coverage_penalty: float = 0.0
-    """GNMT's beta: above 0 favours hypotheses that read all of the source."""
+    """Weight beta of the coverage penalty (GNMT); above 0 it favours hypotheses that
+    attend to all of the source."""
     no_repeat_ngram_size: int = 0
-    """Never write so many tokens again in the same order; 0: allow it."""
-    max_ratio: float = 2.0
-    """Longest hypothesis in tokens, as a multiple of the source's, and 10 more."""
-    forbid_unk: bool = False
-    """Never write UNK (the paper's "No UNK" column)."""
+    """Size of n-grams that may occur only once in a hypothesis; 0 allows
+    repetition."""
+    max_length_ratio: float = 2.0
+    """Longest hypothesis in tokens as a multiple of the source length, plus 10."""
+    suppress_unk: bool = False
+    """Never generate UNK (the "No UNK" column of the RNNSearch paper)."""
     replace_unk: bool = False
-    """Write for UNK the source word that it reads most."""
+    """Replace each UNK by the source word with the largest attention weight."""
 
     def check(self, vocab_size: int) -> None:
-        """Checks the settings against the number of target ids.
+        """Checks the settings against the size of the target vocabulary.
 
         Raises:
-          UserError: naming the first that makes no sense.
+          UserError: naming the first setting that is out of range.
         """
         check_numbers(self)
         if self.beam_size > vocab_size:
@@ -53,29 +56,31 @@ class SearchConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(TrainingConfig):
-    """A whole translation run."""
+    """All settings of a translation run."""
 
     data: tyro.conf.AvoidSubcommands[DataConfig]
-    """Sentence pairs."""
+    """Sentence pairs to train and evaluate on."""
     tokenizer: TokenizerConfig = dataclasses.field(default_factory=TokenizerConfig)
-    """How text becomes ids; made from the training side, kept in the run."""
+    """Tokenisers of both languages, trained on the training pairs and saved in the
+    run."""
     model: tyro.conf.AvoidSubcommands[ModelConfig] = dataclasses.field(
         default_factory=RNNSearchConfig
     )
-    """The model; its vocabulary sizes are set to the tokenisers'."""
+    """Model; its vocabulary sizes are those of the tokenisers."""
     search: SearchConfig = SearchConfig()
-    """How hypotheses are found in `evaluate` and `decode`."""
+    """Beam search of `evaluate` and `decode`."""
     batch_tokens: int = 2048
-    """Most positions of a batch on either side, padding included."""
-    batch_sentences: int | None = None
-    """Pairs in a batch, whatever their length, instead of batch_tokens."""
-    row_multiple: int = 8
-    """Divides the pairs of every batch: 1, 2, 4 and 8 devices see the same batches."""
-    buckets: int = 8
-    """Number of batch shapes; each is compiled once."""
+    """Number of positions per batch on either side, padding included, at most."""
+    batch_size: int | None = None
+    """Number of sentence pairs per batch; replaces batch_tokens if given."""
+    batch_size_multiple: int = 8
+    """Divisor of the number of pairs in every batch; with 8, runs on 1, 2, 4 and 8
+    devices see the same batches."""
+    num_buckets: int = 8
+    """Number of batch shapes (length buckets); each is compiled once."""
     max_length: int = 60
-    """Longest side of a training pair in ids; longer pairs are left out."""
-    source_limit: int = 400
-    """Longest source that `evaluate` and `decode` take, in ids."""
+    """Longest side of a training pair in tokens; longer pairs are left out."""
+    max_source_length: int = 400
+    """Longest source in tokens that `evaluate` and `decode` accept."""
     label_smoothing: float = 0.0
-    """Share of the target spread over the whole vocabulary."""
+    """Share of the target distribution that is spread over the whole vocabulary."""

@@ -1,16 +1,16 @@
-"""The translation runs that have names; a measured figure is in RESULTS.md.
+"""Named configs of translation runs; measured figures are in RESULTS.md.
 
 multi30k-rnnsearch, multi30k-fixed-vector: captions of images, English to German.
   Paper: Elliott, Frank, Sima'an & Specia 2016 (arXiv:1605.00459) for the data; the
-    models are Bahdanau, Cho & Bengio 2015 and Cho et al. 2014, made small.
+    models are small forms of Bahdanau, Cho & Bengio 2015 and Cho et al. 2014.
   Cost: 50 minutes on two CPU cores.
   Run: python -m experiments.translate train multi30k-rnnsearch --data.raw-dir DIR
 
 multi30k-transformer: the same captions; the Transformer of Vaswani et al. 2017
-    (arXiv:1706.03762) at 3+3 layers of width 256, normalised before each sublayer;
+    (arXiv:1706.03762) with 3+3 pre-norm layers, d_model 256;
     --data.pair en-fr for French.
-multi30k-transformer-rope: the same size with what has been changed since: rotary
-    positions, RMSNorm before each sublayer, SwiGLU, no biases.
+multi30k-transformer-rope: the same size with later changes: RoPE, RMSNorm (pre-norm),
+    SwiGLU, no biases.
   Cost: an hour on two CPU cores.
   Run: python -m experiments.translate train multi30k-transformer --data.raw-dir DIR
 
@@ -34,11 +34,12 @@ text-rnnsearch: parallel text of your own, raw, with the sizes of multi30k-rnnse
   Run: python -m experiments.translate train text-rnnsearch --data.train a.en a.de
     --data.held-out-validation 1000 --data.held-out-test 1000
 
-cldr-en-fr, cldr-en-ja: phrases generated from CLDR, with gold alignments; no file.
+cldr-en-fr, cldr-en-ja: phrases generated from CLDR, with gold alignments; needs no
+    file.
   Cost: minutes on two CPU cores.
   Run: python -m experiments.translate train cldr-en-ja
 
-cldr-smoke: four steps on a few of those phrases: does it run at all? Seconds.
+cldr-smoke: four steps on a few of those phrases, to see that it runs. Seconds.
 """
 
 import dataclasses
@@ -48,29 +49,32 @@ from attnjax.models.rnn_encdec import RNNEncoderDecoderConfig
 from attnjax.models.rnnsearch import RNNSearchConfig
 from attnjax.models.transformer import TransformerConfig
 from experiments.datasets.cldr.cldr_builder import Cldr
-from experiments.datasets.pairs.datasets import Multi30k, ParallelText
+from experiments.datasets.multi30k.multi30k_builder import Multi30k
 from experiments.datasets.pairs.tokenized import TokenizerConfig
-from experiments.training.config import OptimizerConfig
+from experiments.datasets.parallel_text.parallel_text_builder import ParallelText
+from experiments.training.optimizer import OptimizerConfig
 from experiments.translate.config import Config, SearchConfig
 
 # The paper: appendices A and B. Sizes are RNNSearchConfig's defaults.
 WMT14_RNNSEARCH = Config(
     data=ParallelText(train=()),
-    tokenizer=TokenizerConfig(kind="words", source_size=30_000, target_size=30_000),
+    tokenizer=TokenizerConfig(
+        kind="words", source_vocab_size=30_000, target_vocab_size=30_000
+    ),
     model=RNNSearchConfig(),
-    optimizer=OptimizerConfig(name="adadelta", learning_rate=1.0, clip_norm=1.0),
+    optimizer=OptimizerConfig(name="adadelta", learning_rate=1.0, max_grad_norm=1.0),
     search=SearchConfig(beam_size=12),
     steps=667_000,  # RNNsearch-50*: 6.67e5 updates, 5 epochs
-    batch_sentences=80,
+    batch_size=80,
     max_length=50,
-    evaluate_every=10_000,
+    eval_every=10_000,
     save_every=2_000,
 )
 
 MULTI30K_RNNSEARCH = Config(
     data=Multi30k(pair="en-de"),
-    # Few pieces, few units and small batches: 29,000 sentences, seen 20 times.
-    tokenizer=TokenizerConfig(joint=True, source_size=5_000),
+    # Small vocabulary, model and batches: 29,000 sentences for 20 epochs.
+    tokenizer=TokenizerConfig(joint=True, source_vocab_size=5_000),
     model=RNNSearchConfig(
         embed_dim=256,
         hidden_dim=256,
@@ -80,12 +84,14 @@ MULTI30K_RNNSEARCH = Config(
         dropout=0.2,
         init="glorot",
     ),
-    optimizer=OptimizerConfig(learning_rate=1e-3, warmup=500, decay="cosine"),
+    optimizer=OptimizerConfig(
+        learning_rate=1e-3, warmup_steps=500, lr_schedule="cosine"
+    ),
     steps=12_000,
     ema_decay=0.999,
     batch_tokens=1024,
     label_smoothing=0.1,
-    evaluate_every=1_000,
+    eval_every=1_000,
     save_every=250,
 )
 
@@ -93,7 +99,7 @@ MULTI30K_FIXED_VECTOR = dataclasses.replace(
     MULTI30K_RNNSEARCH,
     model=RNNEncoderDecoderConfig(
         embed_dim=256,
-        # Wider than RNNSearch's 256: the two models have as many parameters.
+        # Larger than RNNSearch's 256, so that both models have as many parameters.
         hidden_dim=348,
         readout_dim=256,
         tie_output=True,
@@ -112,7 +118,9 @@ MULTI30K_TRANSFORMER = dataclasses.replace(
         ),
         max_length=256,
     ),
-    optimizer=OptimizerConfig(learning_rate=1e-3, warmup=1_000, decay="cosine"),
+    optimizer=OptimizerConfig(
+        learning_rate=1e-3, warmup_steps=1_000, lr_schedule="cosine"
+    ),
 )
 
 MULTI30K_TRANSFORMER_ROPE = dataclasses.replace(
@@ -123,7 +131,7 @@ MULTI30K_TRANSFORMER_ROPE = dataclasses.replace(
         block=BlockConfig(
             d_model=256,
             num_heads=4,
-            d_ff=352,  # three matrices as large as the two of 512
+            d_ff=352,  # 3 matrices of 352 have the size of 2 of 512
             activation="swiglu",
             norm="rms",
             pre_norm=True,
@@ -136,24 +144,25 @@ MULTI30K_TRANSFORMER_ROPE = dataclasses.replace(
 )
 
 # Sections 5.1 (37,000 joint pieces, 25,000 tokens a side), 5.3 (Adam, warm-up of 4,000
-# to 1 / sqrt(512 * 4000)), 5.4 (dropout, smoothing) and 6.1 (beam, averaging).
+# steps to 1 / sqrt(512 * 4000)), 5.4 (dropout, label smoothing) and 6.1 (beam search,
+# checkpoint averaging).
 WMT14_TRANSFORMER_BASE = Config(
     data=ParallelText(train=()),
-    tokenizer=TokenizerConfig(kind="bpe", joint=True, source_size=37_000),
+    tokenizer=TokenizerConfig(kind="bpe", joint=True, source_vocab_size=37_000),
     model=TransformerConfig(block=BlockConfig(dropout=0.1)),
     optimizer=OptimizerConfig(
         learning_rate=6.99e-4,
-        warmup=4_000,
-        decay="inverse_sqrt",
+        warmup_steps=4_000,
+        lr_schedule="inverse_sqrt",
         epsilon=1e-9,
-        clip_norm=None,
+        max_grad_norm=None,
     ),
     search=SearchConfig(beam_size=4, length_penalty=0.6),
     steps=100_000,
     batch_tokens=25_000,
     max_length=256,
     label_smoothing=0.1,
-    evaluate_every=5_000,
+    eval_every=5_000,
     save_every=1_400,  # ten minutes of the paper's
     keep_last=5,
 )
@@ -175,7 +184,9 @@ TEXT_RNNSEARCH = dataclasses.replace(MULTI30K_RNNSEARCH, data=ParallelText(train
 
 CLDR_RNNSEARCH = Config(
     data=Cldr(pair="en-fr"),
-    tokenizer=TokenizerConfig(kind="words", source_size=4_000, target_size=4_000),
+    tokenizer=TokenizerConfig(
+        kind="words", source_vocab_size=4_000, target_vocab_size=4_000
+    ),
     model=RNNSearchConfig(
         embed_dim=64,
         hidden_dim=128,
@@ -183,10 +194,12 @@ CLDR_RNNSEARCH = Config(
         readout_dim=64,
         init="glorot",
     ),
-    optimizer=OptimizerConfig(learning_rate=3e-3, warmup=100, decay="cosine"),
+    optimizer=OptimizerConfig(
+        learning_rate=3e-3, warmup_steps=100, lr_schedule="cosine"
+    ),
     steps=1_500,
-    buckets=3,
-    evaluate_every=500,
+    num_buckets=3,
+    eval_every=500,
     save_every=500,
 )
 
@@ -194,8 +207,8 @@ CLDR_SMOKE = dataclasses.replace(
     CLDR_RNNSEARCH,
     data=Cldr(pair="en-fr", train=400, validation=20, test=20),
     steps=4,
-    buckets=1,
-    evaluate_every=4,
+    num_buckets=1,
+    eval_every=4,
     save_every=2,
     log_every=2,
 )
@@ -206,7 +219,7 @@ CONFIGS: dict[str, tuple[str, Config]] = {
         MULTI30K_RNNSEARCH,
     ),
     "multi30k-fixed-vector": (
-        "The same, with the whole sentence in one vector.",
+        "Image captions, English to German: one vector encodes the sentence.",
         MULTI30K_FIXED_VECTOR,
     ),
     "multi30k-transformer": (
@@ -214,15 +227,15 @@ CONFIGS: dict[str, tuple[str, Config]] = {
         MULTI30K_TRANSFORMER,
     ),
     "multi30k-transformer-rope": (
-        "The same size with rotary positions, RMSNorm and SwiGLU.",
+        "Image captions, English to German: RoPE, RMSNorm and SwiGLU.",
         MULTI30K_TRANSFORMER_ROPE,
     ),
     "wmt14-transformer-base": (
-        "The paper's base Transformer, for files of WMT'14.",
+        "The Transformer paper's base model, for files of WMT'14.",
         WMT14_TRANSFORMER_BASE,
     ),
     "wmt14-transformer-big": (
-        "The paper's big Transformer, for files of WMT'14.",
+        "The Transformer paper's big model, for files of WMT'14.",
         WMT14_TRANSFORMER_BIG,
     ),
     "text-rnnsearch": (
@@ -230,13 +243,19 @@ CONFIGS: dict[str, tuple[str, Config]] = {
         TEXT_RNNSEARCH,
     ),
     "wmt14-rnnsearch-50": (
-        "The paper's own RNNsearch-50, for tokenised files of WMT'14.",
+        "The RNNSearch paper's RNNsearch-50, for tokenised files of WMT'14.",
         WMT14_RNNSEARCH,
     ),
-    "cldr-en-fr": ("Embedded phrases, English to French: no files.", CLDR_RNNSEARCH),
+    "cldr-en-fr": (
+        "Embedded phrases, English to French; needs no files.",
+        CLDR_RNNSEARCH,
+    ),
     "cldr-en-ja": (
-        "Embedded phrases, English to Japanese: no files.",
+        "Embedded phrases, English to Japanese; needs no files.",
         dataclasses.replace(CLDR_RNNSEARCH, data=Cldr(pair="en-ja")),
     ),
-    "cldr-smoke": ("Four steps on a few phrases: does it run?", CLDR_SMOKE),
+    "cldr-smoke": (
+        "Four steps on a few embedded phrases, to see that it runs.",
+        CLDR_SMOKE,
+    ),
 }

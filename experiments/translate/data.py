@@ -1,4 +1,4 @@
-"""The data of a run: what it learns from, what it is scored on, and how."""
+"""The data of a run: training pairs, evaluation splits, and BLEU's tokeniser."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from experiments.datasets.cldr.cldr_builder import Cldr
-from experiments.datasets.pairs.datasets import Multi30k, Pair, read_pairs
+from experiments.datasets.multi30k.multi30k_builder import Multi30k
+from experiments.datasets.pairs.datasets import Pair, read_pairs
 from experiments.errors import UserError
 from experiments.translate.config import DataConfig
 
@@ -14,17 +15,17 @@ Splits = dict[str, list[Pair]]
 
 
 class Corpora(NamedTuple):
-    """What a run learns from."""
+    """The pairs that a run is trained and validated on."""
 
     train: list[Pair]
     validation: list[Pair]
 
 
 def load_corpora(data: DataConfig) -> Corpora:
-    """Reads training and validation pairs, preparing them on first use.
+    """Reads training and validation pairs; their first use prepares the data set.
 
     Raises:
-      UserError: if the data are at fault, or there is no validation split.
+      UserError: if the data are invalid, or there is no validation split.
     """
     train = read_pairs(data, "train")
     if "validation" not in data.splits:
@@ -37,10 +38,10 @@ def load_corpora(data: DataConfig) -> Corpora:
 
 
 def relocate(data: DataConfig, raw_dir: Path | None) -> DataConfig:
-    """Points a data set to where its raw files are now.
+    """Returns a data set whose raw files are in another folder.
 
     Raises:
-      UserError: if the data set has none.
+      UserError: if the data set has no raw files.
     """
     if raw_dir is None:
         return data
@@ -56,21 +57,23 @@ def relocate(data: DataConfig, raw_dir: Path | None) -> DataConfig:
 
 
 def bleu_tokenizer(data: DataConfig) -> str:
-    """sacrebleu's tokeniser: the embedded phrases are units parted by blanks."""
+    """Name of sacrebleu's tokeniser; the embedded phrases are tokenised already."""
     return "none" if isinstance(data, Cldr) else "13a"
 
 
 def read_splits(data: DataConfig, names: Sequence[str] = ()) -> Splits:
-    """Reads splits of a data set, by default all that no run learns from.
+    """Reads splits of a data set, by default all but the training data.
 
     Raises:
-      UserError: if there is no such split, or the data are at fault.
+      UserError: if there is no such split, or the data are invalid.
     """
-    there = data.splits
+    available = data.splits
     for name in names:
-        if name not in there:
-            raise UserError(f"splits: expected some of {', '.join(there)}, got {name}")
-    chosen = names or [name for name in there if name != "train"]
+        if name not in available:
+            raise UserError(
+                f"splits: expected some of {', '.join(available)}, got {name}"
+            )
+    chosen = names or [name for name in available if name != "train"]
     if not chosen:
         raise UserError("splits: expected a split besides train, got none in the data")
     return {name: read_pairs(data, name) for name in chosen}

@@ -1,34 +1,36 @@
-"""Translating lines of text: `python -m experiments.translate decode`.
+"""Translates lines of text: `python -m experiments.translate decode`.
 
-All input is read and checked before the first line is written, so that a bad line
-leaves no half of an output behind.
+All input is read and checked before the first line is written, so that an invalid line
+leaves no partial output behind.
 """
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
+import numpy as np
+
 from attnjax.align import Alignment, alignment, write_pharaoh
 from attnjax.train import Params
-from experiments.cli.counter import Counter
+from experiments.cli.progress_bar import ProgressBar
 from experiments.datasets.text_files import decode_lines
 from experiments.errors import UserError
 from experiments.translate.alignments import END, word_links, word_weights
 from experiments.translate.translator import Translation, Translator
 
-CHUNK = 1024  # lines that are sorted by length together, and written together
+CHUNK = 1024  # lines that are batched by length and written together
 
 
 def check_outputs(alignments: Path | None, plot: Path | None) -> None:
-    """Checks that files can be put where they shall go.
+    """Checks that the output files can be written.
 
     Raises:
-      UserError: if not.
+      UserError: if a path is taken, or its folder does not exist.
     """
     if alignments is not None and not alignments.parent.is_dir():
         raise UserError(
-            f"alignments: expected a file in a folder that is there, got {alignments} "
-            f"(make {alignments.parent} first)"
+            f"alignments: expected a file in an existing folder, got {alignments} "
+            f"(create {alignments.parent} first)"
         )
     if alignments is not None and alignments.is_dir():
         raise UserError(f"alignments: expected a file, got the folder {alignments}")
@@ -52,41 +54,40 @@ def decode_stream(
     alignments: Path | None = None,
     plot: Path | None = None,
 ) -> None:
-    """Translates a stream, one line out for every line in.
+    """Translates a stream: one line of output for every line of input.
 
-    An empty line, or one of blanks, gives an empty line. With `n_best` above 1 every
-    hypothesis is a line `number ||| text ||| score`, as in Moses: lines count from
-    0, the score is what hypotheses are ranked by, and an empty line gives
+    A blank line gives an empty line. With `n_best` above 1 every
+    hypothesis is a line `number ||| text ||| score`, as in Moses: lines are numbered
+    from 0, the score is the one that ranks hypotheses, and an empty line gives
     `number |||  ||| 0.0000`.
 
     Args:
-      translator: a system with search settings.
-      params: its parameters.
+      translator: the model with its search settings.
+      params: the model's parameters.
       source: UTF-8 text; a line may end in CRLF.
-      sink: where translations are written, in UTF-8.
-      n_best: hypotheses a line.
-      alignments: file for the links of the best hypotheses between the words (what
-        stands between blanks) of source and translation, Pharaoh format. It is
-        written at the end, whole.
+      sink: receives the translations in UTF-8.
+      n_best: number of hypotheses per line.
+      alignments: file for the word alignments of the best hypotheses, in Pharaoh
+        format; words are separated by blanks. It is written at the end, atomically.
       plot: new or empty folder for a picture of the best hypothesis of each line,
         named by its number, from 1.
 
     Raises:
-      UserError: if a line is not UTF-8 or too long, or an output cannot be placed;
-        nothing has been written then.
+      UserError: if a line is not UTF-8 or too long, or an output cannot be written; no
+        output has been written then.
     """
     check_outputs(alignments, plot)
     if n_best < 1:
         raise UserError(f"n_best: expected at least 1, got {n_best}")
     lines = list(decode_lines(source, "stdin"))
-    translator.encode(lines)
+    translator.tokenize_sources(lines)
     links: list[Alignment] = []
     pictures = None if plot is None else Pictures(plot, len(lines))
-    with Counter("translating", len(lines)) as counter:
+    with ProgressBar("translating", len(lines)) as counter:
         for start in range(0, len(lines), CHUNK):
             some = lines[start : start + CHUNK]
             found = translator.translate(
-                params, some, n_best=n_best, progress=counter.add
+                params, some, n_best=n_best, progress=counter.advance
             )
             for number, hypotheses in enumerate(found, start):
                 for line in _format(number, hypotheses, n_best):
@@ -95,14 +96,16 @@ def decode_stream(
             for number, (line, hypotheses) in enumerate(
                 zip(some, found, strict=True), start
             ):
-                links.append(_links(translator, hypotheses) if alignments else _NONE)
+                links.append(
+                    _links(translator, hypotheses) if alignments else _NO_LINKS
+                )
                 if pictures is not None and hypotheses:
                     pictures.draw(number, line, hypotheses[0], translator)
     if alignments is not None:
         write_pharaoh(alignments, links)
 
 
-_NONE = alignment([])
+_NO_LINKS = alignment([])
 
 
 def _format(
@@ -119,12 +122,12 @@ def _format(
 
 def _links(translator: Translator, hypotheses: Sequence[Translation]) -> Alignment:
     if not hypotheses:
-        return _NONE
-    return word_links(_between_words(translator, hypotheses[0]))
+        return _NO_LINKS
+    return word_links(_word_weights(translator, hypotheses[0]))
 
 
-def _between_words(translator: Translator, found: Translation):  # type: ignore[no-untyped-def]
-    source, target = translator.system.tokenizers
+def _word_weights(translator: Translator, found: Translation) -> np.ndarray:
+    source, target = translator.model.tokenizers
     ids = found.source_ids[:-1]
     return word_weights(found.weights, (source, ids), (target, found.ids))
 
@@ -133,11 +136,11 @@ class Pictures:
     """A folder of alignment pictures."""
 
     def __init__(self, folder: Path, count: int) -> None:
-        """Makes the folder.
+        """Creates the folder.
 
         Args:
           folder: new or empty.
-          count: number of pictures to come.
+          count: number of lines, which sets the digits of file names.
         """
         folder.mkdir(parents=True, exist_ok=True)
         self._folder, self._digits = folder, len(str(count))
@@ -145,12 +148,12 @@ class Pictures:
     def draw(
         self, number: int, line: str, found: Translation, translator: Translator
     ) -> None:
-        """Draws what each word of a translation reads."""
-        # Here, as matplotlib takes a second to import.
+        """Draws the attention weights of each word of a translation."""
+        # Imported here because matplotlib takes a second.
         from attnjax.viz import alignment_plot
 
         alignment_plot(
-            _between_words(translator, found),
+            _word_weights(translator, found),
             [*line.split(), END],
             [*found.text.split(), END],
             self._folder / f"{number + 1:0{self._digits}d}.png",

@@ -13,36 +13,36 @@ from typing import Any
 
 import numpy as np
 
-from experiments.cli.counter import Counter
-from experiments.datasets.pairs.ordered import ordered_batches
-from experiments.datasets.pairs.tokenized import encode_pairs
+from experiments.cli.progress_bar import ProgressBar
+from experiments.datasets.pairs.evaluation_batches import evaluation_batches
+from experiments.datasets.pairs.tokenized import tokenize_pairs
 from experiments.errors import UserError
 from experiments.files import write_atomic
-from experiments.training.config import count_parameters
+from experiments.training.parameters import count_parameters
 from experiments.translate.alignments import word_weights
+from experiments.translate.batch_shapes import evaluation_shapes
 from experiments.translate.data import Splits, bleu_tokenizer, read_splits, relocate
-from experiments.translate.loading import Loaded
+from experiments.translate.loading import LoadedRun
 from experiments.translate.report import ENSEMBLE_PICTURE, PICTURE, draw_lengths
 from experiments.translate.scores import length_ranges, score_alignments, score_corpus
-from experiments.translate.shapes import shapes_for
 from experiments.translate.translator import Translator
 
 RECORD, ENSEMBLE_RECORD = "evaluation.json", "ensemble.json"
 
 
-class Evaluation:
-    """A run, and splits to score it on."""
+class Evaluator:
+    """Scores a run on splits of a data set."""
 
     def __init__(
-        self, loaded: Loaded, translator: Translator, splits: Splits, tokenizer: str
+        self, loaded: LoadedRun, translator: Translator, splits: Splits, tokenizer: str
     ) -> None:
-        """Encodes the splits and chooses what they share: shapes and lengths.
+        """Tokenises the splits, and chooses their common batch shapes and lengths.
 
         Args:
           loaded: the run.
-          translator: how it translates.
-          splits: name to pairs.
-          tokenizer: sacrebleu's.
+          translator: translates with it.
+          splits: maps names to sentence pairs.
+          tokenizer: name of sacrebleu's tokeniser.
 
         Raises:
           UserError: if a source is longer than the limit.
@@ -51,29 +51,33 @@ class Evaluation:
         self.tokenizer = tokenizer
         for name, pairs in splits.items():
             try:
-                translator.encode([pair.source for pair in pairs])
+                translator.tokenize_sources([pair.source for pair in pairs])
             except UserError as error:
                 raise UserError(f"{name}: {error}") from error
         everything = [pair for pairs in splits.values() for pair in pairs]
         self.ranges = length_ranges(everything)
         self.encoded = {
-            name: encode_pairs(pairs, *loaded.system.tokenizers)
+            name: tokenize_pairs(pairs, *loaded.model.tokenizers)
             for name, pairs in splits.items()
         }
-        self.shapes = shapes_for(loaded, list(self.encoded.values()))
+        self.shapes = evaluation_shapes(
+            list(self.encoded.values()),
+            batch_tokens=loaded.config.batch_tokens,
+            devices=loaded.mesh.size,
+        )
 
-    def score(self, split: str) -> dict[str, Any]:
+    def evaluate(self, split: str) -> dict[str, Any]:
         """Translates a split and scores it."""
         pairs, params = self.splits[split], self.loaded.params
-        with Counter(f"translating {split}", len(pairs)) as counter:
+        with ProgressBar(f"translating {split}", len(pairs)) as counter:
             found = self.translator.translate(
-                params, [pair.source for pair in pairs], progress=counter.add
+                params, [pair.source for pair in pairs], progress=counter.advance
             )
         texts = [best[0].text if best else "" for best in found]
         corpus = score_corpus(
             pairs, texts, bleu_tokenizer=self.tokenizer, ranges=self.ranges
         )
-        batches = ordered_batches(self.encoded[split], self.shapes)
+        batches = evaluation_batches(self.encoded[split], self.shapes)
         nats = self.translator.nats_per_token(params, batches)
         return {
             "pairs": len(pairs),
@@ -84,13 +88,13 @@ class Evaluation:
         }
 
     def _alignment(self, split: str) -> dict[str, float]:
-        """AER of the weights with which the references are written, where gold is."""
+        """AER of the references' attention weights, where there are gold links."""
         gold = [i for i, pair in enumerate(self.splits[split]) if pair.alignment]
         if not gold:
             return {}
-        tokenizers, encoded = self.loaded.system.tokenizers, self.encoded[split]
+        tokenizers, encoded = self.loaded.model.tokenizers, self.encoded[split]
         examples = [encoded[i] for i in gold]
-        batches = ordered_batches(examples, self.shapes)
+        batches = evaluation_batches(examples, self.shapes)
         words: list[np.ndarray] = [np.empty(0)] * len(gold)
         for n, weights in self.translator.align(self.loaded.params, batches):
             sides = zip(tokenizers, examples[n], strict=True)
@@ -100,7 +104,7 @@ class Evaluation:
 
 
 def evaluate(
-    loaded: Loaded,
+    loaded: LoadedRun,
     translator: Translator,
     *,
     splits: Sequence[str] = (),
@@ -110,31 +114,31 @@ def evaluate(
 ) -> dict[str, Any]:
     """Scores a run, and writes evaluation.json and the picture into its folder.
 
-    An ensemble is written under names of its own, into the folder of the first run.
+    An ensemble has other file names, in the folder of its first run.
 
     Args:
       loaded: the run.
-      translator: how it translates.
-      splits: which; by default all but the training data.
+      translator: translates with it.
+      splits: names of splits; by default all but the training data.
       raw_dir: where the raw data are, if not where the config says.
-      tokenizer: sacrebleu's; by default what suits the data.
-      say: told what is being done.
+      tokenizer: name of sacrebleu's tokeniser; by default the one for the data.
+      say: reports what is being done.
 
     Returns:
-      What evaluation.json holds.
+      The content of evaluation.json.
 
     Raises:
-      UserError: if a split is unknown, the data are at fault, or a source is longer
+      UserError: if a split is unknown, the data are invalid, or a source is longer
         than the limit.
     """
     say("reading data")
     data = relocate(loaded.config.data, raw_dir)
     tokenizer = tokenizer or bleu_tokenizer(data)
-    work = Evaluation(loaded, translator, read_splits(data, splits), tokenizer)
+    evaluator = Evaluator(loaded, translator, read_splits(data, splits), tokenizer)
     scores = {}
-    for name, pairs in work.splits.items():
+    for name, pairs in evaluator.splits.items():
         say(f"translating {name}: {len(pairs)} sentences")
-        scores[name] = work.score(name)
+        scores[name] = evaluator.evaluate(name)
     record = {
         "step": loaded.step,
         "parameters": count_parameters(loaded.params),
@@ -145,6 +149,6 @@ def evaluate(
     if loaded.members:
         record["members"] = [str(member) for member in loaded.members]
         name, picture = ENSEMBLE_RECORD, ENSEMBLE_PICTURE
-    draw_lengths(scores, work.ranges, folder / picture)
+    draw_lengths(scores, evaluator.ranges, folder / picture)
     write_atomic(folder / name, json.dumps(record, indent=2) + "\n")
     return record

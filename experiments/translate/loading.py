@@ -1,4 +1,4 @@
-"""A trained run, ready to be used."""
+"""Loads trained runs, one alone or several as an ensemble."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -15,44 +15,45 @@ from experiments.datasets.text_files import read_pairs
 from experiments.datasets.tokenizers.sentences import Tokenizer
 from experiments.errors import UserError
 from experiments.runs.folder import Run
+from experiments.training.parameters import abstract_params
 from experiments.translate.config import Config
-from experiments.translate.system import (
+from experiments.translate.model import (
     Ensemble,
-    System,
     Tokenizers,
-    build_system,
+    TranslationModel,
+    build_model,
 )
 from experiments.translate.translator import Translator
 
 
-class Loaded(NamedTuple):
-    """What a run's folder holds."""
+class LoadedRun(NamedTuple):
+    """A run's model and parameters, on the devices."""
 
     run: Run
     config: Config
-    system: System
+    model: TranslationModel
     params: Params  # on every device of the mesh
     step: int  # of the checkpoint
     mesh: Mesh
-    members: tuple[Path, ...] = ()  # of an ensemble
+    members: tuple[Path, ...] = ()  # folders of an ensemble's runs
 
-    def translator(
+    def build_translator(
         self,
         *,
-        source_limit: int | None = None,
+        max_source_length: int | None = None,
         dictionary: Path | None = None,
         **search_settings: Any,
     ) -> Translator:
-        """Makes a translator; what is None is as in the run's config.
+        """Builds a translator; None takes a setting from the run's config.
 
         Args:
-          source_limit: longest source in ids.
-          dictionary: file of source words, tab, target words, for unknown words,
-            which are then replaced.
+          max_source_length: longest source in token ids.
+          dictionary: file of lines "source word, tab, target word" that replace
+            unknown words; implies `replace_unk`.
           **search_settings: fields of `SearchConfig`.
 
         Raises:
-          UserError: if a setting makes no sense, or the file cannot be read.
+          UserError: if a setting is out of range, or the file cannot be read.
         """
         words = None
         if dictionary is not None:
@@ -60,22 +61,34 @@ class Loaded(NamedTuple):
             words = dict(read_pairs([dictionary]))
         changed = {k: x for k, x in search_settings.items() if x is not None}
         search = dataclasses.replace(self.config.search, **changed)
-        search.check(self.system.tokenizers.target.vocab_size)
-        limit = self.config.source_limit if source_limit is None else source_limit
+        search.check(self.model.tokenizers.target.vocab_size)
+        limit = (
+            self.config.max_source_length
+            if max_source_length is None
+            else max_source_length
+        )
         if limit < 1:
-            raise UserError(f"source_limit: expected at least 1, got {limit}")
+            raise UserError(f"max_source_length: expected at least 1, got {limit}")
         return Translator(
-            self.system,
+            self.model,
             search=search,
-            source_limit=limit,
+            max_source_length=limit,
             mesh=self.mesh,
             dictionary=words,
         )
 
 
+class _OpenRun(NamedTuple):
+    """A run's settings and tokenisers; its parameters are not loaded."""
+
+    run: Run
+    config: Config
+    tokenizers: Tokenizers
+
+
 def load_run(
     folder: Path | str, checkpoint: str = "best", *, mesh: Mesh | None = None
-) -> Loaded:
+) -> LoadedRun:
     """Loads a translation run.
 
     Args:
@@ -87,6 +100,10 @@ def load_run(
       UserError: if the folder holds no translation run, or its checkpoint is
         missing, damaged or of another config.
     """
+    return _load(_open(folder), checkpoint, make_mesh() if mesh is None else mesh)
+
+
+def _open(folder: Path | str) -> _OpenRun:
     run = Run.open(folder)
     config = run.config_as(Config)
     tokenizers = Tokenizers.saved(run.folder)
@@ -95,13 +112,15 @@ def load_run(
             f"{run.folder}: expected the run's tokenisers (source.model or source.json "
             "and target.*), got none (it stopped before it began: train again)"
         )
+    return _OpenRun(run, config, tokenizers)
+
+
+def _load(opened: _OpenRun, checkpoint: str, mesh: Mesh) -> LoadedRun:
+    run, config, tokenizers = opened
     step = run.checkpoint_step(checkpoint)
-    mesh = make_mesh() if mesh is None else mesh
-    system, fresh = build_system(config, tokenizers)
-    params = run.load_params(
-        checkpoint, like=replicate(fresh, mesh), count=config.keep_last
-    )
-    return Loaded(run, config, system, params, step, mesh)
+    model, shapes = abstract_params(lambda: build_model(config, tokenizers), mesh)
+    params = run.load_params(checkpoint, like=shapes, count=config.keep_last)
+    return LoadedRun(run, config, model, params, step, mesh)
 
 
 def load_ensemble(
@@ -110,41 +129,47 @@ def load_ensemble(
     *,
     combine: Literal["log-linear", "linear"] = "log-linear",
     mesh: Mesh | None = None,
-) -> Loaded:
-    """Loads several runs of one model as one system; settings are the first one's.
+) -> LoadedRun:
+    """Loads several runs of one architecture as an ensemble.
+
+    Settings, such as those of beam search, are those of the first run.
 
     Args:
       folders: of the runs; one alone is loaded as it is.
-      checkpoint: as of `load_run`, of every run.
-      combine: how probabilities are joined, as of `attnjax.decode.ensemble`.
+      checkpoint: as in `load_run`, for every run.
+      combine: how probabilities are combined, as in `attnjax.decode.ensemble`.
       mesh: the devices; by default all there are.
 
     Raises:
       UserError: as `load_run`, or if the runs differ in model or vocabularies.
     """
-    first, *others = [load_run(folder, checkpoint, mesh=mesh) for folder in folders]
-    if not others:
+    opened = [_open(folder) for folder in folders]
+    for other in opened[1:]:  # before parameters are loaded, which takes longer
+        _check_same(opened[0], other)
+    mesh = make_mesh() if mesh is None else mesh
+    members = [_load(run, checkpoint, mesh) for run in opened]
+    first = members[0]
+    if len(members) == 1:
         return first
-    for other in others:
-        _check_same(first, other)
-    members = [first.params, *(other.params for other in others)]
-    params = jax.tree.map(lambda *leaves: jnp.stack(leaves), *members)
+    params = jax.tree.map(
+        lambda *leaves: jnp.stack(leaves), *(member.params for member in members)
+    )
     return first._replace(
-        system=Ensemble(first.system.rebuild, first.system.tokenizers, combine),
-        params=replicate(params, first.mesh),
+        model=Ensemble(first.model.rebuild, first.model.tokenizers, combine),
+        params=replicate(params, mesh),
         members=tuple(folders),
     )
 
 
-def _check_same(first: Loaded, other: Loaded) -> None:
-    """Checks that two runs can be joined."""
+def _check_same(first: _OpenRun, other: _OpenRun) -> None:
+    """Checks that two runs can form an ensemble."""
     if first.config.model != other.config.model:
         raise UserError(
             f"{other.run.folder}: expected the model of {first.run.folder}, got "
             "another (an ensemble is of one model, trained from different seeds)"
         )
     for side in ("source", "target"):
-        one, two = (_pieces(getattr(x.system.tokenizers, side)) for x in (first, other))
+        one, two = (_pieces(getattr(run.tokenizers, side)) for run in (first, other))
         if one != two:
             raise UserError(
                 f"{other.run.folder}: expected the {side} vocabulary of "
@@ -153,4 +178,4 @@ def _check_same(first: Loaded, other: Loaded) -> None:
 
 
 def _pieces(tokenizer: Tokenizer) -> list[str]:
-    return tokenizer.pieces(range(tokenizer.vocab_size))
+    return tokenizer.ids_to_tokens(range(tokenizer.vocab_size))

@@ -1,4 +1,4 @@
-"""What an evaluation looks like: tables, and BLEU against length."""
+"""Shows an evaluation: tables, and BLEU against source length."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -64,8 +64,8 @@ def _row(name: str, scores: Mapping[str, Any]) -> list[str]:
 def draw_lengths(
     splits: Mapping[str, Any], ranges: Sequence[Range], path: Path
 ) -> None:
-    """Draws BLEU against the length of the source, a line for each split."""
-    # Here, as matplotlib takes a second to import.
+    """Draws BLEU against source length, one line for each split."""
+    # Imported here because matplotlib takes a second.
     from attnjax.viz import length_plot
 
     series = {}

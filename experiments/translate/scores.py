@@ -1,4 +1,4 @@
-"""What a translation is worth: BLEU, chrF, exact match, alignment error."""
+"""Translation metrics: BLEU, chrF, exact match, alignment error rate."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -14,7 +14,7 @@ Range = tuple[int, int]  # shortest and longest source, in words
 
 
 class Bucket(NamedTuple):
-    """Sentences of like source length, and what they score."""
+    """Metrics of the sentences in a range of source lengths."""
 
     low: int  # shortest source, in words
     high: int  # longest
@@ -24,7 +24,7 @@ class Bucket(NamedTuple):
 
 
 class Corpus(NamedTuple):
-    """Scores of a test set; percentages are of 100, shares of 1."""
+    """Metrics of a test set: BLEU and chrF from 0 to 100, exact match from 0 to 1."""
 
     bleu: float
     bleu_signature: str
@@ -45,14 +45,14 @@ def score_corpus(
 
     Args:
       pairs: sources and references.
-      hypotheses: one for each pair; an empty string scores as nothing written.
-      bleu_tokenizer: sacrebleu's name: "13a" for text, "none" for units that are
-        separated by blanks already.
-      ranges: the source lengths to score apart; by default four of about equal
-        counts.
+      hypotheses: one for each pair; an empty string is an empty translation.
+      bleu_tokenizer: sacrebleu's name: "13a" for text, "none" for text that is
+        tokenised already.
+      ranges: ranges of source lengths to score separately; by default four with
+        about equally many pairs.
 
     Returns:
-      Corpus scores, and the scores by source length, where there is any pair.
+      Metrics of the corpus, and of each range that contains a pair.
     """
     bleu, chrf = BLEU(tokenize=bleu_tokenizer), CHRF()
     references = [pair.target for pair in pairs]
@@ -80,9 +80,9 @@ def score_corpus(
 
 
 def length_ranges(pairs: Sequence[Pair], count: int = 4) -> list[Range]:
-    """Cuts source lengths into ranges, each with about as many pairs.
+    """Divides source lengths into ranges with about equally many pairs.
 
-    Pairs of one length are never parted, so there may be fewer ranges than asked.
+    Pairs of equal length stay together, so there may be fewer ranges than `count`.
 
     Example:
       >>> length_ranges([Pair("a " * n, "") for n in (2, 3, 3, 3, 5, 8, 9, 9)])
@@ -102,13 +102,12 @@ def _source_lengths(pairs: Sequence[Pair]) -> np.ndarray:
 def score_alignments(
     weights: Sequence[np.ndarray], pairs: Sequence[Pair]
 ) -> AlignmentScore:
-    """Scores the argmax links of weights [T, S] between words against gold links.
+    """Computes the AER of argmax links of weights [T, S] against gold links.
 
     Args:
-      weights: of each pair, over its words; there is a row and a column for EOS at
-        the end, which link to nothing: a word whose largest weight is on EOS is
-        left unlinked.
-      pairs: with gold alignments.
+      weights: of each pair, between words; the last row and column belong to EOS. A
+        word whose largest weight is on EOS is left unlinked.
+      pairs: pairs with gold alignments.
     """
     hypotheses = [word_links(matrix) for matrix in weights]
     return alignment_error_rate(hypotheses, [parse_pharaoh(p.alignment) for p in pairs])

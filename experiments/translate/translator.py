@@ -1,4 +1,4 @@
-"""From sentences to translations, a batch at a time, on all devices."""
+"""Translates, aligns and scores sentences in batches, on all devices."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
@@ -12,13 +12,16 @@ from attnjax.align import replace_unknown
 from attnjax.decode import Hypotheses
 from attnjax.parallel import batch_sharding, make_mesh
 from attnjax.train import Params
-from experiments.datasets.pairs.ordered import OrderedBatch, source_batches
+from experiments.datasets.pairs.evaluation_batches import (
+    EvaluationBatch,
+    source_batches,
+)
 from experiments.datasets.tokenizers.sentences import EOS, PAD, UNKNOWN
 from experiments.errors import UserError
 from experiments.runs.processes import gather_rows, place_batch
 from experiments.translate.alignments import word_weights
 from experiments.translate.config import SearchConfig
-from experiments.translate.system import System
+from experiments.translate.model import TranslationModel
 
 
 class Translation(NamedTuple):
@@ -33,53 +36,56 @@ class Translation(NamedTuple):
 
 
 class Translator:
-    """A system with parameters, ready to translate."""
+    """Compiles the uses of a model, and applies them to text."""
 
     def __init__(
         self,
-        system: System,
+        model: TranslationModel,
         *,
         search: SearchConfig,
-        source_limit: int,
+        max_source_length: int,
         mesh: Mesh | None = None,
         rows: int = 64,
         dictionary: Mapping[str, str] | None = None,
     ) -> None:
-        """Prepares to translate; each batch shape is compiled on first use.
+        """Jits the uses of a model; each batch shape is compiled on first use.
 
         Args:
-          system: the model and its tokenisers.
-          search: how hypotheses are found.
-          source_limit: longest source in ids.
+          model: the model with its tokenisers.
+          search: settings of beam search.
+          max_source_length: longest source in token ids.
           mesh: the devices; by default all there are.
-          rows: most sentences translated at a time.
-          dictionary: source word to target word, to write for UNK where `search`
-            says so; a word that is not in it is copied.
+          rows: most sentences in a batch.
+          dictionary: source word to target word, which replaces UNK if
+            `search.replace_unk`; a word that is not in it is copied.
         """
-        self.system, self.search, self.source_limit = system, search, source_limit
+        self.model, self.search = model, search
+        self.max_source_length = max_source_length
         self.mesh = make_mesh() if mesh is None else mesh
         self.rows, self.dictionary = rows, dictionary
-        self._find = jax.jit(
-            partial(system.search, search=search),
+        self._beam_search = jax.jit(
+            partial(model.search, search=search),
             static_argnames="n_best",
             out_shardings=batch_sharding(self.mesh),
         )
-        self._align = jax.jit(system.align, out_shardings=batch_sharding(self.mesh))
-        self._score = jax.jit(system.score, out_shardings=batch_sharding(self.mesh))
-        self._loss = jax.jit(partial(system.loss, rng=None))
+        self._align = jax.jit(model.align, out_shardings=batch_sharding(self.mesh))
+        self._token_log_probs = jax.jit(
+            model.token_log_probs, out_shardings=batch_sharding(self.mesh)
+        )
+        self._loss = jax.jit(partial(model.loss, rng=None))
 
-    def encode(self, sentences: Sequence[str]) -> list[list[int]]:
-        """Makes ids of sentences.
+    def tokenize_sources(self, sentences: Sequence[str]) -> list[list[int]]:
+        """Tokenises source sentences, and checks their lengths.
 
         Raises:
           UserError: if a sentence is longer than the limit.
         """
-        encoded = [self.system.tokenizers.source.encode(s) for s in sentences]
+        encoded = [self.model.tokenizers.source.tokenize(s) for s in sentences]
         for number, ids in enumerate(encoded, start=1):
-            if len(ids) > self.source_limit:
+            if len(ids) > self.max_source_length:
                 raise UserError(
-                    f"line {number}: expected at most {self.source_limit} tokens, got "
-                    f"{len(ids)} (split the sentence, or raise --source-limit)"
+                    f"line {number}: expected at most {self.max_source_length} tokens, "
+                    f"got {len(ids)} (split the sentence, or raise --max-source-length)"
                 )
         return encoded
 
@@ -94,10 +100,10 @@ class Translator:
         """Translates sentences; empty ones get no hypothesis.
 
         Args:
-          params: the system's parameters.
+          params: the model's parameters.
           sentences: text in the source language.
-          n_best: hypotheses a sentence; the beam is at least as wide.
-          progress: told, after every batch, how many more sentences are done.
+          n_best: hypotheses per sentence; raises the beam size to at least as many.
+          progress: called after every batch with the number of its sentences.
 
         Returns:
           For each sentence, in their order, up to `n_best` hypotheses, best first.
@@ -105,7 +111,7 @@ class Translator:
         Raises:
           UserError: if a sentence is longer than the limit.
         """
-        encoded = self.encode(sentences)
+        encoded = self.tokenize_sources(sentences)
         results: list[list[Translation]] = [[] for _ in encoded]
         present = [i for i, ids in enumerate(encoded) if ids]
         batches = source_batches(
@@ -119,17 +125,17 @@ class Translator:
                 if index >= 0:
                     one = jax.tree.map(lambda x, row=row: x[row], found)
                     i = present[index]
-                    results[i] = list(self._read(sentences[i], encoded[i], one))
+                    results[i] = list(self._translations(sentences[i], encoded[i], one))
             progress(int((indices >= 0).sum()))
         return results
 
     def align(
-        self, params: Params, batches: Iterable[OrderedBatch]
+        self, params: Params, batches: Iterable[EvaluationBatch]
     ) -> Iterator[tuple[int, np.ndarray]]:
-        """Finds what the system reads when it writes given translations.
+        """Computes the attention weights of given translations.
 
         Args:
-          params: the system's parameters.
+          params: the model's parameters.
           batches: the pairs, as ids.
 
         Yields:
@@ -144,13 +150,13 @@ class Translator:
                     S = int((batch.source[row] != PAD).sum())
                     yield int(index), weights[row, :T, :S]
 
-    def score(
-        self, params: Params, batches: Iterable[OrderedBatch]
+    def token_log_probs(
+        self, params: Params, batches: Iterable[EvaluationBatch]
     ) -> Iterator[tuple[int, np.ndarray]]:
-        """Finds how likely given translations are.
+        """Computes the log-probabilities of the tokens of given translations.
 
         Args:
-          params: the system's parameters.
+          params: the model's parameters.
           batches: the pairs, as ids.
 
         Yields:
@@ -158,28 +164,33 @@ class Translator:
           target's tokens, EOS last, [T], nats.
         """
         for indices, batch in batches:
-            gains = gather_rows(self._score(params, place_batch(batch, self.mesh)))
+            log_probs = gather_rows(
+                self._token_log_probs(params, place_batch(batch, self.mesh))
+            )
             for row, index in enumerate(indices):
                 if index >= 0:
-                    yield int(index), gains[row, : (batch.target[row] != PAD).sum()]
+                    T = int((batch.target[row] != PAD).sum())
+                    yield int(index), log_probs[row, :T]
 
-    def nats_per_token(self, params: Params, batches: Iterable[OrderedBatch]) -> float:
-        """Measures given translations: mean nats of their tokens, EOS among them.
+    def nats_per_token(
+        self, params: Params, batches: Iterable[EvaluationBatch]
+    ) -> float:
+        """Computes the mean cross-entropy of given translations, EOS included.
 
-        The exponential of it is the perplexity; of no tokens at all it is NaN.
+        Its exponential is the perplexity. Without any token it is NaN.
         """
         total = weight = 0.0
         for _, batch in batches:
             loss = self._loss(params, place_batch(batch, self.mesh))
             total += float(loss.total)
-            weight += float(loss.weight)
+            weight += float(loss.num_tokens)
         return total / weight if weight else float("nan")
 
     def _search(self, params: Params, ids: np.ndarray, n_best: int) -> Hypotheses:
-        found = self._find(params, place_batch(ids, self.mesh), n_best=n_best)
+        found = self._beam_search(params, place_batch(ids, self.mesh), n_best=n_best)
         return gather_rows(found)
 
-    def _read(
+    def _translations(
         self, sentence: str, source: list[int], found: Hypotheses
     ) -> Iterator[Translation]:
         S = len(source) + 1
@@ -187,20 +198,20 @@ class Translator:
             if length == 0:
                 continue
             ids = tokens[: length - 1].tolist()
-            read = np.asarray(weights[:length, :S])
-            text = self.system.tokenizers.target.decode(ids)
+            attended = np.asarray(weights[:length, :S])
+            text = self.model.tokenizers.target.detokenize(ids)
             if self.search.replace_unk and UNKNOWN in text:
-                text = self._replace(sentence, source, text, ids, read)
+                text = self._replace_unknown(sentence, source, text, ids, attended)
             yield Translation(
                 source_ids=[*source, EOS],
                 ids=ids,
                 text=text,
                 log_prob=float(log_prob),
                 score=float(score),
-                weights=read,
+                weights=attended,
             )
 
-    def _replace(
+    def _replace_unknown(
         self,
         sentence: str,
         source: list[int],
@@ -208,14 +219,14 @@ class Translator:
         ids: list[int],
         weights: np.ndarray,
     ) -> str:
-        """Writes for each unknown word what it reads most."""
-        tokenizers = self.system.tokenizers
+        """Replaces each UNK by the source word with the largest attention weight."""
+        tokenizers = self.model.tokenizers
         sides = (tokenizers.source, source), (tokenizers.target, ids)
-        between = word_weights(weights, *sides)[:-1, :-1]
+        word_to_word = word_weights(weights, *sides)[:-1, :-1]  # without EOS
         words = replace_unknown(
             sentence.split(),
             text.split(),
-            between,
+            word_to_word,
             unk=UNKNOWN,
             dictionary=self.dictionary,
         )

@@ -4,13 +4,22 @@ Every function is differentiable, so that the gradient of one of our cells comes
 out in the papers' layout, beside the finite differences of the oracle.
 """
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import jax.numpy as jnp
 
-from attnjax.cells.aligners import AdditiveParams, BilinearParams, LocalParams
+from attnjax.cells.aligners import (
+    AdditiveParams,
+    BilinearParams,
+    LocalParams,
+    LocationParams,
+)
 from attnjax.cells.gru import GRUParams
 from attnjax.cells.lstm import LSTMParams
 from attnjax.cells.rnnsearch import RNNSearchParams
 from tests.core.cases import draw
+from tests.oracle_models import layers, part
 
 
 def side_by_side(p, name, gates):
@@ -42,24 +51,53 @@ def additive_params(p):
     )
 
 
-ALIGNMENT_PARAMS = {
+def location_params(p):
+    """Chorowski's W, V, w and b, named as Bahdanau's; F is K filters in rows."""
+    return LocationParams(
+        additive_params(p),
+        b=jnp.asarray(p["b_l"]),
+        filters=jnp.asarray(p["F"]).T,
+        w_location=jnp.asarray(p["U_l"]).T,
+    )
+
+
+ALIGNER_PARAMS = {
     "additive": additive_params,
     "dot": lambda p: (),
     "bilinear": lambda p: BilinearParams(jnp.asarray(p["W_b"])),
     "local-p": lambda p: LocalParams(
         additive_params(p), jnp.asarray(p["W_p"]).T, jnp.asarray(p["v_p"])
     ),
+    "location": location_params,
     "diagonal": lambda p: (),
 }
 
 
-def rnnsearch_params(p, alignment="additive"):
+class PaperCell(NamedTuple):
+    """A recurrent cell in the papers' names, beside the row of `RECURRENT_CELLS`."""
+
+    gates: tuple[str, ...]  # suffixes of W, U, b and C, in the order of our blocks
+    params: Callable[[dict], tuple]
+
+
+PAPER_CELLS = {
+    "gru": PaperCell(("_z", "_r", ""), gru_params),
+    "lstm": PaperCell(("_i", "_f", "_g", "_o"), lstm_params),
+}
+
+
+def layer_params(p, name, cell="gru"):
+    """The parameters of a stack, bottom first: "name.W", "name.1.W", ..."""
+    params = PAPER_CELLS[cell].params
+    return tuple(params(layer) for layer in layers(p, name))
+
+
+def rnnsearch_params(p, aligner="additive", cell="gru"):
     """The decoder's part of the oracle's dict."""
-    decoder = {k.removeprefix("decoder."): x for k, x in p.items() if "decoder." in k}
     return RNNSearchParams(
-        alignment=ALIGNMENT_PARAMS[alignment](p),
-        w_context=side_by_side(decoder, "C", ("_z", "_r", "")),
-        gru=gru_params(decoder),
+        aligner=ALIGNER_PARAMS[aligner](p),
+        w_context=side_by_side(part(p, "decoder"), "C", PAPER_CELLS[cell].gates),
+        layers=layer_params(p, "decoder", cell),
     )
 
 
@@ -71,26 +109,28 @@ def draw_dict(seed, shapes):
     }
 
 
-def gru_shapes(M, D, context=0, prefix=""):
-    """Shapes of the oracle's GRU; with `context`, of one that reads c too."""
+def cell_shapes(gates, M, D, context=0, prefix=""):
+    """Shapes of the oracle's cell; with `context`, of one whose gates take c too."""
     shapes = {}
-    for gate in ("_z", "_r", ""):
+    for gate in gates:
         shapes |= {"W" + gate: (D, M), "U" + gate: (D, D), "b" + gate: (D,)}
         if context:
             shapes["C" + gate] = (D, context)
     return {prefix + name: shape for name, shape in shapes.items()}
 
 
+def gru_shapes(M, D, context=0, prefix=""):
+    """`cell_shapes` of a GRU."""
+    return cell_shapes(PAPER_CELLS["gru"].gates, M, D, context, prefix)
+
+
 def lstm_shapes(M, D, prefix=""):
-    """Shapes of the oracle's LSTM."""
-    shapes = {}
-    for gate in "ifgo":
-        shapes |= {"W_" + gate: (D, M), "U_" + gate: (D, D), "b_" + gate: (D,)}
-    return {prefix + name: shape for name, shape in shapes.items()}
+    """`cell_shapes` of an LSTM."""
+    return cell_shapes(PAPER_CELLS["lstm"].gates, M, D, prefix=prefix)
 
 
-def alignment_shapes(D, E, A):
-    """Shapes of what the alignments of RNNSearch and its kin can need."""
+def aligner_shapes(D, E, A, K=2, R=5):
+    """Shapes of the parameters of all aligners; K filters of width R."""
     return {
         "W_a": (A, D),
         "U_a": (A, E),
@@ -98,4 +138,7 @@ def alignment_shapes(D, E, A):
         "W_b": (D, E),
         "W_p": (A, D),
         "v_p": (A,),
+        "F": (K, R),
+        "U_l": (A, K),
+        "b_l": (A,),
     }

@@ -24,26 +24,26 @@ def _objective(p, state, x):
     return oracles.gru(p, state, ("W", x)) @ np.cos(np.arange(D))
 
 
-def test_a_step_is_the_papers_in_value_and_gradient():
+def test_a_step_matches_the_paper_in_value_and_gradient():
     with jax.enable_x64(True):
         state, output = _ours(PAPER, STATE, X)
-        slopes = jax.grad(
+        gradients = jax.grad(
             lambda *a: _ours(*a)[0] @ jnp.cos(jnp.arange(3.0)), (0, 1, 2)
         )(PAPER, STATE, X)
     np.testing.assert_array_equal(state, output)
     np.testing.assert_allclose(state, oracles.gru(PAPER, STATE, ("W", X)), rtol=1e-12)
     want = oracles.numerical_gradients(lambda p: _objective(p, STATE, X), PAPER)
-    for name, slope in want.items():
-        np.testing.assert_allclose(slopes[0][name], slope, rtol=1e-7, atol=1e-10)
-    for slope, f, x in (
-        (slopes[1], lambda s: _objective(PAPER, s, X), STATE),
-        (slopes[2], lambda x: _objective(PAPER, STATE, x), X),
+    for name, gradient in want.items():
+        np.testing.assert_allclose(gradients[0][name], gradient, rtol=1e-7, atol=1e-10)
+    for gradient, f, x in (
+        (gradients[1], lambda s: _objective(PAPER, s, X), STATE),
+        (gradients[2], lambda x: _objective(PAPER, STATE, x), X),
     ):
         want = oracles.numerical_gradient(f, x)
-        np.testing.assert_allclose(slope, want, rtol=1e-7, atol=1e-10)
+        np.testing.assert_allclose(gradient, want, rtol=1e-7, atol=1e-10)
 
 
-def test_cho_2014_is_the_same_cell_with_the_update_gate_negated():
+def test_cho_2014_is_the_same_cell_with_a_negated_update_gate():
     """1406.1078, eq. 7: h = z h + (1 - z) h~."""
     z = oracles.sigma(PAPER["W_z"] @ X + PAPER["U_z"] @ STATE + PAPER["b_z"])
     r = oracles.sigma(PAPER["W_r"] @ X + PAPER["U_r"] @ STATE + PAPER["b_r"])
@@ -54,8 +54,8 @@ def test_cho_2014_is_the_same_cell_with_the_update_gate_negated():
     np.testing.assert_allclose(got, z * STATE + (1 - z) * new, rtol=1e-12)
 
 
-def test_the_frameworks_cell_is_another():
-    """flax resets after the matmul; where the reset gate is open the two agree."""
+def test_flax_resets_after_the_product():
+    """Its GRU is another cell; where the reset gate is 1 both agree."""
     cell = nnx.GRUCell(M, D, rngs=nnx.Rngs(0))
 
     def flax_step(p):
@@ -85,7 +85,7 @@ def test_the_dtype_of_the_inputs_is_kept(dtype):
     assert state.dtype == output.dtype == dtype
 
 
-def test_inputs_may_be_projected_beforehand():
+def test_inputs_may_be_projected_before_the_scan():
     p = jax.tree.map(lambda a: a.astype("float32"), gru_params(PAPER))
     xs = jnp.asarray(draw(52, 2, 7, M), "float32")
     whole = gru_inputs(p, xs)

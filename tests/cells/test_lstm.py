@@ -24,9 +24,9 @@ def _ours(p, h, c, x):
     return _objective(*state), (state, output)
 
 
-def test_a_step_is_the_papers_in_value_and_gradient():
+def test_a_step_matches_the_paper_in_value_and_gradient():
     with jax.enable_x64(True):
-        slopes, (state, output) = jax.grad(_ours, (0, 1, 2, 3), has_aux=True)(
+        gradients, (state, output) = jax.grad(_ours, (0, 1, 2, 3), has_aux=True)(
             PAPER, H, C, X
         )
     np.testing.assert_array_equal(state.hidden, output)
@@ -36,13 +36,13 @@ def test_a_step_is_the_papers_in_value_and_gradient():
         return _objective(*oracles.lstm(p, (h, c), x))
 
     want = oracles.numerical_gradients(lambda p: paper(p, H, C, X), PAPER)
-    for name, slope in want.items():
-        np.testing.assert_allclose(slopes[0][name], slope, rtol=1e-7, atol=1e-10)
+    for name, gradient in want.items():
+        np.testing.assert_allclose(gradients[0][name], gradient, rtol=1e-7, atol=1e-10)
     rest = oracles.numerical_gradients(
         lambda a: paper(PAPER, **a), {"h": H, "c": C, "x": X}
     )
-    for got, slope in zip(slopes[1:], rest.values(), strict=True):
-        np.testing.assert_allclose(got, slope, rtol=1e-7, atol=1e-10)
+    for got, gradient in zip(gradients[1:], rest.values(), strict=True):
+        np.testing.assert_allclose(got, gradient, rtol=1e-7, atol=1e-10)
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32"])
@@ -54,7 +54,7 @@ def test_the_dtype_of_the_inputs_is_kept(dtype):
     assert {x.dtype for x in jax.tree.leaves(got)} == {jnp.dtype(dtype)}
 
 
-def test_inputs_may_be_projected_beforehand():
+def test_inputs_may_be_projected_before_the_scan():
     p = jax.tree.map(lambda a: a.astype("float32"), lstm_params(PAPER))
     xs = jnp.asarray(draw(53, 7, M), "float32")
     state = LSTMState(jnp.asarray(H, "float32"), jnp.asarray(C, "float32"))

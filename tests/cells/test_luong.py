@@ -1,4 +1,4 @@
-"""The decoder that recurs first, against the paper's loop."""
+"""Luong's decoder cell against the paper's loop."""
 
 import jax
 import jax.numpy as jnp
@@ -26,10 +26,10 @@ SCORES = {
 
 
 def _params(p):
-    """[y; h~] meets one matrix in the paper, two here."""
+    """One matrix multiplies [y; h~] in the paper; here it is two."""
     both = lstm_params(part(p, "lstm"))
     return LuongParams(
-        lstm=LSTMParams(both.w[:M], both.u, both.b),
+        layers=(LSTMParams(both.w[:M], both.u, both.b),),
         w_feed=both.w[M:],
         w_attentional=jnp.asarray(p["W_c"]).T,
     )
@@ -45,8 +45,8 @@ def _ours(p, score):
     h, cell, attentional = map(jnp.asarray, CARRY)
     return jax.lax.scan(
         lambda carry, x: luong(params, carry, x, memory=memory, score=score),
-        LuongState(LSTMState(h, cell), attentional),
-        lstm_inputs(params.lstm, jnp.asarray(p["xs"])),
+        LuongState((LSTMState(h, cell),), attentional),
+        lstm_inputs(params.layers[0], jnp.asarray(p["xs"])),
     )
 
 
@@ -60,31 +60,31 @@ def _paper(p, score):
 
 
 @pytest.mark.parametrize(("score", "oracle"), SCORES.values(), ids=SCORES.keys())
-def test_all_steps_are_the_papers(score, oracle):
+def test_all_steps_match_the_paper(score, oracle):
     with jax.enable_x64(True):
-        last, read = jax.tree.map(np.asarray, _ours(PAPER, score))
+        last, out = jax.tree.map(np.asarray, _ours(PAPER, score))
     (h, cell, attentional), states, alignment = _paper(PAPER, oracle)
-    np.testing.assert_allclose(last.lstm, (h, cell), rtol=1e-11)
+    np.testing.assert_allclose(last.layers[0], (h, cell), rtol=1e-11)
     np.testing.assert_allclose(last.attentional, attentional, rtol=1e-11)
-    np.testing.assert_allclose(read.attentional, states, rtol=1e-11)
-    np.testing.assert_allclose(read.weights[:, :S], alignment, rtol=1e-11)
-    assert (read.weights[:, S:] == 0).all()
+    np.testing.assert_allclose(out.attentional, states, rtol=1e-11)
+    np.testing.assert_allclose(out.weights[:, :S], alignment, rtol=1e-11)
+    assert (out.weights[:, S:] == 0).all()
 
 
-def test_the_gradient_is_the_papers():
+def test_the_gradient_matches_the_paper():
     def objective(states):
         return (states @ np.cos(np.arange(1.0 * D))).sum()
 
     with jax.enable_x64(True):
-        slopes = jax.jit(
+        gradients = jax.jit(
             jax.grad(lambda p: objective(_ours(p, scores.dot)[1].attentional))
         )(PAPER)
     want = oracles.numerical_gradients(
         lambda p: objective(_paper(p, oracles.dot)[1]), PAPER
     )
-    for key, slope in want.items():
+    for key, gradient in want.items():
         np.testing.assert_allclose(
-            slopes[key], slope, rtol=1e-6, atol=1e-8, err_msg=key
+            gradients[key], gradient, rtol=1e-6, atol=1e-8, err_msg=key
         )
 
 
@@ -93,7 +93,7 @@ def test_the_dtype_of_the_inputs_is_kept(dtype):
     params = jax.tree.map(lambda x: x.astype(dtype), _params(PAPER))
     zero = jnp.zeros(D, dtype)
     memory = Memory(jnp.ones((S, D), dtype), jnp.ones((S, E), dtype), jnp.ones(S, bool))
-    state = LuongState(LSTMState(zero, zero), zero)
+    state = LuongState((LSTMState(zero, zero),), zero)
     got = luong(params, state, jnp.ones(4 * D, dtype), memory=memory)
     assert {x.dtype for x in jax.tree.leaves(got)} == {jnp.dtype(dtype)}
 
@@ -101,7 +101,7 @@ def test_the_dtype_of_the_inputs_is_kept(dtype):
 def test_a_wrong_shape_names_the_argument():
     params = jax.tree.map(lambda x: x.astype("float32"), _params(PAPER))
     zero = jnp.zeros(D)
-    state = LuongState(LSTMState(zero, zero), zero)
+    state = LuongState((LSTMState(zero, zero),), zero)
     memory = Memory(jnp.ones((S, D)), jnp.ones((S, E)), jnp.ones(S, bool))
 
     def call(params=params, state=state, memory=memory):
@@ -112,7 +112,7 @@ def test_a_wrong_shape_names_the_argument():
         ValueError, match=r"^carry\.attentional: expected shape \[D=3\]"
     ):
         call(state=state._replace(attentional=jnp.ones(D + 1)))
-    with pytest.raises(ValueError, match=r"^carry\.lstm\.cell: expected shape \[D=3\]"):
-        call(state=state._replace(lstm=LSTMState(zero, jnp.ones(D + 1))))
+    with pytest.raises(ValueError, match=r"^carry\.cell: expected shape \[D=3\]"):
+        call(state=state._replace(layers=(LSTMState(zero, jnp.ones(D + 1)),)))
     with pytest.raises(ValueError, match=r"^memory\.values: expected shape .*\[4, 6\]"):
         call(memory=memory._replace(values=jnp.ones((S - 1, E))))

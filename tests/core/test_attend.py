@@ -16,6 +16,8 @@ from attnjax.core.weights import sparsemax
 from tests.arg_specs import ATTENTION
 from tests.core.cases import draw
 
+pytestmark = pytest.mark.versions
+
 B, T, S, H, D, E = ATTENTION
 # 50 roundings of products and sums of width 11 and 7, in float32.
 CLOSE = 2e-5
@@ -100,8 +102,8 @@ def test_masks_and_biases_broadcast(shape, shared):
     mask = jnp.asarray(draw(4, *shape) > -1)
     bias = jnp.asarray(draw(5, *shape), "float32")
     got = heads(*inputs, mask, bias=bias)
-    wide = (jnp.broadcast_to(x, (B, H, T, S)) for x in (mask, bias))
-    want = heads(*inputs, next(wide), bias=next(wide))
+    broadcast = (jnp.broadcast_to(x, (B, H, T, S)) for x in (mask, bias))
+    want = heads(*inputs, next(broadcast), bias=next(broadcast))
     chex.assert_trees_all_equal(got, want)
 
 

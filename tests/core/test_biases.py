@@ -100,8 +100,8 @@ def test_narrow_slopes_are_multiplied_wide(dtype):
     slopes = jnp.asarray(SLOPES, dtype)
     got = biases.alibi(QUERIES + 1001, KEYS, slopes)
     assert got.dtype == dtype
-    wide = biases.alibi(QUERIES + 1001, KEYS, slopes.astype("float32"))
-    np.testing.assert_array_equal(got, wide.astype(dtype))
+    in_float32 = biases.alibi(QUERIES + 1001, KEYS, slopes.astype("float32"))
+    np.testing.assert_array_equal(got, in_float32.astype(dtype))
 
 
 def test_slopes_learn():

@@ -1,4 +1,4 @@
-"""The contract of every attention function, as laws over score x weighting."""
+"""The contract of every attention function, as laws over scores and weightings."""
 
 import chex
 import jax
@@ -23,6 +23,8 @@ from tests.core.cases import (
     draw,
     each_case,
 )
+
+pytestmark = pytest.mark.versions
 
 F32 = TOLERANCE["float32"]
 ORDER = np.array([3, 0, 6, 4, 1, 5, 2])
@@ -179,10 +181,10 @@ def test_mixed_inputs_give_the_promoted_dtype(case):
 
 
 @each_case
-def test_narrow_inputs_stay_near_the_wide_result(case):
-    narrow = case.inputs("bfloat16")
-    wide = [x.astype("float32") for x in narrow]
-    got, want = case.plain(*narrow, MASK), case.attend(*wide, MASK)
+def test_low_precision_stays_near_float32(case):
+    low = case.inputs("bfloat16")
+    full = [x.astype("float32") for x in low]
+    got, want = case.plain(*low, MASK), case.attend(*full, MASK)
     # Scores of about 3 carry 3 x 2^-9 of rounding, which exp and the weighted
     # sum of normal values pass on: 5e-2 is some four such roundings.
     chex.assert_trees_all_close(
@@ -254,7 +256,7 @@ def test_shard_map_sums_the_gradient_of_what_is_shared(score, dtype):
     queries, keys, values = case.inputs(dtype, targets=2)
     one, data = PartitionSpec(), PartitionSpec("data")
 
-    def slope(queries, keys, values):
+    def gradient(queries, keys, values):
         def total(k, v):
             mapped = jax.vmap(case.objective, (0, None, None, None))
             return mapped(queries, k, v, MASK).astype("float32").sum()
@@ -262,8 +264,10 @@ def test_shard_map_sums_the_gradient_of_what_is_shared(score, dtype):
         return jax.grad(total, (0, 1))(keys, values)
 
     mesh = Mesh(np.array(jax.devices()[:2]), ("data",))
-    sharded = jax.shard_map(slope, mesh=mesh, in_specs=(data, one, one), out_specs=one)
-    got, want = jax.jit(lambda *x: (sharded(*x), slope(*x)))(queries, keys, values)
+    sharded = jax.shard_map(
+        gradient, mesh=mesh, in_specs=(data, one, one), out_specs=one
+    )
+    got, want = jax.jit(lambda *x: (sharded(*x), gradient(*x)))(queries, keys, values)
     # The sum over devices is rounded once more.
     rtol, atol = (F32, 1e-6) if dtype == "float32" else (2**-6, 2**-7)
     for a, b in zip(got, want, strict=True):

@@ -33,8 +33,8 @@ def test_the_dtype_is_kept(dtype):
 
 def test_the_gradient_goes_where_the_value_went():
     x = jnp.ones(50)
-    slope = jax.grad(lambda x: dropout(RNG, x, rate=0.3).sum())(x)
-    np.testing.assert_allclose(slope, dropout(RNG, x, rate=0.3), rtol=1e-6)
+    gradient = jax.grad(lambda x: dropout(RNG, x, rate=0.3).sum())(x)
+    np.testing.assert_allclose(gradient, dropout(RNG, x, rate=0.3), rtol=1e-6)
 
 
 def test_dropped_values_may_be_anything():

@@ -15,7 +15,7 @@ LOGITS, LABELS = draw(0, 2, 3, 11) * 4, np.array([[0, 10, 5], [2, 2, 7]])
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.9])
 def test_value_and_gradient_are_the_definitions(smoothing):
     with jax.enable_x64(True):
-        got, slope = jax.vmap(
+        got, gradient = jax.vmap(
             jax.vmap(
                 jax.value_and_grad(
                     lambda x, y: token_cross_entropy(x, y, smoothing=smoothing)
@@ -28,7 +28,7 @@ def test_value_and_gradient_are_the_definitions(smoothing):
         # The gradient of a cross-entropy is p minus the target.
         p = np.exp(oracles.log_softmax(LOGITS[i]))
         target = smoothing / 11 + (1 - smoothing) * (np.arange(11) == LABELS[i])
-        np.testing.assert_allclose(slope[i], p - target, atol=1e-14)
+        np.testing.assert_allclose(gradient[i], p - target, atol=1e-14)
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
@@ -51,8 +51,8 @@ def test_a_sure_model_is_not_surprised():
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32"])
 def test_losses_are_wide_and_gradients_are_not(dtype):
     logits = jnp.zeros(3000, dtype)
-    loss, slope = jax.value_and_grad(token_cross_entropy)(logits, jnp.array(5))
-    assert (loss.dtype, slope.dtype) == (jnp.float32, dtype)
+    loss, gradient = jax.value_and_grad(token_cross_entropy)(logits, jnp.array(5))
+    assert (loss.dtype, gradient.dtype) == (jnp.float32, dtype)
     np.testing.assert_allclose(loss, np.log(3000), rtol=1e-6)
 
 
@@ -105,19 +105,19 @@ def test_chunks_of_logits_change_nothing(chunk_size, smoothing):
             )
 
         every = (0, 1, 2, 3)
-        got, slopes = jax.value_and_grad(loss, every)(*arguments)
-        want, want_slopes = jax.value_and_grad(
+        got, gradients = jax.value_and_grad(loss, every)(*arguments)
+        want, want_gradients = jax.value_and_grad(
             lambda *a: 3 * _plainly(*a, smoothing), every
         )(*arguments)
         np.testing.assert_allclose(loss(*arguments), got, rtol=1e-14)
     np.testing.assert_allclose(got, want, rtol=1e-13)
-    for slope, wanted in zip(slopes, want_slopes, strict=True):
-        np.testing.assert_allclose(slope, wanted, rtol=1e-11, atol=1e-13)
+    for gradient, wanted in zip(gradients, want_gradients, strict=True):
+        np.testing.assert_allclose(gradient, wanted, rtol=1e-11, atol=1e-13)
 
 
 def test_no_bias_is_a_bias_of_zeros():
     x, matrix, weights = (jnp.asarray(a, jnp.float32) for a in (X, MATRIX, COUNTS))
-    got, slopes = jax.value_and_grad(
+    got, gradients = jax.value_and_grad(
         lambda x, m: linear_cross_entropy(x, m, None, IDS, weights), argnums=(0, 1)
     )(x, matrix)
     want, wanted = jax.value_and_grad(
@@ -125,38 +125,38 @@ def test_no_bias_is_a_bias_of_zeros():
         argnums=(0, 1),
     )(x, matrix)
     np.testing.assert_array_equal(got, want)
-    for slope, other in zip(slopes, wanted, strict=True):
-        np.testing.assert_array_equal(slope, other)
+    for gradient, other in zip(gradients, wanted, strict=True):
+        np.testing.assert_array_equal(gradient, other)
 
 
 def test_the_logits_never_exist_all_at_once():
     """Neither they nor their gradient: what is held besides the results is smaller."""
-    rows, wide = (8, 64), 1009
-    x, matrix = jnp.ones((*rows, M)), jnp.ones((wide, M))
+    rows, vocab = (8, 64), 1009
+    x, matrix = jnp.ones((*rows, M)), jnp.ones((vocab, M))
 
-    def slope(x, matrix):
+    def gradient(x, matrix):
         labels, weights = jnp.zeros(rows, int), jnp.ones(rows)
         return jax.value_and_grad(linear_cross_entropy, argnums=(0, 1))(
             x, matrix, None, labels, weights, chunk_size=32
         )
 
-    memory = jax.jit(slope).lower(x, matrix).compile().memory_analysis()
+    memory = jax.jit(gradient).lower(x, matrix).compile().memory_analysis()
     if memory is None:
         pytest.skip("this backend does not say how much memory a program takes")
-    assert memory.temp_size_in_bytes < 8 * 64 * wide * 4 / 2
+    assert memory.temp_size_in_bytes < 8 * 64 * vocab * 4 / 2
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_logits_are_wide_where_their_parts_are_narrow(dtype):
     x, matrix = jnp.asarray(X, dtype), jnp.asarray(MATRIX, dtype)
     weights = jnp.asarray(COUNTS, jnp.float32)
-    got, slopes = jax.value_and_grad(
+    got, gradients = jax.value_and_grad(
         lambda x, m: linear_cross_entropy(x, m, None, IDS, weights), argnums=(0, 1)
     )(x, matrix)
     assert got.dtype == jnp.float32
-    assert {slope.dtype for slope in slopes} == {jnp.dtype(dtype)}
-    wide = x.astype(jnp.float32), matrix.astype(jnp.float32)
-    want = _plainly(*wide, 0.0, weights, 0.0)
+    assert {gradient.dtype for gradient in gradients} == {jnp.dtype(dtype)}
+    upcast_arguments = x.astype(jnp.float32), matrix.astype(jnp.float32)
+    want = _plainly(*upcast_arguments, 0.0, weights, 0.0)
     np.testing.assert_allclose(got, want, rtol=1e-5)
 
 

@@ -50,16 +50,18 @@ def plain(arrays, *, activation):
 
 
 def matches_with_gradients(ours, oracle, arrays):
-    """Holds a function of a dict of arrays to a float64 one, in value and slope."""
+    """Holds a function of a dict of arrays to a float64 one, in value and gradient."""
     along = draw(9, E)
     with jax.enable_x64(True):
         got = ours(arrays)
-        slopes = jax.grad(lambda a: ours(a) @ along)(jax.tree.map(jnp.asarray, arrays))
+        gradients = jax.grad(lambda a: ours(a) @ along)(
+            jax.tree.map(jnp.asarray, arrays)
+        )
     np.testing.assert_allclose(got, oracle(arrays), rtol=1e-12, atol=1e-13)
     want = numerical_gradients(lambda a: oracle(a) @ along, arrays)
-    for name, slope in slopes.items():
+    for name, gradient in gradients.items():
         np.testing.assert_allclose(
-            slope, want[name], rtol=1e-7, atol=1e-8, err_msg=name
+            gradient, want[name], rtol=1e-7, atol=1e-8, err_msg=name
         )
 
 
@@ -142,11 +144,11 @@ def test_what_is_masked_makes_no_gradient():
         return elementwise(jnp.exp)(scores, mask).sum()
 
     with jax.debug_nans(True), jax.debug_infs(True), jax.disable_jit():
-        slope = jax.grad(total)(scores, MASK)
+        gradient = jax.grad(total)(scores, MASK)
         assert total(scores, ~MASK & MASK) == 0
         assert not jax.grad(total)(scores, ~MASK & MASK).any()
-    assert (slope[~MASK] == 0).all()
-    np.testing.assert_allclose(slope[MASK], jnp.exp(scores[MASK]), F32)
+    assert (gradient[~MASK] == 0).all()
+    np.testing.assert_allclose(gradient[MASK], jnp.exp(scores[MASK]), F32)
 
 
 def test_the_sigmoid_weighting_is_one_of_them():
@@ -167,7 +169,7 @@ NETWORKS = {"plain": mlp, "gated": gated}
 each_network = pytest.mark.parametrize("name", NETWORKS)
 
 
-def batch_sharding(network):
+def over_rows(network):
     def one(x, shared):
         keys, values, key_bias, value_bias = shared
         return network(x, keys, values, key_bias=key_bias, value_bias=value_bias)
@@ -192,9 +194,7 @@ def test_vmap_is_a_loop(name):
         NETWORKS[name](row, keys, values, key_bias=key_bias, value_bias=value_bias)
         for row in x
     ]
-    np.testing.assert_allclose(
-        batch_sharding(NETWORKS[name])(x, shared), want, F32, 1e-5
-    )
+    np.testing.assert_allclose(over_rows(NETWORKS[name])(x, shared), want, F32, 1e-5)
 
 
 @each_network
@@ -202,19 +202,19 @@ def test_vmap_is_a_loop(name):
 def test_the_dtype_of_the_inputs_is_kept(name, dtype):
     with jax.enable_x64(True):
         x, shared = rows_and_shared(dtype)
-        got = batch_sharding(NETWORKS[name])(x, shared)
-        slopes = jax.grad(lambda x: batch_sharding(NETWORKS[name])(x, shared).sum())(x)
-    assert got.dtype == slopes.dtype == dtype
+        got = over_rows(NETWORKS[name])(x, shared)
+        gradients = jax.grad(lambda x: over_rows(NETWORKS[name])(x, shared).sum())(x)
+    assert got.dtype == gradients.dtype == dtype
 
 
 def test_mixed_inputs_give_the_promoted_dtype():
     x, keys, values = map(jnp.asarray, inputs(SHAPES, "float32").values())
-    narrow = keys.astype("bfloat16")
-    assert mlp(x, narrow, values).dtype == jnp.float32
+    low_precision = keys.astype("bfloat16")
+    assert mlp(x, low_precision, values).dtype == jnp.float32
     bias = jnp.ones(E)
     low = [a.astype("bfloat16") for a in (x, keys, values)]
     assert mlp(*low, value_bias=bias).dtype == jnp.float32
-    assert gated_mlp(low[0], keys, narrow, values).dtype == jnp.float32
+    assert gated_mlp(low[0], keys, low_precision, values).dtype == jnp.float32
 
 
 def products(jaxpr):
@@ -233,21 +233,21 @@ def products(jaxpr):
 
 @each_network
 @pytest.mark.parametrize(
-    ("dtype", "slopes"), [("float32", False), ("bfloat16", False), ("float32", True)]
+    ("dtype", "gradients"), [("float32", False), ("bfloat16", False), ("float32", True)]
 )
-def test_rows_make_plain_matrix_products(name, dtype, slopes):
+def test_rows_make_plain_matrix_products(name, dtype, gradients):
     """As many as by hand, of two matrices each, with no axis for the batch."""
     x, shared = rows_and_shared(dtype)
-    layer = batch_sharding(NETWORKS[name])
+    layer = over_rows(NETWORKS[name])
 
     def loss(x, shared):
         return (layer(x, shared) ** 2).sum()
 
-    function = jax.value_and_grad(loss, (0, 1)) if slopes else layer
+    function = jax.value_and_grad(loss, (0, 1)) if gradients else layer
     found = list(products(jax.make_jaxpr(function)(x, shared).jaxpr))
     matrices = 2 if name == "plain" else 3
     # Backwards each has two: for what came in and for the matrix.
-    assert len(found) == matrices * (3 if slopes else 1)
+    assert len(found) == matrices * (3 if gradients else 1)
     for (_, batch_axes), operands in found:
         assert batch_axes == ((), ())
         assert [a.ndim for a in operands] == [2, 2]

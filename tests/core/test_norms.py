@@ -39,15 +39,15 @@ each_norm = pytest.mark.parametrize(("norm", "oracle"), NORMS.values(), ids=NORM
 def test_values_and_gradients_are_the_papers(norm, oracle):
     with jax.enable_x64(True):
         got = norm(jnp.asarray(X), jnp.asarray(SCALE), jnp.asarray(BIAS))
-        slopes = jax.grad(
+        gradients = jax.grad(
             lambda x, s, b: jnp.sum(jnp.sin(norm(x, s, b))), argnums=(0, 1, 2)
         )(*map(jnp.asarray, (X[0], SCALE, BIAS)))
     for row, x in zip(got, X, strict=True):
         np.testing.assert_allclose(row, oracle(x, SCALE, BIAS), rtol=1e-12)
     named = {"x": X[0], "scale": SCALE, "bias": BIAS}
     want = oracles.numerical_gradients(lambda p: np.sin(oracle(**p)).sum(), named)
-    for slope, name in zip(slopes, named, strict=True):
-        np.testing.assert_allclose(slope, want[name], rtol=1e-6, atol=1e-8)
+    for gradient, name in zip(gradients, named, strict=True):
+        np.testing.assert_allclose(gradient, want[name], rtol=1e-6, atol=1e-8)
 
 
 @each_norm
@@ -56,18 +56,22 @@ def test_the_dtype_is_kept_and_sums_are_wide(norm, oracle, dtype):
     x, scale, bias = (jnp.asarray(a, dtype) for a in (X[0], SCALE, BIAS))
     got = norm(x, scale, bias)
     assert got.dtype == dtype
-    wide = (np.asarray(a.astype(jnp.float32), np.float64) for a in (x, scale, bias))
+    in_float32 = (
+        np.asarray(a.astype(jnp.float32), np.float64) for a in (x, scale, bias)
+    )
     eps = float(jnp.finfo(dtype).eps)
-    np.testing.assert_allclose(got.astype(jnp.float32), oracle(*wide), 4 * eps, 4 * eps)
+    np.testing.assert_allclose(
+        got.astype(jnp.float32), oracle(*in_float32), 4 * eps, 4 * eps
+    )
 
 
 @each_norm
 def test_a_constant_vector_has_a_value_and_a_gradient(norm, oracle):
     del oracle
     zeros, ones = jnp.zeros(M), jnp.ones(M)
-    value, slope = jax.value_and_grad(lambda x: norm(x, ones, zeros).sum())(zeros)
+    value, gradient = jax.value_and_grad(lambda x: norm(x, ones, zeros).sum())(zeros)
     assert value == 0
-    assert jnp.isfinite(slope).all()
+    assert jnp.isfinite(gradient).all()
 
 
 def test_without_a_bias_nothing_is_added():

@@ -143,12 +143,12 @@ def test_a_position_without_a_row_says_nothing_and_learns_nothing():
     t = jnp.array([2, *outside, 2])
     with jax.debug_nans(True):
         got = positions.learned(table, t)
-        slope = jax.grad(lambda table: positions.learned(table, t).sum())(table)
+        gradient = jax.grad(lambda table: positions.learned(table, t).sum())(table)
     assert (got[1:-1] == 0).all()
     np.testing.assert_array_equal(got[0], table[2])
     want = np.zeros((L, D))
     want[2] = 2  # read twice
-    np.testing.assert_array_equal(slope, want)
+    np.testing.assert_array_equal(gradient, want)
 
 
 # --- rotary -------------------------------------------------------------------

@@ -9,9 +9,11 @@ import pytest
 from attnjax.core import precision
 from tests.core.cases import draw
 
+pytestmark = pytest.mark.versions
+
 SHAPES = [((5,), (5,)), ((5,), (5, 3)), ((7, 5), (5,)), ((7, 5), (5, 3))]
 SHAPES += [((2, 7, 5), (5, 3)), ((2, 7, 5), (5,)), ((3, 2, 7, 5), (5, 11))]
-each_narrow = pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+each_low_precision = pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 each_shape = pytest.mark.parametrize(("x", "w"), SHAPES)
 
 
@@ -31,24 +33,24 @@ def test_matmul_is_numpys_in_value_and_gradient(x, w):
 
 
 @each_shape
-@each_narrow
-def test_narrow_products_are_rounded_wide_ones(x, w, dtype):
+@each_low_precision
+def test_low_precision_products_are_rounded_float32_ones(x, w, dtype):
     x, w = jnp.asarray(draw(0, *x), dtype), jnp.asarray(draw(1, *w), dtype)
     y, pullback = jax.vjp(precision.matmul, x, w)
     g = jnp.asarray(draw(2, *y.shape), dtype)
-    wide = [a.astype("float32") for a in (x, w)]
-    want, wide_pullback = jax.vjp(precision.matmul, *wide)
-    got, want = (y, *pullback(g)), (want, *wide_pullback(g.astype("float32")))
+    exact = [a.astype("float32") for a in (x, w)]
+    want, exact_pullback = jax.vjp(precision.matmul, *exact)
+    got, want = (y, *pullback(g)), (want, *exact_pullback(g.astype("float32")))
     for a, b in zip(got, want, strict=True):
         assert a.dtype == dtype
-        # The sum is wide: the only error is the rounding of the result.
+        # It accumulates in float32: the only error is the rounding of the result.
         np.testing.assert_allclose(
             a.astype("float32"), b, rtol=2 * jnp.finfo(dtype).eps, atol=1e-6
         )
 
 
-@each_narrow
-def test_three_thousand_rows_are_summed_wide_backwards_too(dtype):
+@each_low_precision
+def test_three_thousand_rows_accumulate_in_float32_backwards_too(dtype):
     x, w = jnp.ones((3000, 1), dtype), jnp.ones((1, 1), dtype)
     _, pullback = jax.vjp(precision.matmul, x, w)
     _, dw = pullback(jnp.ones((3000, 1), dtype))
@@ -71,7 +73,7 @@ def test_matmul_under_vmap_is_a_loop(dtype):
             )
 
 
-@each_narrow
+@each_low_precision
 @pytest.mark.parametrize("shape", [(3, 2), (2, 3), (2, 2)])
 def test_rows_may_be_shared_by_what_is_mapped(shape, dtype):
     """Gradients of several targets for the same inputs."""
@@ -86,16 +88,16 @@ def test_rows_may_be_shared_by_what_is_mapped(shape, dtype):
         np.testing.assert_array_equal(got, want)
 
 
-@each_narrow
-@pytest.mark.parametrize("turned", [False, True])
-def test_what_mapped_rows_share_has_one_wide_product_for_gradient(turned, dtype):
+@each_low_precision
+@pytest.mark.parametrize("transposed", [False, True])
+def test_what_mapped_rows_share_has_one_product_for_gradient(transposed, dtype):
     """As keys and values do, which all queries of `attend` share."""
     T, S = 3000, 3
 
     def mapped(x, w):
-        return jax.vmap(lambda x: precision.matmul(x, w.T if turned else w))(x)
+        return jax.vmap(lambda x: precision.matmul(x, w.T if transposed else w))(x)
 
-    x, w = jnp.ones((T, 2), dtype), jnp.ones((S, 2) if turned else (2, S), dtype)
+    x, w = jnp.ones((T, 2), dtype), jnp.ones((S, 2) if transposed else (2, S), dtype)
     g = jnp.ones((T, S), dtype)
     _, pullback = jax.vjp(mapped, x, w)
     np.testing.assert_allclose(pullback(g)[1].astype("float32"), T, rtol=2**-8)
@@ -118,6 +120,18 @@ def test_derivatives_of_all_orders_and_modes_agree(shape, known):
         jax.test_util.check_grads(loss, free, order=2, rtol=1e-5)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("shape", [(3, 5), (5, 3)])
+def test_the_tangent_of_a_weight_transposes_to_its_gradient(shape, dtype):
+    x, dw = (
+        jnp.asarray(draw(i, *s), dtype) for i, s in enumerate([(7, shape[0]), shape])
+    )
+    g = jnp.asarray(draw(2, 7, shape[1]), dtype)
+    dy, transpose = jax.vjp(lambda dw: precision.weight_tangent(x, dw), dw)
+    np.testing.assert_array_equal(dy, precision.matmul(x, dw))
+    np.testing.assert_array_equal(*transpose(g), precision.weight_gradient(x, g))
+
+
 def test_mixed_inputs_meet_in_the_promoted_dtype():
     x, w = jnp.ones((2, 3), "bfloat16"), jnp.ones((3, 2), "float32")
     y, pullback = jax.vjp(precision.matmul, x, w)
@@ -125,7 +139,7 @@ def test_mixed_inputs_meet_in_the_promoted_dtype():
     assert [g.dtype for g in pullback(y)] == [x.dtype, w.dtype]
 
 
-def test_wide_products_differentiate_forwards():
+def test_float32_products_differentiate_forwards():
     x, w = jnp.ones((2, 3)), jnp.ones((3, 2))
     _, tangent = jax.jvp(precision.matmul, (x, w), (x, w))
     np.testing.assert_allclose(tangent, np.full((2, 2), 6.0))
@@ -133,14 +147,14 @@ def test_wide_products_differentiate_forwards():
 
 def test_sums_are_taken_in_at_least_float32():
     with jax.enable_x64(True):
-        for dtype, wide in {
+        for dtype, accumulate_dtype in {
             "bfloat16": "float32",
             "float16": "float32",
             "float32": "float32",
             "float64": "float64",
         }.items():
-            assert jnp.dtype(precision.accumulation_dtype(dtype)) == wide
-            assert precision.upcast(jnp.ones(2, dtype)).dtype == wide
+            assert jnp.dtype(precision.accumulation_dtype(dtype)) == accumulate_dtype
+            assert precision.upcast(jnp.ones(2, dtype)).dtype == accumulate_dtype
 
 
 @pytest.mark.parametrize(

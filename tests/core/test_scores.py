@@ -30,8 +30,8 @@ def test_cosine_sees_the_angle_only(scale):
 
 
 def test_cosine_has_no_slope_along_a_vector():
-    slope = jax.grad(lambda q: scores.cosine(q, KEYS).sum())(QUERY)
-    np.testing.assert_allclose(slope @ QUERY, 0, atol=1e-5)
+    gradient = jax.grad(lambda q: scores.cosine(q, KEYS).sum())(QUERY)
+    np.testing.assert_allclose(gradient @ QUERY, 0, atol=1e-5)
 
 
 def test_a_cap_bounds_and_keeps_order():

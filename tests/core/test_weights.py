@@ -149,8 +149,10 @@ def test_a_sink_of_minus_infinity_is_no_sink(mask):
     scores, sink = jnp.asarray(draw(9, 7), "float32"), jnp.array(-jnp.inf)
     got = weights.softmax_with_sink(scores, mask, sink=sink)
     np.testing.assert_array_equal(got, weights.masked_softmax(scores, mask))
-    slope = jax.grad(lambda e: weights.softmax_with_sink(scores, mask, sink=e) @ scores)
-    assert slope(sink) == 0
+    gradient = jax.grad(
+        lambda e: weights.softmax_with_sink(scores, mask, sink=e) @ scores
+    )
+    assert gradient(sink) == 0
 
 
 def test_the_sink_learns():

@@ -1,4 +1,4 @@
-"""Windows: where a cursor stands, against loops over the keys."""
+"""Windows against loops over the keys."""
 
 import jax
 import jax.numpy as jnp
@@ -35,7 +35,7 @@ def test_local_p_matches_the_paper(position, half_width, mask):
     np.testing.assert_allclose(got, want, rtol=1e-12)
 
 
-def test_the_centre_of_local_p_is_learned():
+def test_local_p_has_a_gradient_in_its_centre():
     def objective(p):
         factor = windows.local_p(p, jnp.asarray(MASK), half_width=2.0)
         return factor @ jnp.arange(S, dtype=p.dtype) ** 2
@@ -60,8 +60,10 @@ def test_an_empty_row_has_no_gradient():
             windows.diagonal,
             lambda p, m: windows.local_p(p, m, half_width=2.0),
         ):
-            value, slope = jax.value_and_grad(lambda p, w=window: w(p, mask).sum())(1.5)
-            assert value == slope == 0
+            value, gradient = jax.value_and_grad(lambda p, w=window: w(p, mask).sum())(
+                1.5
+            )
+            assert value == gradient == 0
 
 
 @pytest.mark.parametrize("half_width", [0, -1.0])
@@ -70,7 +72,7 @@ def test_a_window_without_width_is_refused(half_width):
         windows.local_p(jnp.array(1.0), jnp.asarray(MASK), half_width=half_width)
 
 
-def test_bad_arguments_are_told_what_to_do():
+def test_wrong_arguments_are_named():
     one, mask = jnp.array(1.0), jnp.asarray(MASK)
     with pytest.raises(
         ValueError, match=r"^position: expected shape \[\], got \[2\] \(a b"

@@ -1,4 +1,4 @@
-"""Starting the real command line, here or as a process of its own."""
+"""Runs the real command lines, in this process or as processes."""
 
 import importlib
 import os
@@ -10,8 +10,8 @@ from pathlib import Path
 
 from experiments.runs.folder import Run
 
-# Compiling is most of what a tiny run takes: unoptimised it takes half as long. And
-# what one process has compiled, the next one of the same session need not.
+# A tiny run spends most of its time compiling: half as long without optimisation. The
+# persistent cache lets later processes of the session skip what is compiled already.
 QUICK = {
     "XLA_FLAGS": "--xla_backend_optimization_level=0",
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
@@ -20,38 +20,38 @@ QUICK = {
 REPOSITORY = Path(__file__).resolve().parents[2]
 TIMED = ("time", "tokens_per_second")
 
-# Models whose training step takes milliseconds, with sizes that are all different.
+# Models with training steps of milliseconds and sizes that all differ.
 TINY = (
     *("--model.embed-dim", 6, "--model.hidden-dim", 7, "--model.align-dim", 5),
     *("--model.readout-dim", 3, "--model.dropout", 0.2),
     *("--data.train", 120, "--data.validation", 7, "--data.test", 11),
-    *("--batch-tokens", 512, "--max-length", 40, "--buckets", 1),
-    *("--steps", 8, "--log-every", 1, "--save-every", 2, "--evaluate-every", 4),
+    *("--batch-tokens", 512, "--max-length", 40, "--num-buckets", 1),
+    *("--steps", 8, "--log-every", 1, "--save-every", 2, "--eval-every", 4),
 )
 
 TINY_GPT = (
     *("--model.num-layers", 2, "--model.max-length", 11, "--model.block.d-model", 6),
     *("--model.block.num-heads", 3, "--model.block.d-ff", 7),
-    *("--model.block.dropout", 0.2, "--batch-rows", 8, "--optimizer.warmup", 2),
-    *("--steps", 8, "--log-every", 1, "--save-every", 2, "--evaluate-every", 4),
+    *("--model.block.dropout", 0.2, "--batch-size", 8, "--optimizer.warmup-steps", 2),
+    *("--steps", 8, "--log-every", 1, "--save-every", 2, "--eval-every", 4),
 )
 
-# Kills the process when it asks for the batch of a step.
+# Kills the process when it fetches the batch of a step.
 KILLER = """
 import importlib, os, signal, sys
 
 program, at = sys.argv.pop(1), int(sys.argv.pop(1))
 commands = importlib.import_module(f"{program}.commands")
-training = importlib.import_module(f"{program}.training")
-iterate = training.Trainer.iterate
+trainer = importlib.import_module("experiments.training.trainer")
+global_batches = trainer.global_batches
 
-def deadly(self, start):
-    for step, batch in enumerate(iterate(self, start), start):
+def deadly(task, mesh, start):
+    for step, batch in enumerate(global_batches(task, mesh, start), start):
         if step == at:
             os.kill(os.getpid(), signal.SIGKILL)
         yield batch
 
-training.Trainer.iterate = deadly
+trainer.global_batches = deadly
 commands.main()
 """
 
@@ -67,12 +67,12 @@ def launch(
     """Starts `python -m experiments.PROGRAM`.
 
     Args:
-      arguments: of the command line.
-      program: which experiment's.
-      devices: as how many the CPU shall pose.
-      kill_at: the step at whose batch the process kills itself.
-      cache: folder where what is compiled is kept.
-      stdin: as `subprocess.Popen` has it.
+      arguments: command-line arguments.
+      program: name of the experiment.
+      devices: number of CPU devices.
+      kill_at: step at whose batch the process kills itself.
+      cache: folder of JAX's persistent compilation cache.
+      stdin: see `subprocess.Popen`.
     """
     environment = os.environ | QUICK
     environment |= {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(devices)}
@@ -92,7 +92,7 @@ def launch(
 
 
 def finish(*processes: subprocess.Popen[bytes]) -> list[tuple[int, str]]:
-    """Waits for processes; (exit code, what each wrote to stderr)."""
+    """Waits for processes and returns the exit code and the stderr of each."""
     try:
         outputs = [process.communicate(timeout=300)[1] for process in processes]
     finally:
@@ -104,7 +104,7 @@ def finish(*processes: subprocess.Popen[bytes]) -> list[tuple[int, str]]:
 
 
 def run(*arguments: object, program: str = "translate") -> int:
-    """Runs an experiment's command line in this process; the exit code."""
+    """Runs an experiment's command line in this process and returns its exit code."""
     commands = importlib.import_module(f"experiments.{program}.commands")
     try:
         commands.main([str(argument) for argument in arguments])
@@ -114,19 +114,20 @@ def run(*arguments: object, program: str = "translate") -> int:
 
 
 def free_port() -> int:
+    """Finds a TCP port that is free now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
 
 
 def record(folder: Path) -> list[dict[str, float]]:
-    """The lines of a run's log, without what depends on the clock."""
+    """The lines of a run's log, without the numbers that depend on the clock."""
     lines = Run.open(folder).metrics()
     return [{k: v for k, v in line.items() if k not in TIMED} for line in lines]
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Every file below a folder, to see that nothing was lost or half-written."""
+    """The content of every file below a folder, to compare before and after."""
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in sorted(folder.rglob("*"))

@@ -1,4 +1,4 @@
-"""Runs that are killed or spread over processes, beside one that nothing disturbed."""
+"""Runs that are killed, or trained by two processes, against an uninterrupted run."""
 
 import signal
 import subprocess
@@ -14,14 +14,15 @@ from tests.experiments.commands import finish, free_port, launch, record
 def check_a_kill_changes_nothing(
     *arguments: object, out: Path, undisturbed: Path, cache: Path, program: str
 ) -> None:
-    """Kills a run of 8 steps at its sixth; resumed, it ends with the same bits.
+    """Kills a run of 8 steps at step 6, resumes it, and compares it bit for bit.
 
     Args:
-      arguments: of the command line that trained `undisturbed`, but for --out.
-      out: folder of the run that is killed, as the arguments say.
-      undisturbed: folder of the run that was not.
-      cache: as of `launch`.
-      program: as of `launch`.
+      arguments: those of the command line that trained `undisturbed`, with another
+        --out.
+      out: folder of the run that is killed, the --out of the arguments.
+      undisturbed: folder of the uninterrupted run.
+      cache: see `launch`.
+      program: see `launch`.
     """
     command = (*arguments, "--resume")
     ((code, err),) = finish(launch(*command, kill_at=5, cache=cache, program=program))
@@ -37,7 +38,7 @@ def check_a_kill_changes_nothing(
 
 
 def launch_two(*arguments: object, program: str) -> list[subprocess.Popen[bytes]]:
-    """Starts one training as two processes of two devices each."""
+    """Starts one training as two processes with two devices each."""
     return [
         launch(
             *(*arguments, "--processes.coordinator", f"127.0.0.1:{port}"),
@@ -51,7 +52,7 @@ def launch_two(*arguments: object, program: str) -> list[subprocess.Popen[bytes]
 
 
 def check_curves_agree(folder: Path, undisturbed: Path) -> None:
-    """Two runs of 8 steps saw the same batches and lost the same, to float32."""
+    """Checks that two runs of 8 steps have equal batches and, to float32, losses."""
     one, other = record(undisturbed), record(folder)
     assert len(one) == 8
     for key in ("step", "tokens"):

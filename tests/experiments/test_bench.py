@@ -1,80 +1,99 @@
-"""The benchmarks run, and print and write what they say; no speed is asserted."""
+"""The benchmarks run and report what they promise; no test asserts a speed."""
 
 import json
 
+import jax
 import numpy as np
 import pytest
 
-from experiments.bench import tables, trials
-from experiments.bench.cases import recurrent
+from experiments.bench import systems, tables
+from experiments.bench.cases.recurrent import decoder_workloads, recurrent_calls
 from experiments.bench.cases.training import random_batch
 from experiments.bench.commands import main
+from experiments.bench.options import Options
+from experiments.bench.recurrent_arrays import source_mask
 from experiments.bench.shapes import MULTI30K_BATCHES, TINY_BATCHES, TINY_DECODER
-from experiments.bench.timing import Timing, race
+from experiments.bench.timing import Timing, measure, time_interleaved
+from experiments.errors import UserError
 from experiments.training.memory import keep_freed_memory
-
-TINY = ["--tiny", "--repeats", "2", "--dtypes", "float32"]
 
 
 @pytest.fixture
-def without_torch(monkeypatch):
-    monkeypatch.setattr(trials, "installed", lambda package: False)
+def no_peers(monkeypatch):
+    monkeypatch.setattr(systems, "find_spec", lambda package: None)
 
 
-def test_systems_take_turns_after_one_call_that_is_not_counted():
-    turns = []
-    calls = {name: lambda name=name: turns.append(name) for name in "ab"}
-    timings = race(calls, repeats=2)
-    assert turns == ["a", "b", "a", "b", "a", "b"]
+def test_calls_are_interleaved_after_a_warm_up():
+    order = []
+    calls = {name: lambda name=name: order.append(name) for name in "ab"}
+    timings = time_interleaved(calls, repeats=2)
+    assert order == ["a", "b", "a", "b", "a", "b"]
     assert {name: len(t.wall) for name, t in timings.items()} == {"a": 2, "b": 2}
 
 
-def test_the_figure_is_a_median_by_the_clock_and_the_least_of_processor_time():
+def test_the_median_of_wall_time_or_the_minimum_of_cpu_time_is_reported():
     timing = Timing(wall=[3.0, 1.0, 9.0], cpu=[4.0, 5.0, 2.0])
     assert (timing.seconds("wall"), timing.seconds("cpu")) == (3.0, 2.0)
 
 
-def test_the_decoders_of_a_race_do_the_same_work():
-    """Ours, plain lax.scan and, where installed, PyTorch: one function."""
-    calls = trials.recurrent_calls("decoder", TINY_DECODER, "float32")
-    (want, (weights, inputs)) = calls["attnjax"]()
+def test_a_record_has_labels_system_and_every_timing(capsys):
+    records = measure({"a": int, "b": int}, {"cell": "gru"}, repeats=3, clock="cpu")
+    assert [(r["cell"], r["system"]) for r in records] == [("gru", "a"), ("gru", "b")]
+    for r in records:
+        assert (len(r["wall"]), len(r["cpu"]), r["seconds"]) == (3, 3, min(r["cpu"]))
+    assert capsys.readouterr().err == "timing gru: a, b\n"
+
+
+def test_all_systems_compute_the_same_decoder():
+    """attnjax, plain lax.scan and, where it is installed, PyTorch."""
+    calls = recurrent_calls("decoder", TINY_DECODER, "float32")
+    (want, (params, inputs)) = calls["attnjax"]()
     (same, gradients) = calls["lax.scan"]()
     np.testing.assert_allclose(same, want, rtol=1e-5, atol=1e-6)
-    for a, b in zip(*map(_leaves, (gradients, (weights, inputs))), strict=True):
+    leaves = map(jax.tree.leaves, (gradients, (params, inputs)))
+    for a, b in zip(*leaves, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
     if "torch" in calls:
         got, (embedded, values, start, *_) = calls["torch"]()
         np.testing.assert_allclose(
             got.detach().cpu().numpy(), want, rtol=1e-5, atol=1e-6
         )
-        slopes = {"embedded": embedded, "values": values, "start": start}
-        for name, slope in slopes.items():
-            found = slope.cpu().numpy()
-            np.testing.assert_allclose(found, inputs[name], rtol=1e-4, atol=1e-6)
+        found = {"embedded": embedded, "values": values, "start": start}
+        for name, gradient in found.items():
+            np.testing.assert_allclose(
+                gradient.cpu().numpy(), inputs[name], rtol=1e-4, atol=1e-6
+            )
 
 
-def _leaves(tree):
-    return recurrent.jax.tree.leaves(tree)
+def test_the_decoder_of_flax_has_the_same_output_shape():
+    workload = decoder_workloads(TINY_DECODER)["flax.nnx.RNN"]
+    out = jax.eval_shape(workload.apply, workload.params, workload.inputs)
+    B, T, D, E = (getattr(TINY_DECODER, letter) for letter in "BTDE")
+    assert out.shape == (B, T, D + E)
 
 
-def test_recurrent_prints_a_table_and_writes_every_figure(
-    tmp_path, capsys, without_torch
-):
-    out = tmp_path / "figures.json"
-    main(["recurrent", *TINY, "--cells", "gru", "decoder", "--out", str(out)])
+def test_source_lengths_cycle_from_the_longest_to_its_half():
+    mask = source_mask(TINY_DECODER._replace(B=5, S=7))
+    assert mask.sum(axis=1).tolist() == [7, 6, 5, 4, 7]
+
+
+def test_recurrent_prints_a_table_and_writes_every_timing(tmp_path, capsys, no_peers):
+    out = tmp_path / "timings.json"
+    options = ["--smoke", "--repeats", "1", "--dtypes", "float32", "--out", str(out)]
+    main(["recurrent", *options, "--cells", "gru"])
     printed = capsys.readouterr().out
-    for word in ("processor", "cores", "gru", "decoder", "attnjax", "lax.scan"):
+    for word in ("processor", "cores", "not installed: torch", "gru", "lax.scan"):
         assert word in printed
-    figures = json.loads(out.read_text())
-    assert figures["machine"]["cores"] >= 1
-    found = {(r["cell"], r["system"]) for r in figures["records"]}
-    systems = {"attnjax", "lax.scan", "flax.nnx.RNN"}
-    assert found == {(cell, s) for cell in ("gru", "decoder") for s in systems}
-    assert all(len(r["wall"]) == 2 and r["seconds"] > 0 for r in figures["records"])
+    result = json.loads(out.read_text())
+    assert result["machine"]["cores"] >= 1
+    found = {(r["cell"], r["dtype"], r["system"]) for r in result["records"]}
+    names = {"attnjax", "lax.scan", "flax.nnx.RNN"}
+    assert found == {("gru", "float32", name) for name in names}
+    assert all(len(r["wall"]) == 1 and r["seconds"] > 0 for r in result["records"])
 
 
 @pytest.mark.parametrize("spec", [*TINY_BATCHES, *MULTI30K_BATCHES])
-def test_random_batches_are_as_full_as_real_ones(spec):
+def test_random_batches_have_the_padding_of_the_data(spec):
     source, target = random_batch(spec, 23)
     assert source.shape == (spec.B, spec.S)
     assert target.shape == (spec.B, spec.T)
@@ -82,24 +101,37 @@ def test_random_batches_are_as_full_as_real_ones(spec):
     assert int((target != 0).sum()) == spec.target_tokens
 
 
-def test_rates_over_shapes_are_those_of_an_epoch():
+def test_rates_over_shapes_are_weighted_by_their_frequency():
     def record(tokens, batches, seconds):
         shape = {"target_tokens": tokens, "batches": batches}
-        same = {"dtype": "float32", "system": "attnjax", "part": "step"}
-        return {**same, "shape": shape, "seconds": seconds}
+        labels = {"dtype": "float32", "system": "attnjax", "part": "step"}
+        return {**labels, "shape": shape, "seconds": seconds}
 
     rates = tables.epoch_rates([record(100, 3, 1.0), record(40, 1, 2.0)])
     assert rates == {("float32", "attnjax"): 340 / 5}
 
 
-def test_freed_memory_is_kept_where_glibc_is(monkeypatch):
-    asked = []
+def test_tables_give_the_ratio_to_attnjax(capsys):
+    labels = {"cell": "gru", "dtype": "float32", "shape": {"B": 3}}
+    seconds = {"attnjax": 0.2, "torch": 0.3}
+    tables.recurrent_table(
+        [{**labels, "system": name, "seconds": s} for name, s in seconds.items()]
+    )
+    printed = capsys.readouterr().out
+    assert "200.0 " in printed
+    assert "300.0 (1.50)" in printed
+
+
+def test_freed_memory_is_kept_where_the_allocator_is_glibcs(monkeypatch):
+    settings = []
     monkeypatch.setattr(
         "ctypes.CDLL",
-        lambda _: type("C", (), {"mallopt": lambda self, *a: asked.append(a) or 1})(),
+        lambda _: type(
+            "C", (), {"mallopt": lambda self, *a: settings.append(a) or 1}
+        )(),
     )
     assert keep_freed_memory()
-    assert asked == [(-1, -1), (-4, 0), (-8, 1)]
+    assert settings == [(-1, -1), (-4, 0), (-8, 1)]
     monkeypatch.setattr("ctypes.CDLL", lambda _: object())
     assert not keep_freed_memory()
 
@@ -112,8 +144,16 @@ def test_freed_memory_is_kept_where_glibc_is(monkeypatch):
         (["--systems", "theirs"], "error: --systems: expected names among attnjax"),
     ],
 )
-def test_mistakes_are_told_with_code_2(arguments, message, capsys, without_torch):
+def test_invalid_options_exit_with_code_2(arguments, message, capsys, no_peers):
     with pytest.raises(SystemExit) as stopped:
-        main(["recurrent", "--tiny", "--cells", "gru", *arguments])
+        main(["recurrent", "--smoke", "--cells", "gru", *arguments])
     assert stopped.value.code == 2
     assert message in capsys.readouterr().err
+
+
+def test_no_system_to_time_is_an_error():
+    with pytest.raises(UserError) as error:
+        Options().report(lambda options: [], print)
+    assert str(error.value) == (
+        "--systems: expected a system that works here, got none"
+    )

@@ -1,7 +1,8 @@
-"""CTranslate2 searches with our weights, and beam search is timed beside it."""
+"""CTranslate2 decodes with attnjax's parameters, and beam search is timed beside it."""
 
 import dataclasses
 import json
+import types
 from functools import partial
 
 import jax
@@ -10,28 +11,31 @@ import numpy as np
 import pytest
 
 from attnjax.decode import beam_search
+from attnjax.models.rnnsearch import RNNSearchConfig
 from attnjax.models.transformer import TransformerConfig
-from experiments.bench import trials
-from experiments.bench.cases.decoding import NEVER, source_lengths
+from experiments.bench import systems
 from experiments.bench.commands import main
+from experiments.bench.decode_task import SUPPRESS, source_lengths
 from experiments.bench.shapes import MULTI30K_BATCHES
-from experiments.bench.transformers import TINY, build, sized_transformer
+from experiments.bench.transformer_configs import TINY, build, set_vocab_size
 from experiments.datasets.tokenizers.sentences import BOS, EOS, PAD
 from experiments.errors import UserError
+from experiments.translate import loading
 from tests.experiments.commands import finish, launch
 
-ONCE = ["decode", "--tiny", "--repeats", "1"]
-K, LENGTH = 5, 7  # of the beam_search, and of hypotheses with EOS
+DECODE = ["decode", "--smoke", "--repeats", "1"]
+NO_CTRANSLATE2 = "ctranslate2 is not installed"
+K, LENGTH = 5, 7  # beam size, and length of hypotheses with EOS
 
 
 @pytest.fixture
-def without_peers(monkeypatch):
-    monkeypatch.setattr(trials, "installed", lambda package: False)
+def no_peers(monkeypatch):
+    monkeypatch.setattr(systems, "find_spec", lambda package: None)
 
 
-def restless(*, pre_norm):
-    """A model without zeros among its parameters, that does not end by itself."""
-    config = sized_transformer(TINY, tiny=True, output_bias=True)
+def noisy_model(*, pre_norm):
+    """A model with noise in all parameters, none of them 0 or 1; EOS is suppressed."""
+    config = set_vocab_size(TINY, smoke=True, output_bias=True)
     block = dataclasses.replace(TINY.block, pre_norm=pre_norm)
     config = dataclasses.replace(config, block=block)
     rebuild, params = build(config)
@@ -39,9 +43,9 @@ def restless(*, pre_norm):
     params = jax.tree.map(
         lambda x: x + rng.normal(0, 0.3, x.shape).astype(np.float32), params
     )
-    never = jnp.array([PAD, BOS, EOS])
-    bias = params["b_output"].at[never].set(NEVER)
-    return config, rebuild(params | {"b_output": bias}), params | {"b_output": bias}
+    specials = jnp.array([PAD, BOS, EOS])
+    params["b_output"] = params["b_output"].at[specials].set(SUPPRESS)
+    return config, rebuild(params), params
 
 
 def sources():
@@ -67,11 +71,11 @@ def our_hypotheses(model, source):
 
 @pytest.mark.parametrize("pre_norm", [True, False])
 def test_ctranslate2_finds_the_same_hypotheses(pre_norm):
-    """All K of each sentence, with the log-probabilities that our model gives them."""
-    pytest.importorskip("ctranslate2")
+    """All K of each sentence, with the log-probabilities of attnjax's model."""
+    pytest.importorskip("ctranslate2", reason=NO_CTRANSLATE2)
     from experiments.bench.peers import ctranslate
 
-    config, model, params = restless(pre_norm=pre_norm)
+    config, model, params = noisy_model(pre_norm=pre_norm)
     found = ctranslate.translator(config, params, "float32", 1).translate_batch(
         [ctranslate.tokens(ids) for ids in sources()],
         beam_size=K,
@@ -86,7 +90,7 @@ def test_ctranslate2_finds_the_same_hypotheses(pre_norm):
     theirs = np.array([[*map(ctranslate.ids_of, one.hypotheses)] for one in found])
     for a, b in zip(ours.tolist(), theirs.tolist(), strict=True):
         assert sorted(a) == sorted(b)
-    flat = jnp.array(theirs).reshape(-1, LENGTH - 1)
+    flat = jnp.array(theirs).reshape(-1, LENGTH - 1)  # [B, K, T] -> [B*K, T]
     previous = jnp.pad(flat, ((0, 0), (1, 0)), constant_values=BOS)[:, :-1]
     rows = jnp.repeat(source, K, axis=0)
     logits, _ = jax.jit(model.__call__)(rows, rows != PAD, previous)
@@ -96,9 +100,9 @@ def test_ctranslate2_finds_the_same_hypotheses(pre_norm):
 
 
 def test_decode_times_every_system(tmp_path, capsys):
-    pytest.importorskip("ctranslate2")
-    out = tmp_path / "figures.json"
-    main([*ONCE, "--rows", "4", "--out", str(out)])
+    pytest.importorskip("ctranslate2", reason=NO_CTRANSLATE2)
+    out = tmp_path / "timings.json"
+    main([*DECODE, "--rows", "4", "--out", str(out)])
     printed = capsys.readouterr().out
     for word in ("sentences/s", "ctranslate2-int8", "7 sentences"):
         assert word in printed
@@ -108,58 +112,62 @@ def test_decode_times_every_system(tmp_path, capsys):
         assert r["sentences_per_second"] == 7 / r["seconds"]
 
 
-def test_decode_times_ours_alone(capsys, without_peers):
-    main(ONCE)
+def test_decode_times_attnjax_alone(capsys, no_peers):
+    main(DECODE)
     printed = capsys.readouterr().out
-    assert "not installed: ctranslate2" in printed
-    assert "attnjax" in printed
+    for word in ("not installed: ctranslate2", "attnjax", "7 sentences"):
+        assert word in printed
 
 
 @pytest.fixture(scope="module")
 def transformer_run(tmp_path_factory, data_dir, cache):
-    """The folder of a Transformer that has seen a few lines of words."""
-    made = tmp_path_factory.mktemp("transformer")
-    texts = [made / "a.x", made / "a.y"]
+    """The folder of a Transformer trained on a few lines of words."""
+    folder = tmp_path_factory.mktemp("transformer")
+    texts = [folder / "a.x", folder / "a.y"]
     lines = [" ".join("abcdefgh"[i % n] for i in range(n)) for n in range(1, 9)]
     for text in texts:
         text.write_text("\n".join(8 * lines) + "\n", encoding="utf-8")
     training = launch(
-        *("train", "wmt14-transformer-base", "--out", made / "run"),
+        *("train", "wmt14-transformer-base", "--out", folder / "run"),
         *("--data.data-dir", data_dir, "--data.train", *texts),
         *("--data.validation", *texts, "--data.test", *texts),
         *("--tokenizer.kind", "words", "--model.block.d-model", 12),
         *("--model.encoder-layers", 2, "--model.decoder-layers", 1),
         *("--model.block.num-heads", 2, "--model.block.d-ff", 14),
-        *("--batch-tokens", 96, "--buckets", 1, "--max-length", 20),
-        *("--steps", 2, "--evaluate-every", 2, "--save-every", 1),
+        *("--batch-tokens", 96, "--num-buckets", 1, "--max-length", 20),
+        *("--steps", 2, "--eval-every", 2, "--save-every", 1),
         cache=cache,
     )
     ((code, err),) = finish(training)
     assert code == 0, err
-    return made / "run"
+    return folder / "run"
 
 
-@pytest.mark.parametrize("checkpoint", ["best", "last"])
-def test_a_trained_runs_test_set_is_translated(checkpoint, transformer_run, tmp_path):
-    out = tmp_path / "figures.json"
-    arguments = ["--run", str(transformer_run), "--checkpoint", checkpoint]
-    main([*ONCE, *arguments, "--sentences", "5", "--out", str(out)])
+def test_the_test_set_of_a_run_is_translated(transformer_run, tmp_path):
+    out = tmp_path / "timings.json"
+    arguments = ["--run", str(transformer_run), "--checkpoint", "last"]
+    main([*DECODE, *arguments, "--sentences", "5", "--out", str(out)])
     records = json.loads(out.read_text())["records"]
     for r in records:
         assert (r["model"], r["sentences"]) == ("run test", 5)
         assert 0 <= r["same"] <= 1
-    assert records[0]["same"] == 1  # ours
+    assert (records[0]["system"], records[0]["same"]) == ("attnjax", 1)
 
 
-def test_a_run_of_another_model_is_refused(smoke_run, capsys, without_peers):
+def test_a_run_of_another_model_is_an_error(tmp_path, capsys, monkeypatch):
+    run = types.SimpleNamespace(
+        config=types.SimpleNamespace(model=RNNSearchConfig()),
+        model=types.SimpleNamespace(tokenizers=None),
+    )
+    monkeypatch.setattr(loading, "load_run", lambda folder, checkpoint: run)
     with pytest.raises(SystemExit) as stopped:
-        main([*ONCE, "--run", str(smoke_run)])
+        main([*DECODE, "--run", str(tmp_path)])
     assert stopped.value.code == 2
     message = "error: --run: expected a run of a Transformer, got one of a RNNSearch ("
     assert message in capsys.readouterr().err
 
 
-def test_lengths_are_those_of_the_data():
+def test_source_lengths_have_the_mean_and_maximum_of_the_data():
     lengths = source_lengths(MULTI30K_BATCHES, 1_000)
     rows = sum(spec.B * spec.batches for spec in MULTI30K_BATCHES)
     tokens = sum(spec.source_tokens * spec.batches for spec in MULTI30K_BATCHES)
@@ -168,30 +176,32 @@ def test_lengths_are_those_of_the_data():
     assert lengths.mean() == pytest.approx(tokens / rows, abs=0.1)
 
 
-def test_what_ctranslate2_has_not_is_refused():
-    pytest.importorskip("ctranslate2")
+def test_a_model_that_ctranslate2_lacks_is_an_error():
+    pytest.importorskip("ctranslate2", reason=NO_CTRANSLATE2)
     from experiments.bench.peers.ctranslate import check_convertible
 
     block = dataclasses.replace(TINY.block, position_embedding="rope")
-    with pytest.raises(UserError) as told:
+    with pytest.raises(UserError) as error:
         check_convertible(TransformerConfig(block=block))
-    assert str(told.value) == (
-        "block.position_embedding: expected one of sinusoidal, got rotary (no other is "
-        "converted for CTranslate2; --systems attnjax does without it)"
+    assert str(error.value) == (
+        "block.position_embedding: expected one of sinusoidal, got rope (the "
+        "benchmark converts no other models to CTranslate2; leave it out with "
+        "--systems attnjax)"
     )
 
 
 @pytest.mark.parametrize("name", ["sentences", "rows", "beam-size"])
-def test_counts_of_nothing_are_told_with_code_2(name, capsys):
+def test_counts_below_1_exit_with_code_2(name, capsys):
     with pytest.raises(SystemExit) as stopped:
-        main([*ONCE, f"--{name}", "0"])
+        main([*DECODE, f"--{name}", "0"])
     assert stopped.value.code == 2
     message = f"error: --{name}: expected at least 1, got 0"
     assert message in capsys.readouterr().err
 
 
-def test_a_beam_beyond_the_vocabulary_is_told_with_code_2(capsys, without_peers):
-    with pytest.raises(SystemExit):
-        main([*ONCE, "--beam-size", "24"])
+def test_a_beam_larger_than_the_vocabulary_exits_with_code_2(capsys, no_peers):
+    with pytest.raises(SystemExit) as stopped:
+        main([*DECODE, "--beam-size", "24"])
+    assert stopped.value.code == 2
     message = "error: beam_size: expected at most 23 (the target vocabulary), got 24"
     assert message in capsys.readouterr().err

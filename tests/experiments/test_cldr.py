@@ -1,6 +1,7 @@
-"""The embedded data: what is printed is Babel's, what is linked is the same field."""
+"""The embedded data: text as Babel prints it, links between the same fields."""
 
 import datetime
+import functools
 import multiprocessing
 import re
 import socket
@@ -14,10 +15,15 @@ import pytest
 from babel import dates, lists, numbers, units
 
 from experiments.datasets.cldr import cldr_builder, links, values
-from experiments.datasets.cldr.fields import STYLES, Formatter, Spec
+from experiments.datasets.cldr.formatter import STYLES, Formatter, Spec
 from experiments.datasets.cldr.locales import open_locale
 from experiments.datasets.cldr.phrases import LONG, Phrases
-from experiments.datasets.cldr.segment import Piece, detokenize, segment, text_of
+from experiments.datasets.cldr.pretokenization import (
+    Span,
+    detokenize,
+    join_text,
+    pretokenize,
+)
 from experiments.errors import UserError
 
 PAIRS = ("en-fr", "en-ja", "fr-en", "ja-en", "de-zh_Hans", "ko-th", "ar-he", "es-ru")
@@ -35,8 +41,18 @@ def _phrases(pair: str) -> Phrases:
     return cldr_builder._phrases(pair)
 
 
+@functools.cache
+def _example(pair: str, split: str, i: int) -> tuple[str, str, str]:
+    return _phrases(pair).pair(split, 0, i)
+
+
 def _examples(pair: str, split: str = "test", n: int = N) -> list[tuple[str, str, str]]:
-    return [_phrases(pair).pair(split, 0, i) for i in range(n)]
+    return [_example(pair, split, i) for i in range(n)]
+
+
+@functools.cache
+def _formatter(locale: str) -> Formatter:
+    return Formatter(locale)
 
 
 def _links(alignment: str) -> dict[tuple[int, int], bool]:
@@ -45,16 +61,16 @@ def _links(alignment: str) -> dict[tuple[int, int], bool]:
 
 
 def _inverted(pair: str) -> float:
-    """The share of pairs of sure links that cross (Kendall's distance)."""
+    """Returns the share of pairs of sure links that cross (Kendall's distance)."""
     crossed = total = 0
     for _, _, alignment in _examples(pair):
         sure = np.array(
             [link for link, is_sure in _links(alignment).items() if is_sure]
         )
         i, j = sure.reshape(-1, 2).T
-        turns = (i[:, None] - i) * (j[:, None] - j)
-        crossed += (turns < 0).sum()
-        total += (turns != 0).sum()
+        products = (i[:, None] - i) * (j[:, None] - j)
+        crossed += (products < 0).sum()
+        total += (products != 0).sum()
     return crossed / total
 
 
@@ -63,14 +79,14 @@ def _inverted(pair: str) -> float:
 
 @each_locale
 def test_dates_and_times_are_printed_as_babel_prints_them(locale):
-    here, form = open_locale(locale), Formatter(locale)
+    here, form = open_locale(locale), _formatter(locale)
     for style in ("full", "long", "medium"):
-        got = text_of(form.pieces(Spec("date", style, (DAY,))))
+        got = join_text(form.spans(Spec("date", style, (DAY,))))
         assert got == dates.format_date(DAY, style, here)
     for family, skeleton in (("date", "yMd"), ("month", "yMMMM"), ("quarter", "yQQQQ")):
-        got = text_of(form.pieces(Spec(family, skeleton, (DAY,))))
+        got = join_text(form.spans(Spec(family, skeleton, (DAY,))))
         assert got == dates.format_skeleton(skeleton, DAY, locale=here)
-    got = text_of(form.pieces(Spec("time", "short", (AT,))))
+    got = join_text(form.spans(Spec("time", "short", (AT,))))
     assert got == dates.format_time(AT, "short", locale=here)
 
 
@@ -79,9 +95,9 @@ def test_dates_and_times_are_printed_as_babel_prints_them(locale):
     "end", [LATER, datetime.date(2024, 7, 1), datetime.date(2025, 1, 2)]
 )
 def test_intervals_are_printed_as_babel_prints_them(locale, end):
-    here, form = open_locale(locale), Formatter(locale)
+    here, form = open_locale(locale), _formatter(locale)
     for style in ("yMMMEd", "yMMMd", "yMd"):
-        got = text_of(form.pieces(Spec("dates", style, (DAY, end))))
+        got = join_text(form.spans(Spec("dates", style, (DAY, end))))
         assert got == dates.format_interval(DAY, end, style, locale=here)
 
 
@@ -90,55 +106,55 @@ def test_intervals_are_printed_as_babel_prints_them(locale, end):
 def test_times_are_printed_as_babel_prints_them(locale, start):
     here, start = open_locale(locale), datetime.time(*start)
     cycle = "hm" if "h" in here.time_formats["short"].pattern else "Hm"
-    got = text_of(Formatter(locale).pieces(Spec("times", "hm", (start, UNTIL))))
+    got = join_text(_formatter(locale).spans(Spec("times", "hm", (start, UNTIL))))
     assert got == dates.format_interval(start, UNTIL, cycle, locale=here)
 
 
 @each_locale
 @pytest.mark.parametrize("number", ["1", "2", "7.5", "1234.25"])
 def test_amounts_are_printed_as_babel_prints_them(locale, number):
-    here, form, n = open_locale(locale), Formatter(locale), Decimal(number)
-    got = text_of(form.pieces(Spec("number", "percent", (n,))))
+    here, form, n = open_locale(locale), _formatter(locale), Decimal(number)
+    got = join_text(form.spans(Spec("number", "percent", (n,))))
     assert got == numbers.format_percent(
         n / 100, locale=here, decimal_quantization=False
     )
     for style in STYLES["price"]:
-        got = text_of(form.pieces(Spec("price", style, ("USD", n))))
+        got = join_text(form.spans(Spec("price", style, ("USD", n))))
         assert got == numbers.format_currency(n, "USD", locale=here, format_type=style)
-    got = text_of(form.pieces(Spec("unit", "short", ("length-kilometer", n))))
+    got = join_text(form.spans(Spec("unit", "short", ("length-kilometer", n))))
     assert got == units.format_unit(n, "length-kilometer", "short", locale=here)
 
 
 @each_locale
 def test_names_and_lists_are_printed_as_babel_prints_them(locale):
-    here, form = open_locale(locale), Formatter(locale)
+    here, form = open_locale(locale), _formatter(locale)
     named = [
         Spec("locale", "language", ("fr", "CA")),
         Spec("name", "language", ("ja",)),
     ]
-    got = text_of(form.pieces(Spec("list", "or", tuple(named))))
+    got = join_text(form.spans(Spec("list", "or", tuple(named))))
     names = [open_locale("fr_CA").get_display_name(here), here.languages["ja"]]
     assert got == lists.format_list(names, "or", here)
 
 
 @each_pair
-def test_units_give_back_the_true_text(pair):
+def test_tokens_restore_the_original_text(pair):
     phrases = _phrases(pair)
     for i in range(N):
         for side in (phrases.source, phrases.target):
-            pieces = side.pieces(phrases.spec("train", 0, i))
-            stored = " ".join(segment(pieces).texts)
-            assert detokenize(stored) == text_of(pieces).strip()
+            spans = side.spans(phrases.spec("train", 0, i))
+            stored = " ".join(pretokenize(spans).texts)
+            assert detokenize(stored) == join_text(spans).strip()
 
 
 @each_locale
-def test_digits_are_units_of_their_own(locale):
-    units = segment(Formatter(locale).pieces(Spec("date", "full", (DAY,)))).texts
+def test_every_digit_is_a_token(locale):
+    units = pretokenize(_formatter(locale).spans(Spec("date", "full", (DAY,)))).texts
     assert all(len(unit) == 1 for unit in units if any(map(str.isdigit, unit)))
 
 
-def test_no_locale_leaves_its_names_to_another():
-    """Babel 2.18 does: French months by themselves, after Japanese ones."""
+def test_a_locale_does_not_depend_on_locales_used_before():
+    """In Babel 2.18, stand-alone French months are Japanese after Japanese ones."""
     assert open_locale("ja").months["stand-alone"]["wide"][2] == "2月"
     assert open_locale("fr").months["stand-alone"]["wide"][2] == "février"
 
@@ -147,7 +163,7 @@ def test_no_locale_leaves_its_names_to_another():
 
 
 @each_pair
-def test_links_are_in_range_and_reach_every_unit(pair):
+def test_links_are_in_range_and_reach_every_token(pair):
     for source, target, alignment in _examples(pair):
         found = _links(alignment)
         assert len(found) == len(alignment.split())
@@ -156,7 +172,7 @@ def test_links_are_in_range_and_reach_every_unit(pair):
 
 
 @each_pair
-def test_most_targets_have_a_sure_link_and_hardly_any_has_two(pair):
+def test_most_target_tokens_have_one_sure_link(pair):
     sure = [
         [j for (_, j), is_sure in _links(alignment).items() if is_sure]
         for _, _, alignment in _examples(pair)
@@ -178,35 +194,35 @@ def test_surely_linked_digits_are_equal(pair):
     assert seen > N
 
 
-def test_links_written_by_hand():
+def test_links_equal_those_written_by_hand():
     """Friday , May 3 , 2 0 2 4 | 2 0 2 4 年 5 月 3 日 金曜日."""
     spec = Spec("date", "full", (DAY,))
-    one, two = (Formatter(locale).pieces(spec) for locale in ("en", "ja"))
-    found = _links(links.alignment(one, segment(one), two, segment(two)))
+    one, two = (_formatter(locale).spans(spec) for locale in ("en", "ja"))
+    found = _links(links.align(one, pretokenize(one), two, pretokenize(two)))
     sure = {link for link, is_sure in found.items() if is_sure}
     assert sure == {(0, 9), (2, 5), (3, 7), (5, 0), (6, 1), (7, 2), (8, 3)}
     assert {(2, 6), (3, 8), (8, 4)} <= found.keys()  # 月 with May, 日 with 3, 年 with 4
 
 
-def test_a_converted_hour_is_possible_with_the_hour_and_the_half_of_the_day():
+def test_a_converted_hour_has_possible_links_with_the_hour_and_the_day_period():
     """3 : 3 0 ⎵PM | 1 5 : 3 0."""
     one, two = (
-        Formatter(at).pieces(Spec("time", "short", (AT,))) for at in ("en", "fr")
+        _formatter(at).spans(Spec("time", "short", (AT,))) for at in ("en", "fr")
     )
-    found = _links(links.alignment(one, segment(one), two, segment(two)))
+    found = _links(links.align(one, pretokenize(one), two, pretokenize(two)))
     assert {link for link, sure in found.items() if sure} == {(2, 3), (3, 4)}
     assert {(0, 0), (0, 1), (4, 0), (4, 1), (1, 2)} <= found.keys()
 
 
-def test_a_leading_zero_is_possible_with_its_digit():
-    pieces = [[Piece(text, ("day",), "day")] for text in ("3", "03")]
-    found = links.alignment(
-        pieces[0], segment(pieces[0]), pieces[1], segment(pieces[1])
+def test_a_leading_zero_has_a_possible_link_with_the_digit():
+    spans = [[Span(text, ("day",), "day")] for text in ("3", "03")]
+    found = links.align(
+        spans[0], pretokenize(spans[0]), spans[1], pretokenize(spans[1])
     )
     assert found == "0p0 0-1"
 
 
-def test_japanese_is_turned_round_and_french_is_not():
+def test_japanese_reverses_word_order_and_french_keeps_it():
     assert _inverted("en-ja") > 0.12
     assert _inverted("en-fr") < 0.04
     assert _inverted("en-ja") > 4 * _inverted("en-fr")
@@ -218,12 +234,12 @@ def test_japanese_is_turned_round_and_french_is_not():
 @each_pair
 def test_a_source_has_one_translation(pair):
     translation: dict[str, str] = {}
-    for source, target, _ in _examples(pair, "train", 1000) + _examples(pair):
+    for source, target, _ in _examples(pair, "train", 700) + _examples(pair):
         assert translation.setdefault(source, target) == target
 
 
 def _values(spec: Spec) -> set[tuple[str, object]]:
-    """All values that a phrase is made of, in the words of `values`."""
+    """Returns all values of a phrase, as `values` hashes them."""
     if spec.family == "list" and spec.values[0].family == "name":
         codes = [item.values[0] for item in spec.values]
         return {("names", f"{spec.values[0].style} {codes}")}
@@ -240,7 +256,7 @@ def _values(spec: Spec) -> set[tuple[str, object]]:
             found |= {("number", value)}
         elif isinstance(value, datetime.date | datetime.time):
             family = spec.family.removesuffix("s")
-            found |= {(family, values.said(family, value))}
+            found |= {(family, values.value_key(family, value))}
     return found
 
 
@@ -251,15 +267,15 @@ def test_no_value_of_a_test_phrase_occurs_in_training():
         for split, n in (("train", 3000), ("validation", N), ("test", N))
     }
     for split in ("validation", "test"):
-        assert all(said[split])  # every phrase says something that can be held out
+        assert all(said[split])  # every phrase has a value that can be held out
         other = set().union(
             *said["train"], *said[{"test": "validation"}.get(split, "test")]
         )
         assert other.isdisjoint(set().union(*said[split]))
 
 
-def test_a_value_keeps_its_split_for_ever():
-    """Pinned: data sets built on different machines must not share test values."""
+def test_the_split_of_a_value_is_pinned():
+    """Data sets built on different machines must not share test values."""
     may = {day: values.split_of("date", f"2024-05-{day:02}") for day in range(1, 32)}
     assert [day for day in may if may[day] == "test"] == [5, 9]
     assert [day for day in may if may[day] == "validation"] == [1, 16, 19, 27, 28]
@@ -270,7 +286,7 @@ def test_a_value_keeps_its_split_for_ever():
     assert values.number_split(Decimal("12.50")) == values.number_split(Decimal("12.5"))
 
 
-def test_every_unit_of_the_test_is_met_in_training():
+def test_every_token_of_the_test_occurs_in_training():
     for side in (0, 1):
         known = {
             u for pair in _examples("en-ja", "train", 4000) for u in pair[side].split()
@@ -288,7 +304,7 @@ def test_long_phrases_are_long_and_short_ones_common(pair):
 
 
 def test_a_phrase_is_pinned():
-    """Seen once, and kept: the same on every Python and machine."""
+    """Computed by this code: the same on every Python version and machine."""
     assert _phrases("en-ja").pair("test", 0, 2)[:2] == (
         "Sep 5 ⏝–⏝ 2 9 , 2 3 5 0 or Mar 8 ⏝–⏝ 2 2 , 2 0 0 8",
         "2 3 5 0 年 9 月 5 日 ～ 2 9 日 または 2 0 0 8 年 3 月 8 日 ～ 2 2 日",
@@ -299,7 +315,7 @@ def test_a_phrase_is_a_function_of_its_index_in_any_process():
     code = (
         "from experiments.datasets.cldr.phrases import Phrases; import hashlib;"
         "p = Phrases('en', 'fr');"
-        "print([p.pair('train', 7, i)[:2] for i in (5, 0, 3)])"
+        "print([p.pair('train', 7, i) for i in (5, 0, 3)])"
     )
     seen = {
         subprocess.run(
@@ -311,7 +327,7 @@ def test_a_phrase_is_a_function_of_its_index_in_any_process():
         ).stdout
         for seed in ("1", "2")
     }
-    here = [_phrases("en-fr").pair("train", 7, i)[:2] for i in (5, 0, 3)]
+    here = [_phrases("en-fr").pair("train", 7, i) for i in (5, 0, 3)]
     assert seen == {f"{here}\n"}
 
 
@@ -334,7 +350,7 @@ def test_a_split_holds_the_phrases(tmp_path, monkeypatch, capfd):
     assert capfd.readouterr().out == ""
 
 
-def test_a_half_written_build_is_not_taken_for_a_whole_one(tmp_path, monkeypatch):
+def test_an_interrupted_build_is_not_used(tmp_path, monkeypatch):
     def stop(self, split, seed, index):
         raise KeyboardInterrupt
 
@@ -355,37 +371,27 @@ def test_two_processes_may_build_at_once(tmp_path):
         assert pool.map(_length_of_test, [tmp_path, tmp_path]) == [10, 10]
 
 
-def test_what_is_missing_is_generated_in_other_processes(tmp_path, monkeypatch):
-    datasets = [
-        cldr_builder.Cldr(pair=pair, data_dir=tmp_path, **SIZES)
-        for pair in ("en-fr", "en-ja")
-    ]
-    monkeypatch.delattr(cldr_builder.Builder, "_generate_examples")  # not in this one
-    cldr_builder.generate(datasets)
-    for dataset in datasets:
-        stored = dataset.load("test")
-        assert [tuple(p) for p in stored] == _examples(
-            dataset.pair, "test", len(stored)
-        )
+def test_missing_data_sets_are_generated_in_other_processes(
+    tmp_path, monkeypatch, capfd
+):
+    """Errors there are ignored: opening the data set raises them again."""
+    (tmp_path / "file").touch()
+    impossible = cldr_builder.Cldr(data_dir=tmp_path / "file" / "data", **SIZES)
+    possible = cldr_builder.Cldr(pair="en-ja", data_dir=tmp_path / "data", **SIZES)
+    with monkeypatch.context() as patch:  # so that this process cannot generate it
+        patch.delattr(cldr_builder.Builder, "_generate_examples")
+        cldr_builder.generate([impossible, possible])
+        stored = [tuple(pair) for pair in possible.load("test")]
+    assert capfd.readouterr().err == ""
+    assert stored == _examples("en-ja", "test", SIZES["test"])
+    with pytest.raises(UserError, match="data_dir: expected a folder that can be read"):
+        impossible.load("test")
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
-    cldr_builder.generate(datasets)
+    cldr_builder.generate([possible, possible])
     assert before == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
 
 
-def test_what_goes_wrong_in_other_processes_is_left_to_who_opens_it(tmp_path, capfd):
-    blocked = tmp_path / "file"
-    blocked.touch()
-    datasets = [
-        cldr_builder.Cldr(pair=pair, data_dir=blocked / "data", **SIZES)
-        for pair in ("en-fr", "en-ja")
-    ]
-    cldr_builder.generate(datasets)
-    assert capfd.readouterr().err == ""
-    with pytest.raises(UserError, match="data_dir: cannot keep prepared data in"):
-        datasets[0].load("test")
-
-
-def test_settings_have_folders_of_their_own():
+def test_other_settings_get_other_folders():
     names = {
         cldr_builder.config(cldr_builder.Cldr(pair=pair, train=train, seed=seed)).name
         for pair in ("en-fr", "en-ja")
@@ -399,7 +405,7 @@ def test_settings_have_folders_of_their_own():
     ("pair", "about"),
     [("en-xx", r"\(xx: unknown\)"), ("en", ""), ("en-en", ""), ("", r"\(: unknown\)")],
 )
-def test_an_unknown_pair_is_told_what_there_is(pair, about):
+def test_the_error_for_an_unknown_pair_lists_the_locales(pair, about):
     message = (
         rf"^pair: expected two different locales such as en-fr, got '{pair}' ?{about}; "
         r"the locales are aa .* zu, and with a script or territory such as zh_Hant"
@@ -408,7 +414,7 @@ def test_an_unknown_pair_is_told_what_there_is(pair, about):
         cldr_builder.load(pair, "train")
 
 
-def test_an_unknown_split_is_told_what_there_is():
+def test_the_error_for_an_unknown_split_lists_the_splits():
     with pytest.raises(
         UserError, match=r"^split: expected one of train, validation, test, got 'dev'$"
     ):

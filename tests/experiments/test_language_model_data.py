@@ -1,5 +1,6 @@
-"""Plain text for language models: read, split, encoded, cropped."""
+"""Plain text for language models: lines, splits, token ids and windows."""
 
+import functools
 import gzip
 import hashlib
 from pathlib import Path
@@ -14,39 +15,31 @@ from experiments.datasets.text.datasets import (
     TextFiles,
     TinyShakespeare,
     WikiText2,
-    downloaded,
+    download,
 )
 from experiments.datasets.text.token_files import read_tokens
-from experiments.datasets.text.windows import NOTHING, Crops, consecutive_crops
+from experiments.datasets.text.windows import (
+    IGNORE_INDEX,
+    TokenWindows,
+    consecutive_windows,
+)
 from experiments.datasets.tokenizers.text import (
-    Bytes,
-    Characters,
+    ByteTokenizer,
+    CharacterTokenizer,
     TextTokenizerConfig,
 )
 from experiments.errors import UserError
 
-# Without runs of blanks and blanks at the ends of lines, which pieces lose.
+# No runs of whitespace and none at the ends of lines: subwords would lose them.
 PLAIN = "".join(f"the {n} was a café: “{n * n}” — and naïve\n\n" for n in range(40))
 KINDS = {
     "bytes": TextTokenizerConfig(kind="bytes"),
     "characters": TextTokenizerConfig(kind="characters"),
-    "unigram": TextTokenizerConfig(kind="unigram", size=67),
-    "bpe": TextTokenizerConfig(kind="bpe", size=71),
-    "words": TextTokenizerConfig(kind="words", size=1000),
+    "unigram": TextTokenizerConfig(kind="unigram", vocab_size=67),
+    "bpe": TextTokenizerConfig(kind="bpe", vocab_size=71),
+    "words": TextTokenizerConfig(kind="words", vocab_size=1000),
 }
 each_kind = pytest.mark.parametrize("kind", KINDS)
-
-
-@pytest.fixture
-def write(tmp_path):
-    """Writes a file; gives its path."""
-
-    def call(name: str, content: str | bytes) -> Path:
-        data = content.encode() if isinstance(content, str) else content
-        (tmp_path / name).write_bytes(data)
-        return tmp_path / name
-
-    return call
 
 
 @pytest.fixture
@@ -54,12 +47,17 @@ def text(write) -> Text:
     return Text((write("plain", PLAIN),))
 
 
+@functools.cache
+def trained(kind):
+    return KINDS[kind].train({"train": PLAIN.splitlines(keepends=True)})
+
+
 @pytest.fixture
-def tokenizer(kind, text):
-    return KINDS[kind].train({"train": text})
+def tokenizer(kind):
+    return trained(kind)
 
 
-def test_a_text_is_its_lines_whatever_ends_them(write):
+def test_a_text_is_its_lines_whatever_newlines_the_file_has(write):
     one, two = "first\nsecond", "third, in another file\n\nfifth"
     paths = (
         write("a", "\ufeff" + one.replace("\n", "\r\n")),
@@ -82,18 +80,18 @@ def test_a_split_cuts_at_a_character(share, write):
 
 
 @each_kind
-def test_ids_of_a_text_are_those_of_its_lines_and_give_it_back(kind, tokenizer, text):
-    lines = [id_ for line in text for id_ in tokenizer.encode(line)]
-    assert tokenizer.encode(PLAIN) == lines
-    assert tokenizer.decode(lines) == PLAIN
+def test_ids_of_a_text_are_those_of_its_lines_and_restore_it(kind, tokenizer, text):
+    lines = [id_ for line in text for id_ in tokenizer.tokenize(line)]
+    assert tokenizer.tokenize(PLAIN) == lines
+    assert tokenizer.detokenize(lines) == PLAIN
     assert lines.count(tokenizer.newline) == PLAIN.count("\n")
     assert set(lines) <= set(range(tokenizer.vocab_size)) - set(tokenizer.unused)
     assert tokenizer.unknown not in lines
 
 
 @each_kind
-def test_a_stream_gives_what_decoding_gives_as_it_comes(kind, tokenizer):
-    ids = tokenizer.encode(PLAIN[:-1])  # an unfinished line too
+def test_streaming_yields_the_detokenized_text_without_delay(kind, tokenizer):
+    ids = tokenizer.tokenize(PLAIN[:-1])  # an unfinished line too
     given = []
 
     def counted():
@@ -104,13 +102,13 @@ def test_a_stream_gives_what_decoding_gives_as_it_comes(kind, tokenizer):
     texts = []
     for written in tokenizer.stream(counted()):
         texts.append(written)
-        # Nothing waits for what follows, but for a character's last byte.
-        assert len(tokenizer.decode(ids[: len(given)])) - len("".join(texts)) <= 1
-    assert "".join(texts) == tokenizer.decode(ids) == PLAIN[:-1]
+        # No text waits for later ids, except a character for its last byte.
+        assert len(tokenizer.detokenize(ids[: len(given)])) - len("".join(texts)) <= 1
+    assert "".join(texts) == tokenizer.detokenize(ids) == PLAIN[:-1]
 
 
 @each_kind
-def test_a_saved_tokenizer_is_the_same(kind, tokenizer, tmp_path):
+def test_a_loaded_tokenizer_equals_the_saved_one(kind, tokenizer, tmp_path):
     folder = tmp_path / "run"
     folder.mkdir()
     assert (KINDS[kind].load(folder) is None) == (kind != "bytes")
@@ -119,20 +117,24 @@ def test_a_saved_tokenizer_is_the_same(kind, tokenizer, tmp_path):
     again = KINDS[kind].load(folder)
     assert type(again) is type(tokenizer)
     assert again.vocab_size == tokenizer.vocab_size
-    assert again.encode(PLAIN) == tokenizer.encode(PLAIN)
+    assert again.tokenize(PLAIN) == tokenizer.tokenize(PLAIN)
 
 
-def test_bytes_cut_in_a_character_are_shown_as_such():
+def test_a_truncated_character_becomes_the_replacement_character():
     ids = "né".encode()
-    assert "".join(Bytes().stream(ids[:-1])) == Bytes().decode(ids[:-1]) == "n\ufffd"
+    assert (
+        "".join(ByteTokenizer().stream(ids[:-1]))
+        == ByteTokenizer().detokenize(ids[:-1])
+        == "n\ufffd"
+    )
 
 
-def test_lines_of_pieces_lose_only_blanks(write):
+def test_line_tokenizers_change_only_whitespace(write):
     text = Text((write("a", " some   words\t\nof  text \n"),))
     tokenizer = TextTokenizerConfig(kind="words").train({"train": text})
-    ids = tokenizer.encode("".join(text))
-    assert tokenizer.decode(ids) == "some words\nof text\n"
-    assert tokenizer.unknown in tokenizer.encode("other words")
+    ids = tokenizer.tokenize("".join(text))
+    assert tokenizer.detokenize(ids) == "some words\nof text\n"
+    assert tokenizer.unknown in tokenizer.tokenize("other words")
 
 
 def test_characters_are_those_of_all_splits(write):
@@ -141,40 +143,42 @@ def test_characters_are_those_of_all_splits(write):
         "validation": Text((write("b", "cab"),)),
     }
     tokenizer = TextTokenizerConfig().train(splits)
-    assert tokenizer.encode("\nabc") == [0, 1, 2, 3]
+    assert tokenizer.tokenize("\nabc") == [0, 1, 2, 3]
 
 
-def test_pieces_are_found_in_lines_spread_over_the_text(write):
+def test_subwords_are_learnt_from_lines_spread_over_the_text(write):
     lines = [f"{word}\n" for word in ("one", "two", "six", "ten") for _ in range(10)]
     text = Text((write("a", "".join(lines)),))
-    config = TextTokenizerConfig(kind="bpe", size=15, lines=4)
+    config = TextTokenizerConfig(kind="bpe", vocab_size=15, max_lines=4)
     tokenizer = config.train({"train": text})
-    assert tokenizer.unknown not in tokenizer.encode("".join(lines))
+    assert tokenizer.unknown not in tokenizer.tokenize("".join(lines))
 
 
-def test_a_character_without_an_id_is_named():
+def test_the_error_for_an_unknown_character_names_it():
     with pytest.raises(
         UserError,
-        match=r"expected the 4 characters of the text that was learnt from, got 'é' "
+        match=r"expected the 4 characters of the training data, got 'é' "
         r"\(U\+00E9\)",
     ):
-        Characters("abc").encode("bcé")
+        CharacterTokenizer("abc").tokenize("bcé")
 
 
 @pytest.mark.parametrize(
     ("config", "message"),
     [
         (
-            TextTokenizerConfig(kind="unigram", size=9000),
+            TextTokenizerConfig(kind="unigram", vocab_size=9000),
             r"tokenizer: vocab_size: expected at most \d+ for this text, got 9000",
         ),
         (
-            TextTokenizerConfig(kind="words", size=4),
+            TextTokenizerConfig(kind="words", vocab_size=4),
             "tokenizer: vocab_size: expected more than 4",
         ),
     ],
 )
-def test_a_vocabulary_that_no_text_supports_is_refused(config, message, text):
+def test_a_vocabulary_size_that_the_text_does_not_support_is_refused(
+    config, message, text
+):
     with pytest.raises(UserError, match=message):
         config.train({"train": text})
 
@@ -182,16 +186,16 @@ def test_a_vocabulary_that_no_text_supports_is_refused(config, message, text):
 @pytest.mark.parametrize(
     "content", ['{"characters": ', '{"words": []}', '{"characters": 3}', "[]"]
 )
-def test_a_damaged_tokenizer_is_named(content, write):
+def test_the_error_for_a_damaged_tokenizer_names_its_file(content, write):
     path = write("tokenizer.json", content)
     with pytest.raises(UserError, match=r"tokenizer\.json: expected characters, got"):
         TextTokenizerConfig().load(path.parent)
 
 
 @each_kind
-def test_tokens_are_made_once(kind, tokenizer, text, tmp_path, monkeypatch):
+def test_a_text_is_tokenized_once(kind, tokenizer, text, tmp_path, monkeypatch):
     first = read_tokens(text, tokenizer, name="train", data_dir=tmp_path / "data")
-    assert first.tolist() == tokenizer.encode(PLAIN)
+    assert first.tolist() == tokenizer.tokenize(PLAIN)
     assert first.dtype == (np.uint8 if tokenizer.vocab_size <= 256 else np.uint16)
     assert not first.flags.writeable
     monkeypatch.setattr(token_files, "_write", None)
@@ -199,7 +203,7 @@ def test_tokens_are_made_once(kind, tokenizer, text, tmp_path, monkeypatch):
     np.testing.assert_array_equal(again, first)
 
 
-def test_other_content_parts_and_tokenizers_give_other_tokens(write, tmp_path):
+def test_other_content_ranges_and_tokenizers_give_other_token_files(write, tmp_path):
     def tokens(content, kind, share=0.0):
         text, _ = Text((write("a", content),)).split(share)
         tokenizer = TextTokenizerConfig(kind=kind).train({"train": text})
@@ -216,92 +220,101 @@ def test_other_content_parts_and_tokenizers_give_other_tokens(write, tmp_path):
 
 def test_long_texts_are_written_in_parts(text, tmp_path, monkeypatch):
     monkeypatch.setattr(token_files, "_BUFFER", 7)
-    tokens = read_tokens(text, Bytes(), name="train", data_dir=tmp_path)
+    tokens = read_tokens(text, ByteTokenizer(), name="train", data_dir=tmp_path)
     assert bytes(tokens) == PLAIN.encode()
 
 
-def test_what_cannot_be_encoded_is_named_and_leaves_nothing(write, tmp_path):
+def test_the_error_for_text_without_ids_names_the_line_and_leaves_no_file(
+    write, tmp_path
+):
     text = Text((write("a", "ab\nba\nac\n"),))
     with pytest.raises(UserError, match=r"train, line 3: expected the 3 characters"):
-        read_tokens(text, Characters("ab"), name="train", data_dir=tmp_path / "data")
+        read_tokens(
+            text, CharacterTokenizer("ab"), name="train", data_dir=tmp_path / "data"
+        )
     assert [p.name[0] for p in (tmp_path / "data" / "tokens").iterdir()] == ["."]
     empty = Text((write("empty.gz", gzip.compress(b"")),))
     with pytest.raises(UserError, match="train: expected text, got none"):
-        read_tokens(empty, Bytes(), name="train", data_dir=tmp_path / "data")
-    with pytest.raises(UserError, match="data_dir: cannot keep prepared data in"):
-        read_tokens(text, Bytes(), name="train", data_dir=write("file", "x") / "data")
+        read_tokens(empty, ByteTokenizer(), name="train", data_dir=tmp_path / "data")
+    with pytest.raises(UserError, match="data_dir: expected a folder that can be read"):
+        read_tokens(
+            text, ByteTokenizer(), name="train", data_dir=write("file", "x") / "data"
+        )
 
 
-TOKENS = np.arange(101, dtype=np.uint8)  # so that a token says where it stands
+TOKENS = np.arange(101, dtype=np.uint8)  # each token is its position
 
 
-def test_a_batch_is_a_function_of_seed_and_step():
-    crops = Crops(TOKENS, rows=6, length=7, seed=3)
-    batches = [crops.batch(step) for step in range(5)]
-    for got, want in zip(crops.iterate(2), batches[2:], strict=False):
+def test_a_batch_of_windows_is_a_function_of_seed_and_step():
+    windows = TokenWindows(TOKENS, rows=6, length=7, seed=3)
+    batches = [windows.batch(step) for step in range(5)]
+    for got, want in zip(windows.iterate(2), batches[2:], strict=False):
         np.testing.assert_array_equal(got, want)
-    again = Crops(TOKENS, rows=6, length=7, seed=3)
+    again = TokenWindows(TOKENS, rows=6, length=7, seed=3)
     np.testing.assert_array_equal(again.batch(4), batches[4])
-    other = Crops(TOKENS, rows=6, length=7, seed=4)
+    other = TokenWindows(TOKENS, rows=6, length=7, seed=4)
     assert (other.batch(4) != batches[4]).any()
     assert (batches[3] != batches[4]).any()
 
 
-def test_crops_are_of_neighbours_and_begin_anywhere():
-    crops = Crops(TOKENS, rows=64, length=7)
-    batches = np.concatenate([crops.batch(step) for step in range(40)])
+def test_windows_are_contiguous_and_begin_at_every_position():
+    windows = TokenWindows(TOKENS, rows=64, length=7)
+    batches = np.concatenate([windows.batch(step) for step in range(40)])
     assert batches.dtype == np.int32
     assert (np.diff(batches, axis=1) == 1).all()
-    # 94 places, 2,560 draws: one is missed with a probability of 1e-10.
+    # 94 positions, 2,560 samples: P(some position is missing) = 1e-10.
     assert set(batches[:, 0]) == set(range(94))
 
 
 @pytest.mark.parametrize("processes", [1, 2, 3])
 def test_each_process_makes_its_rows(processes):
-    crops = Crops(TOKENS, rows=6, length=5, seed=1)
-    parts = [crops.local(9, index, processes) for index in range(processes)]
-    np.testing.assert_array_equal(np.concatenate(parts), crops.batch(9))
+    windows = TokenWindows(TOKENS, rows=6, length=5, seed=1)
+    parts = [windows.process_batch(9, index, processes) for index in range(processes)]
+    np.testing.assert_array_equal(np.concatenate(parts), windows.batch(9))
     with pytest.raises(ValueError, match="divisible by 4 processes, got 6"):
-        crops.local(9, 0, 4)
+        windows.process_batch(9, 0, 4)
 
 
-def test_a_process_reads_only_its_own_crops():
+def test_a_process_reads_only_its_own_windows():
     read = []
 
     class Recorder:
         def __len__(self):
             return len(TOKENS)
 
-        def __getitem__(self, places):
-            read.append(places.size)
-            return TOKENS[places]
+        def __getitem__(self, positions):
+            read.append(positions.size)
+            return TOKENS[positions]
 
-    Crops(Recorder(), rows=6, length=5).local(0, 1, 3)
+    TokenWindows(Recorder(), rows=6, length=5).process_batch(0, 1, 3)
     assert read == [2 * 6]
 
 
-def test_a_text_shorter_than_a_crop_is_refused():
-    assert Crops(TOKENS[:8], rows=2, length=7).batch(0).tolist() == [[*range(8)]] * 2
+def test_a_text_shorter_than_a_window_is_refused():
+    assert (
+        TokenWindows(TOKENS[:8], rows=2, length=7).batch(0).tolist()
+        == [[*range(8)]] * 2
+    )
     with pytest.raises(
         UserError, match=r"expected a text of more than 7 tokens \(the context\), got 7"
     ):
-        Crops(TOKENS[:7], rows=2, length=7)
+        TokenWindows(TOKENS[:7], rows=2, length=7)
 
 
 @pytest.mark.parametrize("count", [1, 7, 14, 15, 20, 21, 22, 101])
-def test_consecutive_crops_predict_every_token_once_from_the_one_before(count):
+def test_consecutive_windows_predict_every_token_once_from_the_one_before(count):
     tokens = TOKENS[:count] + 1
-    batches = list(consecutive_crops(tokens, first=0, rows=3, length=7))
+    batches = list(consecutive_windows(tokens, first=0, rows=3, length=7))
     assert {batch.shape for batch in batches} == {(3, 8)}
     assert len(batches) == -(-count // 21)
     read = np.concatenate([batch[:, :-1].ravel() for batch in batches])
     targets = np.concatenate([batch[:, 1:].ravel() for batch in batches])
     np.testing.assert_array_equal(targets[:count], tokens)
-    assert (targets[count:] == NOTHING).all()
+    assert (targets[count:] == IGNORE_INDEX).all()
     np.testing.assert_array_equal(read[:count], [0, *tokens[:-1]])
 
 
-def test_files_are_split_as_they_are_named(write):
+def test_splits_come_from_the_named_files(write):
     one, two, three = (write(name, f"{name}\n" * 5) for name in "abc")
     splits = TextFiles(text=(one, two), held_out=0.2).splits()
     assert {name: text.length for name, text in splits.items()} == {
@@ -316,7 +329,7 @@ def test_files_are_split_as_they_are_named(write):
     }
 
 
-def test_the_own_source_is_always_there():
+def test_the_librarys_source_code_is_a_data_set():
     splits = SourceCode().splits()
     assert "score" in next(iter(splits["train"]))
     assert splits["train"].length == pytest.approx(9 * splits["validation"].length, 1)
@@ -326,24 +339,25 @@ def test_a_file_is_downloaded_once_and_checked(write, tmp_path):
     origin, folder = write("input.txt", "to be\n"), tmp_path / "kept"
     sha256 = hashlib.sha256(origin.read_bytes()).hexdigest()
     with pytest.raises(UserError, match=r"input\.txt: expected a file with SHA-256 00"):
-        downloaded(origin.as_uri(), "00", folder)
+        download(origin.as_uri(), "00", folder)
     assert not folder.exists()
-    path = downloaded(origin.as_uri(), sha256, folder)
+    path = download(origin.as_uri(), sha256, folder)
     assert path.read_text() == "to be\n"
     assert [p.name for p in folder.iterdir()] == ["input.txt"]
     origin.unlink()
-    assert downloaded(origin.as_uri(), sha256, folder) == path
+    assert download(origin.as_uri(), sha256, folder) == path
     path.unlink()
     with pytest.raises(
-        UserError, match=r"cannot download file://.*\(URLError: .*point --data\.raw-dir"
+        UserError,
+        match=r"raw_dir: expected to download file://.*, got URLError: .*--data\.raw",
     ):
-        downloaded(origin.as_uri(), sha256, folder)
+        download(origin.as_uri(), sha256, folder)
 
 
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (TextFiles(), "data.text: expected files to learn from, got none"),
+        (TextFiles(), "data.text: expected training files, got none"),
         (WikiText2(), "raw_dir: expected the folder of wiki.train.tokens, wiki.valid"),
         (
             WikiText2(raw_dir=Path(__file__).parent),
@@ -356,13 +370,13 @@ def test_a_file_is_downloaded_once_and_checked(write, tmp_path):
         (TextFiles(text=(Path("nowhere"),)), "nowhere: expected a file, got nothing"),
     ],
 )
-def test_data_that_are_not_there_are_named(data, message):
+def test_errors_for_missing_data_name_them(data, message):
     with pytest.raises(UserError) as error:
         data.splits()
     assert message in str(error.value)
 
 
-def test_tiny_shakespeare_is_nanogpts(shared):
+def test_tiny_shakespeare_is_split_as_in_nanogpt(shared):
     data = TinyShakespeare(raw_dir=shared / "data" / "tinyshakespeare")
     splits = data.splits()
     assert [text.length for text in splits.values()] == [1_003_854, 111_540]
@@ -371,7 +385,7 @@ def test_tiny_shakespeare_is_nanogpts(shared):
 
 def test_wikitext_2_has_the_published_counts_and_no_unknown_words(shared, tmp_path):
     splits = WikiText2(raw_dir=shared / "data" / "wikitext-2").splits()
-    tokenizer = TextTokenizerConfig(kind="words", size=33_281).train(splits)
+    tokenizer = TextTokenizerConfig(kind="words", vocab_size=33_281).train(splits)
     assert tokenizer.vocab_size == 33_281
     counts = {}
     for name, text in splits.items():

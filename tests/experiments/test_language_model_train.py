@@ -3,6 +3,7 @@
 import dataclasses
 import gzip
 import json
+import shutil
 from functools import partial
 from pathlib import Path
 
@@ -11,12 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.datasets.text.windows import NOTHING
-from experiments.datasets.tokenizers.text import Bytes, Characters
+from experiments.datasets.text.windows import IGNORE_INDEX
+from experiments.datasets.tokenizers.text import ByteTokenizer, CharacterTokenizer
 from experiments.language_model.configs import CONFIGS
 from experiments.language_model.loading import load_run
-from experiments.language_model.system import build_system
-from experiments.training.config import count_parameters, matrices
+from experiments.language_model.model import build_model
+from experiments.training.parameters import count_parameters, weight_decay_mask
 from tests.experiments import commands
 from tests.experiments.commands import (
     TINY_GPT,
@@ -91,44 +92,44 @@ def test_what_a_run_leaves_behind(language_run):
         }
         assert measured == (want if line["step"] % 4 == 0 else set())
     config = json.loads((language_run / "config.json").read_text())
-    assert config["model"]["block"]["width"] == 6
+    assert config["model"]["block"]["d_model"] == 6
 
 
-@pytest.mark.parametrize("kind", ["bytes", "unigram"])
-def test_every_kind_of_ids_trains_measures_and_writes(
-    kind, corpus, tmp_path, capsysbinary
-):
-    folder = tmp_path / "run"
-    assert run(*train(folder, corpus, kind), "--tokenizer.size", 61) == 0
-    vocab = {"bytes": 256, "unigram": 61}[kind]
-    assert load_run(folder).system.tokenizer.vocab_size == vocab
-    files = {path.name for path in folder.glob("tokenizer.*")}
-    assert files == (set() if kind == "bytes" else {"tokenizer.model"})
+def check_use(folder: Path, prompt: str, capsysbinary) -> float:
+    """Evaluates a run and samples from it; the loss of its validation text."""
     assert run("evaluate", folder) == 0
-    # No more is known than was learnt: less than all ids alike, more than nothing.
-    loss = json.loads((folder / "evaluation.json").read_text())["texts"]["validation"]
-    assert 1 < loss["loss"] < np.log(vocab) + 0.1
+    record = json.loads((folder / "evaluation.json").read_text())
     capsysbinary.readouterr()
-    assert run("sample", folder, "--tokens", 20, "--prompt", "line 4") == 0
-    assert capsysbinary.readouterr().out.decode().startswith("line 4")
+    assert run("sample", folder, "--tokens", 20, "--prompt", prompt) == 0
+    assert capsysbinary.readouterr().out.decode().startswith(prompt)
+    return record["texts"]["validation"]["loss"]
 
 
-def test_a_tiny_model_learns_the_order_of_characters(tmp_path):
+def test_subword_pieces_are_trained_evaluated_and_sampled(
+    pieces_run, tmp_path, capsysbinary
+):
+    folder = Path(shutil.copytree(pieces_run, tmp_path / "run"))
+    assert load_run(folder).model.tokenizer.vocab_size == 61
+    assert [path.name for path in folder.glob("tokenizer.*")] == ["tokenizer.model"]
+    # Eight steps learn little: the loss is near that of uniform predictions.
+    assert 1 < check_use(folder, "line 4", capsysbinary) < np.log(61) + 0.1
+
+
+def test_a_tiny_model_learns_the_order_of_bytes(tmp_path, capsysbinary):
     path = tmp_path / "text"
     path.write_text("abcdefg" * 3_000, encoding="utf-8")
     command = (
-        *(*train(tmp_path / "run", path), "--steps", 150, "--evaluate-every", 150),
+        *(*train(tmp_path / "run", path, "bytes"), "--steps", 400, "--eval-every", 400),
         *("--save-every", 0, "--log-every", 50, "--model.block.dropout", 0),
-        *(
-            "--optimizer.learning-rate",
-            0.02,
-            "--model.block.position_embedding",
-            "rope",
-        ),
+        *("--model.block.position-embedding", "rope"),
+        *("--optimizer.learning-rate", 0.02),
     )
     assert run(*command) == 0
     # Of 2,100 tokens only the first, after a newline, and the last are not certain.
     assert record(tmp_path / "run")[-1]["validation/loss"] < 0.1
+    assert load_run(tmp_path / "run").model.tokenizer.vocab_size == 256
+    assert not list((tmp_path / "run").glob("tokenizer.*"))  # bytes need no file
+    assert check_use(tmp_path / "run", "cdefg", capsysbinary) < 0.1
 
 
 def test_an_existing_run_is_not_touched(language_run, corpus, capsys):
@@ -137,7 +138,7 @@ def test_an_existing_run_is_not_touched(language_run, corpus, capsys):
     assert "got one that holds a run (add --resume" in capsys.readouterr().err
     changed = (*train(language_run, corpus), "--resume", "--model.num-layers", 3)
     assert run(*changed) == 2
-    assert "model.num_layers: 2 there, 3 here" in capsys.readouterr().err
+    assert "model.num_layers: 2 saved, 3 now" in capsys.readouterr().err
     assert contents(language_run) == before
 
 
@@ -158,7 +159,7 @@ TEXT = ("text", "--data.text")
 GOOD = (*TEXT, "good")
 
 BAD = {
-    "no text": (("text",), "data.text: expected files to learn from, got none"),
+    "no text": (("text",), "data.text: expected training files, got none"),
     "no file": ((*GOOD, "absent"), "absent: expected a file, got nothing of that"),
     "a folder": ((*TEXT, "empty"), "empty: expected a file, got a folder"),
     "empty file": ((*TEXT, "nothing"), "nothing: expected lines of text, got an empty"),
@@ -177,7 +178,7 @@ BAD = {
     ),
     "held out": (
         (*GOOD, "--data.held-out", 1),
-        "data.held_out: expected a share from 0 to 1, got 1.0",
+        "data.held_out: expected 0 or more and less than 1, got 1.0",
     ),
     "short": (
         (*TEXT, "short"),
@@ -197,12 +198,14 @@ BAD = {
         "tokenizer: vocab_size: expected at most",
     ),
     "rows": (
-        (*GOOD, "--batch-rows", 13),
-        "batch_rows: expected a multiple of 2 (of 2 devices x 1 parts), got 13",
+        (*GOOD, "--batch-size", 13),
+        "batch_size: expected a multiple of 2 (of 2 devices x 1 accumulation steps), "
+        "got 13",
     ),
     "parts": (
-        (*GOOD, "--accumulate", 5),
-        "batch_rows: expected a multiple of 10 (of 2 devices x 5 parts), got 12",
+        (*GOOD, "--accumulation-steps", 5),
+        "batch_size: expected a multiple of 10 (of 2 devices x 5 accumulation steps), "
+        "got 12",
     ),
     "heads": (
         (*GOOD, "--model.block.num-heads", 5),
@@ -216,7 +219,7 @@ BAD = {
     "seed": ((*GOOD, "--seed", -1), "seed: expected at least 0, got -1"),
     "dropout": (
         (*GOOD, "--model.block.dropout", 1),
-        "model.block.dropout: expected a share from 0 to 1, got 1.0",
+        "model.block.dropout: expected 0 or more and less than 1, got 1.0",
     ),
     "decay": (
         (*GOOD, "--optimizer.weight-decay", "nan"),
@@ -259,7 +262,7 @@ def test_every_config_says_its_settings_in_help(name, capsys):
         "--resume",
         "--model.block.d-model",
         "--data.",
-        "--batch-rows",
+        "--batch-size",
     ):
         assert flag in text
 
@@ -274,8 +277,8 @@ def test_the_smoke_config_runs(tmp_path, capsys):
 def system_of(name, characters):
     """A config's system and the shapes of its parameters; no array is made."""
     config = CONFIGS[name][1]
-    tokenizer = Characters(characters)
-    return config, jax.eval_shape(lambda: build_system(config, tokenizer)[1])
+    tokenizer = CharacterTokenizer(characters)
+    return config, jax.eval_shape(lambda: build_model(config, tokenizer)[1])
 
 
 @pytest.mark.parametrize(
@@ -291,13 +294,13 @@ def test_nanogpts_models_have_as_many_parameters_as_it_says(name, millions):
 def test_gpt_2s_model_and_batch_have_the_published_sizes():
     config, params = system_of("gpt2-124m", map(chr, range(50_257)))
     assert count_parameters(params) == 124_439_808
-    assert config.batch_rows * config.model.max_length == 491_520
+    assert config.batch_size * config.model.max_length == 491_520
 
 
 def test_matrices_decay_and_nothing_else():
     _, params = system_of("gpt2-124m", "abc")
     assert set(params) == {"embedding", "positions", "decoder"}
-    for path, decays in jax.tree_util.tree_leaves_with_path(matrices(params)):
+    for path, decays in jax.tree_util.tree_leaves_with_path(weight_decay_mask(params)):
         name = jax.tree_util.keystr(path, simple=True, separator="/").split("/")[-1]
         assert decays == (name in ("w", "embedding", "positions")), path
 
@@ -317,7 +320,7 @@ def test_a_step_takes_off_its_share_of_matrices():
     np.testing.assert_allclose([rates[0], rates[50]], [0, 1.5e-3], rtol=1e-5)
     np.testing.assert_allclose(rates[100], 3e-3, rtol=1e-5)
     assert rates[101] < 3e-3
-    rate = config.schedule(2_000)
+    rate = config.build_schedule(2_000)
     np.testing.assert_allclose(float(rate(2_000)), 3e-4, rtol=1e-5)
     np.testing.assert_allclose(float(rate(1_050)), 1.65e-3, rtol=1e-5)
 
@@ -325,17 +328,19 @@ def test_a_step_takes_off_its_share_of_matrices():
 def test_the_loss_is_that_of_every_token_given_those_before():
     smoke = CONFIGS["smoke"][1]
     model = dataclasses.replace(smoke.model, max_length=5)
-    system, params = build_system(dataclasses.replace(smoke, model=model), Bytes())
+    model, params = build_model(
+        dataclasses.replace(smoke, model=model), ByteTokenizer()
+    )
     crops = np.random.default_rng(5).integers(0, 256, (2, 6)).astype(np.int32)
-    crops[1, 4:] = NOTHING
-    read = jax.jit(lambda params, ids: system.rebuild(params)(ids)[0][0, -1])
+    crops[1, 4:] = IGNORE_INDEX
+    read = jax.jit(lambda params, ids: model.rebuild(params)(ids)[0][0, -1])
     want, count = 0.0, 0
     for row in crops:
-        row = row[row != NOTHING]
+        row = row[row != IGNORE_INDEX]
         for t in range(1, len(row)):
             logits = np.asarray(read(params, row[None, :t]), np.float64)
             want += np.log(np.exp(logits).sum()) - logits[row[t]]
             count += 1
-    loss = jax.jit(system.loss)(params, crops)
-    assert int(loss.weight) == count == 5 + 3
+    loss = jax.jit(model.loss)(params, crops)
+    assert int(loss.num_tokens) == count == 5 + 3
     np.testing.assert_allclose(loss.total, want, rtol=1e-5)

@@ -17,10 +17,10 @@ from attnjax.decode import sample as draw_whole
 from attnjax.parallel import make_mesh
 from experiments.datasets.tokenizers.sentences import BOS, EOS, PAD
 from experiments.language_model.loading import load_run
-from experiments.language_model.sampling import Writer, write_samples
-from experiments.training.fit import Run
+from experiments.language_model.sampling import Sampler, stream_samples
+from experiments.runs.folder import Run
 from tests.experiments import commands
-from tests.experiments.commands import TINY_GPT, contents, finish
+from tests.experiments.commands import contents, finish
 
 run = partial(commands.run, program="language_model")
 CONTEXT = 11
@@ -41,28 +41,32 @@ def loaded(language_run):
 
 
 @pytest.fixture(scope="module")
-def pieces(corpus, data_dir, tmp_path_factory):
-    """A run whose ids are pieces of lines."""
+def pieces(pieces_run, tmp_path_factory):
+    """A copy of the run of subword pieces, loaded."""
     folder = tmp_path_factory.mktemp("pieces") / "run"
-    command = (
-        *("train", "text", "--out", folder, "--data.text", corpus),
-        *("--data.data-dir", data_dir, "--tokenizer.kind", "unigram"),
-        *("--tokenizer.size", 61, *TINY_GPT, "--model.max-length", 23),
-    )
-    assert run(*command) == 0
+    shutil.copytree(pieces_run, folder)
     return load_run(folder, mesh=make_mesh(1))
 
 
 def logits_of(loaded):
-    """Reads ids at once: their logits."""
-    read = jax.jit(lambda params, ids: loaded.system.rebuild(params)(ids)[0][0])
-    return lambda ids: read(loaded.params, jnp.array([ids], jnp.int32))
+    """Gives a function of ids, at most the context: their logits, without a cache.
+
+    Ids are padded at the end, which a causal model cannot see: one program serves all.
+    """
+    forward = jax.jit(lambda params, ids: loaded.model.rebuild(params)(ids)[0][0])
+    length = loaded.model.config.max_length
+
+    def logits(ids):
+        padded = jnp.array([[*ids, *[0] * (length - len(ids))]], jnp.int32)
+        return forward(loaded.params, padded)[: len(ids)]
+
+    return logits
 
 
 def nats(loaded, text: str) -> tuple[float, int]:
     """A loop over crops, one token after the other: their nats, and how many."""
-    model, tokenizer = logits_of(loaded), loaded.system.tokenizer
-    ids = [tokenizer.newline, *tokenizer.encode(text)]
+    model, tokenizer = logits_of(loaded), loaded.model.tokenizer
+    ids = [tokenizer.newline, *tokenizer.tokenize(text)]
     total, count = 0.0, 0
     for start in range(0, len(ids) - 1, CONTEXT):
         crop = ids[start : start + CONTEXT]
@@ -121,7 +125,7 @@ def test_other_texts_can_be_measured_each_apart(
         total, count = nats(last, path.read_text())
         np.testing.assert_allclose(texts[str(path)]["loss"], total / count, rtol=1e-5)
     out, err = capsys.readouterr()
-    assert f"measuring {two}: 80 tokens" in err
+    assert f"evaluating {two}: 80 tokens" in err
     table = [line.split() for line in out.splitlines()]
     assert table[0] == ["step", "8,", *out.splitlines()[0].split()[2:]]
     assert table[3][:4] == [str(two), "80", "0", f"{texts[str(two)]['loss']:.4f}"]
@@ -160,10 +164,10 @@ each_options = pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 @each_options
 def test_tokens_are_those_drawn_without_a_cache(loaded, options):
     """To three times the context: when it is full, its last half is read again."""
-    model, tokenizer = logits_of(loaded), loaded.system.tokenizer
-    writer = Writer(loaded.system, loaded.params, **options)
-    rng, prompt = jax.random.key(7), tokenizer.encode("line")
-    got = list(itertools.islice(writer.tokens(rng, prompt), 3 * CONTEXT))
+    model, tokenizer = logits_of(loaded), loaded.model.tokenizer
+    sampler = Sampler(loaded.model, loaded.params, **options)
+    rng, prompt = jax.random.key(7), tokenizer.tokenize("line")
+    got = list(itertools.islice(sampler.tokens(rng, prompt), 3 * CONTEXT))
     row, read, want = jax.random.fold_in(rng, 0), list(prompt), []
     for t in range(3 * CONTEXT):
         logits = likely(model(read)[-1], options)
@@ -177,9 +181,9 @@ def test_tokens_are_those_drawn_without_a_cache(loaded, options):
 
 @each_options
 def test_tokens_are_those_of_the_librarys_sample(pieces, options):
-    model, tokenizer = pieces.system.rebuild(pieces.params), pieces.system.tokenizer
-    prompt = tokenizer.encode("line 4 of")
-    writer = Writer(pieces.system, pieces.params, **options)
+    model, tokenizer = pieces.model.rebuild(pieces.params), pieces.model.tokenizer
+    prompt = tokenizer.tokenize("line 4 of")
+    sampler = Sampler(pieces.model, pieces.params, **options)
     room = 23 - len(prompt)
     cache, _ = model.prefill(model.start(1), jnp.array([prompt[:-1]], jnp.int32))
 
@@ -198,7 +202,7 @@ def test_tokens_are_those_of_the_librarys_sample(pieces, options):
         drawn = whole(rng)
         lengths.append(min(int(drawn.lengths[0, 0]), room))  # the library's stop at EOS
         want = drawn.tokens[0, 0, : lengths[-1]].tolist()
-        got = list(itertools.islice(writer.tokens(rng, prompt), room))
+        got = list(itertools.islice(sampler.tokens(rng, prompt), room))
         assert got[: lengths[-1]] == want
     assert max(lengths) > 4
 
@@ -233,20 +237,20 @@ def test_a_sample_is_a_function_of_the_seed_and_its_number(sample):
 def test_without_a_prompt_a_text_begins_after_a_newline(sample, loaded):
     code, out, err = sample("--tokens", 3 * CONTEXT)
     assert code == 0, err
-    writer = Writer(loaded.system, loaded.params)
+    sampler = Sampler(loaded.model, loaded.params)
     rng = jax.random.fold_in(jax.random.key(0), 0)
     drawn = itertools.islice(
-        writer.tokens(rng, [loaded.system.tokenizer.newline]), 3 * CONTEXT
+        sampler.tokens(rng, [loaded.model.tokenizer.newline]), 3 * CONTEXT
     )
-    text = loaded.system.tokenizer.decode(list(drawn))
+    text = loaded.model.tokenizer.detokenize(list(drawn))
     assert out == text + "\n" * (text[-1] != "\n")
 
 
 def test_each_token_is_written_when_it_is_drawn(loaded):
-    writer = Writer(loaded.system, loaded.params)
+    sampler = Sampler(loaded.model, loaded.params)
     steps, flushes = [], []
-    step = writer._step
-    writer._step = lambda *arguments: steps.append(1) or step(*arguments)
+    step = sampler._step
+    sampler._step = lambda *arguments: steps.append(1) or step(*arguments)
 
     class Sink:
         def write(self, data: bytes) -> None:
@@ -255,7 +259,7 @@ def test_each_token_is_written_when_it_is_drawn(loaded):
         def flush(self) -> None:
             flushes.append(len(steps))
 
-    write_samples(writer, Sink(), tokens=8)
+    stream_samples(sampler, Sink(), tokens=8)
     assert flushes == [*range(8), 7]
 
 
@@ -266,14 +270,14 @@ def test_a_terminal_is_not_obeyed(loaded):
         write = staticmethod(written.append)
         flush = staticmethod(lambda: None)
 
-    class Hostile(type(loaded.system.tokenizer)):
+    class Hostile(type(loaded.model.tokenizer)):
         def stream(self, ids):
             return ("\x1b[2J\t" for _ in ids)
 
-    system = loaded.system._replace(tokenizer=Hostile("ab"))
-    writer = Writer(loaded.system, loaded.params)
-    writer.system = system
-    write_samples(writer, Sink(), tokens=1, readable=True)
+    hostile = loaded.model._replace(tokenizer=Hostile("ab"))
+    sampler = Sampler(loaded.model, loaded.params)
+    sampler.model = hostile
+    stream_samples(sampler, Sink(), tokens=1, escape_controls=True)
     assert b"".join(written) == "\ufffd[2J\t\n".encode()
 
 
@@ -303,7 +307,7 @@ BAD = {
     "min p": (("--min-p", 2), "min_p: expected from 0 to 1, got 2.0"),
     "character": (
         ("--prompt", "a Z"),
-        "prompt: expected the 26 characters of the text that was learnt from, got 'Z'",
+        "prompt: expected the 26 characters of the training data, got 'Z'",
     ),
     "long prompt": (
         ("--prompt", "a line of words"),
@@ -323,7 +327,7 @@ def test_unknown_words_and_blanks_are_no_prompt(sample, pieces):
     folder = pieces.run.folder
     code, out, err = sample("--prompt", "a ζ line", folder=folder)
     assert (code, out) == (2, "")
-    assert "prompt: expected words of the text that was learnt from, got 'ζ'" in err
+    assert "prompt: expected words of the training data, got 'ζ'" in err
     code, out, err = sample("--prompt", " \t", folder=folder)
     assert (code, out) == (2, "")
     assert "prompt: expected text, got blanks only" in err
@@ -335,7 +339,7 @@ BAD_TEXTS = {
     "encoding": (("--text", "latin"), "latin: expected UTF-8, got byte 0xe9 in line 1"),
     "character": (
         ("--text", "good", "strange"),
-        "strange, line 2: expected the 26 characters of the text that was learnt from, "
+        "strange, line 2: expected the 26 characters of the training data, "
         "got 'Z' (U+005A)",
     ),
     "raw data": (("--raw-dir", "."), "raw_dir: expected none (this run's text is no"),
@@ -364,7 +368,7 @@ def test_bad_texts_are_named_and_change_nothing(
 def test_what_is_no_run_is_named(sample, tmp_path, language_run):
     code, out, err = sample(folder=tmp_path / "nothing")
     assert (code, out) == (2, "")
-    assert "nothing: expected the folder of a run, got none there" in err
+    assert "nothing: expected the folder of a run, got no folder" in err
     copy = Path(shutil.copytree(language_run, tmp_path / "run"))
     (copy / "tokenizer.json").unlink()
     code, out, err = sample(folder=copy)

@@ -9,9 +9,10 @@ import pytest
 import tensorflow_datasets as tfds
 
 from experiments.datasets.multi30k import multi30k_builder
-from experiments.datasets.pairs.batching import TokenBatches
-from experiments.datasets.pairs.datasets import Multi30k, Pair, load_pairs, read_pairs
-from experiments.datasets.pairs.tokenized import TokenizerConfig, encode_pairs
+from experiments.datasets.multi30k.multi30k_builder import Multi30k
+from experiments.datasets.pairs.datasets import Pair, load_pairs, read_pairs
+from experiments.datasets.pairs.tokenized import TokenizerConfig, tokenize_pairs
+from experiments.datasets.pairs.training_batches import TokenBatches
 from experiments.errors import UserError
 
 STEMS = ["train", "val", "test_2016_flickr", "test_2017_flickr", "test_2017_mscoco"]
@@ -63,10 +64,10 @@ def test_czech_has_no_later_test_sets(raw, tmp_path):
         data.load("test")
 
 
-def test_blanks_are_plain_and_not_at_the_ends(raw, tmp_path):
+def test_no_break_spaces_become_spaces_and_lines_are_stripped(raw, tmp_path):
     text = "Ein\u00a0Mann  sitzt. \n" * 6
     (raw / "val.de.gz").unlink()
-    (raw / "val.de").write_text(text, encoding="utf-8")  # not zipped: as good
+    (raw / "val.de").write_text(text, encoding="utf-8")  # plain files work as well
     assert read_pairs(dataset(raw, tmp_path), "validation")[0].target == (
         "Ein Mann  sitzt."
     )
@@ -80,7 +81,7 @@ def test_changed_files_are_built_again(raw, tmp_path):
     assert read_pairs(data, "validation")[0].target == "neu 0"
 
 
-def test_second_use_reads_what_the_first_built(raw, tmp_path, monkeypatch):
+def test_the_second_use_does_not_build_again(raw, tmp_path, monkeypatch):
     data = dataset(raw, tmp_path)
     first = read_pairs(data, "train")
 
@@ -91,7 +92,7 @@ def test_second_use_reads_what_the_first_built(raw, tmp_path, monkeypatch):
     assert read_pairs(data, "train") == first
 
 
-def test_it_is_quiet(raw, tmp_path, capfd):
+def test_building_prints_nothing(raw, tmp_path, capfd):
     read_pairs(dataset(raw, tmp_path), "train")
     assert capfd.readouterr() == ("", "")
 
@@ -107,8 +108,8 @@ def test_it_is_quiet(raw, tmp_path, capfd):
         ),
         (
             lambda raw: (raw / "val.de.gz").write_bytes(gzip.compress(b"a\n" * 5)),
-            r"expected files of equal length, got 6 lines in .*val\.en\.gz and 5 lines "
-            r"in .*val\.de\.gz",
+            r"files: expected equally many lines, got 6 in .*val\.en\.gz and 5 in "
+            r".*val\.de\.gz",
         ),
         (
             lambda raw: (raw / "val.de.gz").write_bytes(
@@ -118,10 +119,10 @@ def test_it_is_quiet(raw, tmp_path, capfd):
         ),
     ],
 )
-def test_faulty_folders(raw, tmp_path, change, message):
+def test_invalid_folders_are_refused_and_leave_no_build(raw, tmp_path, change, message):
     change(raw)
     data = dataset(raw, tmp_path)
-    for _ in range(2):  # the second time, nothing of the first may be taken for whole
+    for _ in range(2):  # a failed build must not be used the second time
         with pytest.raises(UserError, match=message):
             data.load("train")
     assert not list((tmp_path / "data").glob("multi30k/*/*/*"))
@@ -135,31 +136,34 @@ def test_faulty_folders(raw, tmp_path, change, message):
         (lambda path: path.touch(), "raw_dir: expected a folder, got a file"),
     ],
 )
-def test_no_folder(tmp_path, make, message):
+def test_missing_folders_are_refused(tmp_path, make, message):
     make(tmp_path / "none")
     with pytest.raises(UserError, match=message):
         dataset(tmp_path / "none", tmp_path).load("train")
 
 
-def test_unknown_pair(raw, tmp_path):
+def test_unknown_pairs_are_refused(raw, tmp_path):
     with pytest.raises(
         UserError, match=r"pair: expected one of en-de, .*, got 'en-ja'"
     ):
         dataset(raw, tmp_path, "en-ja").load("train")
 
 
-def test_no_network(tmp_path, monkeypatch):
+def test_the_error_without_a_network_says_what_to_do(tmp_path, monkeypatch):
     def offline(url, timeout):
         raise urllib.error.URLError("Name or service not known")
 
     monkeypatch.setattr(urllib.request, "urlopen", offline)
     data = Multi30k(data_dir=tmp_path)
-    with pytest.raises(UserError, match=r"cannot download https:.*point --raw-dir at"):
+    with pytest.raises(
+        UserError,
+        match=r"raw_dir: expected to download https:.*point --data\.raw-",
+    ):
         data.load("train")
     assert not list(tmp_path.glob("multi30k/*/*/*"))
 
 
-def test_downloaded_files_are_read_where_no_folder_is_given(raw, tmp_path, monkeypatch):
+def test_files_are_downloaded_if_no_folder_is_given(raw, tmp_path, monkeypatch):
     def download(manager, urls):
         return {
             split: [raw / url.rsplit("/", 1)[1] for url in pair]
@@ -174,7 +178,7 @@ def test_downloaded_files_are_read_where_no_folder_is_given(raw, tmp_path, monke
     )
 
 
-def test_the_real_files(shared, tmp_path):
+def test_the_real_files_have_the_published_counts(shared, tmp_path):
     data = Multi30k(raw_dir=shared / "data" / "multi30k", data_dir=tmp_path)
     # Counts and first line: from the files, by `zcat | wc -l` and `zcat | head -1`.
     counts = {split: len(data.load(split)) for split in data.splits}
@@ -187,7 +191,8 @@ def test_the_real_files(shared, tmp_path):
     assert not any(
         "\u00a0" in text or text != text.strip() for p in train for text in p
     )
-    source, target = TokenizerConfig(kind="bpe").train(train)
-    batches = TokenBatches(encode_pairs(train, source, target), tokens=2048)
+    # Words, because BPE takes seconds to learn and pads as little.
+    source, target = TokenizerConfig(kind="words").train(train)
+    batches = TokenBatches(tokenize_pairs(train, source, target), batch_tokens=2048)
     assert len(batches.shapes) == 8
     assert batches.efficiency >= 0.85

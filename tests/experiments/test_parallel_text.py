@@ -1,4 +1,4 @@
-"""Parallel text: every way to give it, and every way for it to be wrong."""
+"""Parallel text: every accepted format, and every error that names what is wrong."""
 
 import gzip
 import signal
@@ -8,25 +8,16 @@ import sys
 import pytest
 
 from experiments.datasets.data_dir import default_data_dir
-from experiments.datasets.pairs.datasets import Pair, ParallelText, read_pairs
-from experiments.datasets.parallel_text.parallel_text_builder import held_out_lines
+from experiments.datasets.pairs.datasets import Pair, read_pairs
+from experiments.datasets.parallel_text.parallel_text_builder import (
+    ParallelText,
+    held_out_lines,
+)
 from experiments.errors import UserError
 
 SOURCE = "one\ntwo\nthree\n"
 TARGET = "eins\nzwei\ndrei\n"
 PAIRS = [Pair("one", "eins"), Pair("two", "zwei"), Pair("three", "drei")]
-
-
-@pytest.fixture
-def write(tmp_path):
-    """Writes a file of text or bytes and gives its path."""
-
-    def written(name, content):
-        path = tmp_path / name
-        path.write_bytes(content.encode() if isinstance(content, str) else content)
-        return path
-
-    return written
 
 
 @pytest.fixture
@@ -54,7 +45,7 @@ def read(tmp_path):
         {"tsv.gz": gzip.compress(b"one\teins\tx\ntwo \t zwei\ty\tz\nthree\tdrei")},
     ],
 )
-def test_every_way_to_write_the_same_pairs(files, write, read):
+def test_every_format_gives_the_same_pairs(files, write, read):
     assert read(train=tuple(write(name, text) for name, text in files.items())) == PAIRS
 
 
@@ -94,8 +85,8 @@ def test_held_out_pairs_are_not_trained_on(write, read):
     assert validation == [pair for pair in kept if pair in validation]
 
 
-def test_held_out_lines_are_always_the_same():
-    # From this code, numpy 2.4.6: with other ones, scores could not be compared.
+def test_held_out_lines_are_pinned():
+    # Computed by this code, numpy 2.4.6. Other lines would make scores incomparable.
     lines = held_out_lines(13, {"validation": 3, "test": 2})
     assert lines == {"validation": {1, 4, 9}, "test": {2, 11}}
 
@@ -114,15 +105,15 @@ def test_changed_files_and_settings_are_built_again(write, read):
     assert len(read(train=(a, b), held_out_test=1)) == 2
 
 
-FAULTS = {
+INVALID = {
     "unequal": (
         {"a": SOURCE, "b": TARGET + "vier\n"},
-        r"expected files of equal length, got 3 lines in .*a and 4 lines in .*b",
+        r"files: expected equally many lines, got 3 in .*a and 4 in .*b",
     ),
     "empty lines": (
         {"a": SOURCE, "b": "eins\n\n \n"},
-        r"b: expected a sentence in every line, got 2 empty \(line 2, 3; mend .* "
-        r"--drop-empty\)",
+        r"b: expected a sentence in every line, got 2 empty \(line 2, 3; fix .* "
+        r"--data\.drop-empty\)",
     ),
     "many empty lines": (
         {"a": "\n" * 7 + "x", "b": "y\n" * 8},
@@ -164,7 +155,7 @@ FAULTS = {
     "no files": ({}, r"train: expected two line-aligned files, or one .*, got 0 files"),
     "held out too many": (
         {"a": SOURCE, "b": TARGET, "held_out_test": 3},
-        r"held_out: expected fewer than the 3 pairs there are, got 3",
+        r"held_out: expected fewer than all 3 training pairs, got 3",
     ),
     "held out fewer than none": (
         {"a": SOURCE, "b": TARGET, "held_out_validation": -1},
@@ -173,18 +164,18 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize(("given", "message"), FAULTS.values(), ids=FAULTS)
-def test_faults_are_named_and_leave_nothing(given, message, write, read, tmp_path):
+@pytest.mark.parametrize(("given", "message"), INVALID.values(), ids=INVALID)
+def test_errors_name_the_file_and_leave_no_build(given, message, write, read, tmp_path):
     files = {name: text for name, text in given.items() if not isinstance(text, int)}
     settings = {name: n for name, n in given.items() if isinstance(n, int)}
     train = tuple(write(name, text) for name, text in files.items())
-    for _ in range(2):  # the second time, nothing of the first may be taken for whole
+    for _ in range(2):  # a failed build must not be used the second time
         with pytest.raises(UserError, match=message):
             read(train=train, **settings)
     assert not list(tmp_path.glob("data/parallel_text/*/*"))
 
 
-def test_missing_file_and_folder_in_place_of_a_file(write, read, tmp_path):
+def test_missing_files_and_folders_are_refused(write, read, tmp_path):
     a = write("a", SOURCE)
     with pytest.raises(UserError, match=r"none: expected a file, got nothing of that"):
         read(train=(a, tmp_path / "none"))
@@ -192,23 +183,24 @@ def test_missing_file_and_folder_in_place_of_a_file(write, read, tmp_path):
         read(train=(a, tmp_path))
 
 
-def test_split_from_files_and_held_out(write, read):
+def test_a_split_from_both_files_and_a_count_is_refused(write, read):
     a = write("a", "x\ty\n")
     with pytest.raises(
-        UserError, match=r"test: expected files or a held-out count, got"
+        UserError,
+        match=r"test: expected files or a held-out count, got both \(drop --data",
     ):
         read(train=(a,), test=(a,), held_out_test=1)
 
 
-def test_unknown_split_lists_those_there_are(write, read):
+def test_the_error_for_an_unknown_split_lists_the_splits(write, read):
     with pytest.raises(UserError, match=r"split: expected one of train, got 'dev'"):
         read("dev", train=(write("a", "x\ty\n"),))
 
 
-def test_folder_that_cannot_be_written(write, tmp_path):
+def test_a_data_folder_that_cannot_be_written_is_refused(write, tmp_path):
     data = ParallelText(train=(write("a", "x\ty\n"),), data_dir=tmp_path / "a" / "b")
     with pytest.raises(
-        UserError, match=r"data_dir: cannot keep prepared data in .*a/b"
+        UserError, match=r"data_dir: expected a folder .*, got .*a/b \("
     ):
         data.load("train")
 
@@ -217,7 +209,7 @@ BUILD_AND_HANG = """
 import sys, time
 from pathlib import Path
 from experiments.datasets import text_files
-from experiments.datasets.pairs.datasets import ParallelText
+from experiments.datasets.parallel_text.parallel_text_builder import ParallelText
 
 real = text_files.read_pairs
 
@@ -232,7 +224,7 @@ ParallelText(train=(Path(sys.argv[1]),), data_dir=Path(sys.argv[2])).load("train
 """
 
 
-def test_killed_build_is_not_taken_for_whole(write, read, tmp_path):
+def test_a_killed_build_is_not_used(write, read, tmp_path):
     file = write("a.tsv", "one\teins\ntwo\tzwei\nthree\tdrei\n")
     command = [sys.executable, "-c", BUILD_AND_HANG, str(file), str(tmp_path / "data")]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:

@@ -1,6 +1,6 @@
-"""The training loop: stopped, killed, damaged, resumed; on one device or many.
+"""Training runs: stopped, killed, damaged, resumed; on one device or on several.
 
-What ends a process is tested on processes (`train_toy.py`), the rest in this one.
+Only what ends a process, and what takes several, starts processes (`train_toy.py`).
 """
 
 import json
@@ -8,7 +8,6 @@ import math
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -18,17 +17,19 @@ import jax
 import numpy as np
 import pytest
 
+from attnjax.train import TrainState
 from experiments.errors import UserError
 from experiments.runs.metrics_log import best_step, read_metrics
 from experiments.training.fit import Run
 from tests.experiments import train_toy
+from tests.experiments.commands import free_port
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TIMED = ("time", "tokens_per_second")
 
 
 def start(*arguments: object) -> subprocess.Popen[str]:
-    """Starts the toy as a process of its own."""
+    """Starts the toy training as a process."""
     return subprocess.Popen(
         [sys.executable, "-m", "tests.experiments.train_toy", *map(str, arguments)],
         cwd=REPOSITORY,
@@ -40,7 +41,7 @@ def start(*arguments: object) -> subprocess.Popen[str]:
 
 
 def finish(*processes: subprocess.Popen[str]) -> list[tuple[int, str]]:
-    """Waits for processes; (exit code, what each wrote to stderr)."""
+    """Waits for processes and returns the exit code and the stderr of each."""
     try:
         outputs = [process.communicate(timeout=120)[1] for process in processes]
     finally:
@@ -49,29 +50,34 @@ def finish(*processes: subprocess.Popen[str]) -> list[tuple[int, str]]:
     return [(p.returncode, err) for p, err in zip(processes, outputs, strict=True)]
 
 
-def toy(folder: Path, *arguments: object) -> jax.Array:
-    """Trains the toy in this process."""
+def toy(folder: Path, *arguments: object) -> TrainState:
+    """Runs the toy training in this process."""
     return train_toy.main(train_toy.parse([str(folder), *map(str, arguments)]))
 
 
 def record(folder: Path) -> list[dict[str, float]]:
-    """The lines of the log, without what depends on the clock."""
+    """The lines of the log, without the numbers that depend on the clock."""
     lines = Run.open(folder).metrics()
     return [{k: v for k, v in line.items() if k not in TIMED} for line in lines]
 
 
+@pytest.fixture(autouse=True)
+def no_fsync(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Skips flushing to the disk, which takes longer than these trainings."""
+    monkeypatch.setattr("experiments.files._flush", lambda path: None)
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that nothing disturbed, made by a process like those that are killed."""
+    """A run that was never interrupted. Tests must not change it."""
     folder = tmp_path_factory.mktemp("toy") / "whole"
-    ((code, err),) = finish(start(folder))
-    assert code == 0, err
+    toy(folder)
     return folder
 
 
 @pytest.fixture
 def done(whole: Path, tmp_path: Path) -> Path:
-    """A copy of the undisturbed run, to be disturbed."""
+    """A copy of the uninterrupted run, which a test may change."""
     return Path(shutil.copytree(whole, tmp_path / "done"))
 
 
@@ -82,22 +88,20 @@ def assert_same_run(folder: Path, other: Path) -> None:
     assert record(folder) == record(other)
 
 
-def test_stopped_and_killed_over_and_over_it_ends_with_the_same_bits(whole, tmp_path):
+def test_a_stopped_and_killed_run_resumes_bit_for_bit(whole, tmp_path):
     folder = tmp_path / "run"
-    ends = [
-        (("--signal-at", 6), 128 + signal.SIGTERM, 7),  # finishes the step, saves
-        (("--kill-at", 13), -signal.SIGKILL, 10),
-        (("--kill-saving", 20), -signal.SIGKILL, 15),
-        (("--kill-at", 22), -signal.SIGKILL, 20),
-        ((), 0, 30),
-    ]
-    for arguments, want, saved in ends:
-        ((code, err),) = finish(start(folder, "--resume", *arguments))
-        assert code == want, err
+    with pytest.raises(SystemExit, match="143"):
+        toy(folder, "--signal-at", 6)
+    assert Run.open(folder).checkpoints.steps() == [5, 7]
+    for flag, at, saved in (("--kill-at", 13, 10), ("--kill-saving", 20, 15)):
+        ((code, err),) = finish(start(folder, "--resume", flag, at))
+        assert code == -signal.SIGKILL, err
         assert "Traceback" not in err
         assert Run.open(folder).checkpoints.steps()[-1] == saved
         steps = [line["step"] for line in record(folder)]
         assert steps == sorted(set(steps))
+    assert list((folder / "checkpoints").glob(".*"))
+    toy(folder, "--resume")
     assert_same_run(folder, whole)
     assert not list((folder / "checkpoints").glob(".*"))
 
@@ -105,7 +109,7 @@ def test_stopped_and_killed_over_and_over_it_ends_with_the_same_bits(whole, tmp_
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)]
 )
-def test_a_signal_saves_first_and_says_how_to_resume(number, code, tmp_path, capfd):
+def test_a_signal_saves_a_checkpoint_and_names_resume(number, code, tmp_path, capfd):
     before = signal.getsignal(number)
     with pytest.raises(SystemExit) as stop:
         toy(tmp_path / "run", "--signal-at", 12, "--signal", int(number))
@@ -113,7 +117,7 @@ def test_a_signal_saves_first_and_says_how_to_resume(number, code, tmp_path, cap
     run = Run.open(tmp_path / "run")
     assert run.checkpoints.steps() == [10, 13]
     err = capfd.readouterr().err
-    assert "stopping: saving first (the same again stops at once)" in err
+    assert "stopping after a checkpoint (a second signal stops at once)" in err
     assert f"stopped at step 13 of 30, saved in {run.folder}: run the same" in err
     assert signal.getsignal(number) == before
 
@@ -124,7 +128,7 @@ def test_a_second_signal_stops_at_once(tmp_path):
     assert Run.open(tmp_path / "run").checkpoints.steps() == [5, 10]
 
 
-def test_an_evaluation_cut_short_is_made_up_for(tmp_path):
+def test_an_interrupted_evaluation_is_repeated_on_resume(tmp_path):
     folder = tmp_path / "run"
     with pytest.raises(SystemExit) as stop:
         toy(folder, "--signal-evaluation")
@@ -134,58 +138,45 @@ def test_an_evaluation_cut_short_is_made_up_for(tmp_path):
     toy(folder, "--resume")
     assert [line["step"] for line in record(folder)] == list(range(2, 31, 2))
     lines = {line["step"]: line for line in record(folder)}
-    assert {s for s, line in lines.items() if "validation/error" in line} == {
-        10,
-        20,
-        30,
-    }
+    evaluated = {s for s, line in lines.items() if "validation/error" in line}
+    assert evaluated == {10, 20, 30}
 
 
-def test_the_loss_is_the_same_on_one_device_on_eight_and_in_two_processes(tmp_path):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    plain = ("--dropout", 0)
-    peers = [
+def start_two(folder: Path, *arguments: object) -> list[subprocess.Popen[str]]:
+    """Starts one training as two processes with two devices each."""
+    port = free_port()
+    return [
         start(
-            *(tmp_path / "2x2", *plain, "--devices", 2, "--processes", 2),
+            *(folder, "--dropout", 0, "--devices", 2, "--processes", 2),
             *("--process", process, "--coordinator", f"127.0.0.1:{port}"),
+            *arguments,
         )
         for process in range(2)
     ]
-    for code, err in finish(*peers, start(tmp_path / "8", *plain, "--devices", 8)):
-        assert code == 0, err
-    toy(tmp_path / "1", *plain)
-    one, eight, two = (record(tmp_path / name) for name in ("1", "8", "2x2"))
-    for other in (eight, two):
-        assert [x["step"] for x in other] == [x["step"] for x in one]
-        for name in ("loss", "grad_norm", "tokens"):
-            got, want = ([line[name] for line in run] for run in (other, one))
-            np.testing.assert_allclose(got, want, rtol=1e-5)
-    one, eight, two = (
-        Run.open(tmp_path / name).load_params("last") for name in ("1", "8", "2x2")
-    )
-    chex.assert_trees_all_close(eight, one, rtol=1e-5)
-    chex.assert_trees_all_close(two, one, rtol=1e-5)
 
 
-def test_a_signal_to_one_process_stops_all_at_the_same_step(tmp_path):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    peers = [
-        start(
-            *(tmp_path / "run", "--signal-at", 12, "--processes", 2),
-            *("--process", process, "--coordinator", f"127.0.0.1:{port}"),
-        )
-        for process in range(2)
-    ]
-    for code, err in finish(*peers):
+def test_devices_and_processes_give_the_same_run(tmp_path):
+    """One process of two is stopped in between: both stop at the same step."""
+    two = tmp_path / "2x2"
+    for code, err in finish(*start_two(two, "--signal-at", 12)):
         assert code == 143, err
-    assert Run.open(tmp_path / "run").checkpoints.steps()[-1] == 14
+    assert Run.open(two).checkpoints.steps()[-1] == 14
+    resumed = start_two(two, "--resume")
+    eight = start(tmp_path / "8", "--dropout", 0, "--devices", 8)
+    for code, err in finish(*resumed, eight):
+        assert code == 0, err
+    toy(tmp_path / "1", "--dropout", 0)
+    one, *others = (tmp_path / name for name in ("1", "8", "2x2"))
+    for other in others:
+        assert [x["step"] for x in record(other)] == [x["step"] for x in record(one)]
+        for name in ("loss", "grad_norm", "tokens"):
+            got, want = ([line[name] for line in record(run)] for run in (other, one))
+            np.testing.assert_allclose(got, want, rtol=1e-5)
+        params = (Run.open(run).load_params("last") for run in (other, one))
+        chex.assert_trees_all_close(*params, rtol=1e-5)
 
 
-def test_the_last_two_and_the_best_checkpoints_are_kept(tmp_path):
+def test_the_two_newest_and_the_best_checkpoints_are_kept(tmp_path):
     toy(tmp_path / "run", "--worse-after", 10)
     run = Run.open(tmp_path / "run")
     assert run.checkpoints.steps() == [10, 25, 30]
@@ -195,7 +186,7 @@ def test_the_last_two_and_the_best_checkpoints_are_kept(tmp_path):
     assert not np.array_equal(best["in"]["kernel"], last["in"]["kernel"])
 
 
-def test_the_newest_checkpoints_are_kept_and_averaged(tmp_path):
+def test_keep_last_checkpoints_are_kept_and_averaged(tmp_path):
     toy(tmp_path / "run", "--keep-last", 3, "--worse-after", 10)
     run = Run.open(tmp_path / "run")
     assert run.checkpoints.steps() == [10, 20, 25, 30]
@@ -211,7 +202,7 @@ def test_the_newest_checkpoints_are_kept_and_averaged(tmp_path):
     assert not np.array_equal(everything["in"]["kernel"], mean["in"]["kernel"])
 
 
-def test_parameters_load_into_the_callers_tree(whole):
+def test_parameters_load_onto_the_devices_of_like(whole):
     run = Run.open(whole)
     plain = run.load_params("last")
     like = jax.tree.map(np.zeros_like, plain)
@@ -221,26 +212,26 @@ def test_parameters_load_into_the_callers_tree(whole):
     assert placed["in"]["kernel"].devices() == {jax.devices()[1]}
 
 
-def test_the_mean_of_the_parameters_is_what_is_loaded(tmp_path):
+def test_the_ema_is_loaded_if_there_is_one(tmp_path):
     state = toy(tmp_path / "run", "--steps", 4)
     loaded = Run.open(tmp_path / "run").load_params("last")
     chex.assert_trees_all_equal(loaded, state.ema)
     assert not np.array_equal(loaded["in"]["kernel"], state.params["in"]["kernel"])
 
 
-def test_a_finished_run_is_left_as_it_is(done, whole, capfd):
+def test_resuming_a_finished_run_changes_nothing(done, whole, capfd):
     toy(done, "--resume")
     assert "toy: 30 steps were done already" in capfd.readouterr().err
     assert_same_run(done, whole)
 
 
-def test_a_run_may_go_on_for_more_steps(done):
+def test_a_finished_run_resumes_with_more_steps(done):
     toy(done, "--resume", "--steps", 40)
     assert [line["step"] for line in record(done)] == list(range(2, 41, 2))
     assert Run.open(done).config["steps"] == 40
 
 
-def test_the_log_holds_numbers_and_tensorboard_the_same(whole):
+def test_the_log_holds_finite_numbers_beside_tensorboard_events(whole):
     lines = Run.open(whole).metrics()
     assert set(lines[0]) == {
         *("step", "time", "loss", "grad_norm", "tokens", "tokens_per_second")
@@ -252,7 +243,7 @@ def test_the_log_holds_numbers_and_tensorboard_the_same(whole):
     assert list((whole / "tensorboard").glob("events*"))
 
 
-def test_a_torn_line_and_lines_of_lost_steps_are_cut_off(done):
+def test_an_incomplete_line_and_lines_of_lost_steps_are_dropped(done):
     shutil.rmtree(done / "checkpoints")
     with (done / "metrics.jsonl").open("a") as file:
         file.write('{"step": 32, "lo')
@@ -272,9 +263,7 @@ def test_a_torn_line_and_lines_of_lost_steps_are_cut_off(done):
         ([], "m", "max", None),
     ],
 )
-def test_the_best_step_is_the_first_with_the_best_number(
-    lines, metric, direction, best
-):
+def test_best_step_is_the_first_with_the_best_value(lines, metric, direction, best):
     record = [{"step": i + 1, "m": x} for i, x in enumerate(lines)]
     assert best_step(record, metric, direction) == best
 
@@ -284,22 +273,22 @@ def files(folder: Path) -> list[str]:
     return [str(p.relative_to(newest)) for p in newest.rglob("*") if p.is_file()]
 
 
-def test_every_way_to_damage_a_checkpoint_is_noticed(done):
+def test_damage_to_any_file_of_a_checkpoint_is_found(done):
     checkpoints = Run.open(done).checkpoints
-    assert checkpoints.problem(30) is None
+    assert checkpoints.find_damage(30) is None
     for name in files(done):
         file = checkpoints.path(30) / name
         whole = file.read_bytes()
         flipped = bytes([whole[0] ^ 1]) + whole[1:]
-        for damage, content in (("cut", whole[:-1]), ("empty", b""), ("bit", flipped)):
+        for kind, content in (("cut", whole[:-1]), ("empty", b""), ("bit", flipped)):
             file.write_bytes(content)
-            problem = checkpoints.problem(30)
-            assert problem is not None, (name, damage)
-            assert Path(name).name in problem
+            found = checkpoints.find_damage(30)
+            assert found is not None, (name, kind)
+            assert Path(name).name in found
         file.unlink()
-        assert f"{Path(name).name} is missing" in str(checkpoints.problem(30))
+        assert f"{Path(name).name} is missing" in str(checkpoints.find_damage(30))
         file.write_bytes(whole)
-    assert checkpoints.problem(30) is None
+    assert checkpoints.find_damage(30) is None
 
 
 def damage(folder: Path, step: int) -> Path:
@@ -309,33 +298,36 @@ def damage(folder: Path, step: int) -> Path:
     return path
 
 
-def test_a_damaged_checkpoint_gives_way_to_the_one_before(done, whole, capfd):
+def test_training_resumes_from_the_checkpoint_before_a_damaged_one(done, whole, capfd):
     path = damage(done, 30)
     toy(done, "--resume")
     err = capfd.readouterr().err
     assert f"checkpoint {path} is damaged (" in err
-    assert "put aside, going on from an earlier one\nresuming at step 25 of 30" in err
-    assert path.with_suffix(".broken").is_dir()
+    assert (
+        "renamed to *.damaged; resuming from an earlier one\nresuming at step 25 of 30"
+        in err
+    )
+    assert path.with_suffix(".damaged").is_dir()
     assert_same_run(done, whole)
 
 
-def test_with_no_sound_checkpoint_it_says_so_and_changes_nothing(done):
+def test_without_an_intact_checkpoint_resuming_fails_and_changes_nothing(done):
     for step in (25, 30):
         damage(done, step)
     before = record(done)
     with pytest.raises(
         UserError,
-        match=r"checkpoint .*00000030: damaged, .* and there is no other one \(copy it "
-        r"back, or delete .*checkpoints to start this run over\)",
+        match=r"checkpoint .*00000030: damaged, .* and the run has no intact one "
+        r"\(copy it back, or delete .*checkpoints to start this run over\)",
     ):
         toy(done, "--resume")
     assert record(done) == before
     assert Run.open(done).checkpoints.steps() == [25, 30]
 
 
-def test_loading_a_damaged_checkpoint_says_what_else_there_is(done):
+def test_loading_a_damaged_checkpoint_lists_the_other_steps(done):
     damage(done, 30)
-    with pytest.raises(UserError, match=r"damaged, .*there are also steps \[25\]"):
+    with pytest.raises(UserError, match=r"damaged, .*the run also has steps \[25\]"):
         Run.open(done).load_params("last")
 
 
@@ -349,7 +341,7 @@ def test_a_run_is_never_overwritten(done, whole):
     assert_same_run(done, whole)
 
 
-def test_a_folder_with_other_things_is_refused(tmp_path):
+def test_a_folder_with_other_files_is_rejected(tmp_path):
     (tmp_path / "thesis.tex").write_text("years of work")
     with pytest.raises(UserError, match=r"got one with other files \(name another"):
         Run.create(tmp_path, {})
@@ -360,21 +352,23 @@ def test_a_folder_with_other_things_is_refused(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
 
 
-def test_another_config_is_refused_by_its_fields(done):
+def test_resuming_with_another_config_names_its_fields(done):
     with pytest.raises(
         UserError,
-        match=r"expected the config that this run was begun with, got another: "
-        r"model\.width: 3 there, 4 here \(resume it with its own config",
+        match=r"expected the config with which this run was started, got another: "
+        r"model\.width: 3 saved, 4 now \(resume it with its own config",
     ):
         toy(done, "--resume", "--width", 4)
     assert Run.open(done).config["model"]["width"] == 3
 
 
-def test_a_checkpoint_of_another_config_is_refused_by_its_fields(done, tmp_path):
+def test_a_checkpoint_of_another_config_names_its_fields(done, tmp_path):
     toy(tmp_path / "wide", "--width", 4)
     shutil.rmtree(done / "checkpoints")
     shutil.copytree(tmp_path / "wide" / "checkpoints", done / "checkpoints")
-    message = r"belongs to another config: model\.width: 4 there, 3 here"
+    message = (
+        r"expected the config of this run, got another: model\.width: 4 saved, 3 now"
+    )
     with pytest.raises(UserError, match=message):
         toy(done, "--resume")
     with pytest.raises(UserError, match=message):
@@ -389,20 +383,26 @@ def test_arrays_of_another_model_are_named(whole):
     with pytest.raises(
         UserError,
         match=r"expected the arrays of this model, got others: "
-        r"ema/extra is absent there, float32\[3, 2\] here; "
-        r"ema/in/kernel is float32\[5, 3\] there, float32\[5, 2\] here; "
-        r"ema/out/kernel is float32\[3, 2\] there, absent here",
+        r"ema/extra is absent in the checkpoint, float32\[3, 2\] in the model; "
+        r"ema/in/kernel is float32\[5, 3\] in the checkpoint, "
+        r"float32\[5, 2\] in the model; "
+        r"ema/out/kernel is float32\[3, 2\] in the checkpoint, absent in the model",
     ):
         run.load_params("last", like=like)
 
 
-def test_what_is_no_run_cannot_be_opened(tmp_path, whole):
-    with pytest.raises(UserError, match="expected the folder of a run, got none there"):
+def test_opening_a_folder_that_is_not_a_run_fails(tmp_path, whole):
+    with pytest.raises(UserError, match="expected the folder of a run, got no folder"):
         Run.open(tmp_path / "nothing")
     with pytest.raises(UserError, match=r"a run, got one without config\.json"):
         Run.open(tmp_path)
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(UserError, match=r"config\.json: cannot be read"):
+        Run.open(tmp_path)
+    (tmp_path / "config.json").write_text("[]")
+    with pytest.raises(
+        UserError, match=r"config\.json: expected a JSON object, got \["
+    ):
         Run.open(tmp_path)
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(UserError, match="expected a checkpoint in this run, got none"):
@@ -411,7 +411,7 @@ def test_what_is_no_run_cannot_be_opened(tmp_path, whole):
         Run.open(whole).load_params("first")
 
 
-def test_a_loss_that_is_not_finite_ends_the_run_before_it_is_saved(tmp_path):
+def test_a_loss_that_is_not_finite_stops_training_before_it_is_saved(tmp_path):
     with pytest.raises(
         UserError, match=r"a gradient that is not at step 13 \(step 10 is saved; "
     ):
@@ -420,7 +420,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_before_it_is_saved(tmp_path):
     assert all(math.isfinite(line["loss"]) for line in record(tmp_path / "run"))
 
 
-def test_two_processes_do_not_train_in_one_folder(done):
+def test_a_second_training_in_one_folder_is_rejected(done):
     with (
         Run.open(done).lock(),
         pytest.raises(UserError, match="another process is training in this folder"),
@@ -428,6 +428,6 @@ def test_two_processes_do_not_train_in_one_folder(done):
         toy(done, "--resume")
 
 
-def test_config_json_is_written_as_it_was_given(whole):
+def test_config_json_holds_the_config(whole):
     config = json.loads((whole / "config.json").read_text())
     assert config == {"model": {"width": 3, "seed": 1}, "steps": 30}

@@ -12,27 +12,27 @@ from attnjax import align
 from experiments.cli import alignments as terminal
 from experiments.cli.alignments import draw_alignment
 
-unhurried = settings(deadline=None)  # the machine may be busy
+no_deadline = settings(deadline=None)  # the machine may be busy
 word = st.text("ab,é日曜ー한é\u0301", max_size=9)
 
 
-@unhurried
+@no_deadline
 @given(
     st.lists(word, min_size=1, max_size=23),
     st.lists(word, min_size=1, max_size=5),
     st.integers(12, 61),
     st.booleans(),
 )
-def test_no_line_is_wider_than_asked(sources, targets, width, marked):
+def test_no_line_exceeds_the_width(sources, targets, width, marked):
     weights = np.random.default_rng(0).uniform(size=(len(targets), len(sources)))
     gold = align.alignment([(0, 0)]) if marked else None
     text = draw_alignment(weights, sources, targets, gold=gold, width=width)
     assert max(map(cell_len, text.split("\n"))) <= width
 
 
-@unhurried
+@no_deadline
 @given(st.integers(1, 40), st.integers(12, 100))
-def test_every_cell_is_drawn_once_however_it_folds(sources, width):
+def test_every_cell_is_drawn_once_after_folding(sources, width):
     words = ["s"] * sources
     text = draw_alignment(np.ones((3, sources)), words, ["a", "b", "c"], width=width)
     assert text.count("█") == 2 * 3 * sources
@@ -47,7 +47,7 @@ def test_a_larger_weight_is_never_lighter():
     assert set(levels) == {0, 1, 2, 3, 4}
 
 
-def test_words_stand_over_their_columns():
+def test_source_words_are_above_their_columns():
     got = draw_alignment(
         [[0.04, 0.3, 1.0], [0.1, 0.6, 0.0]], ["a", "the", ""], ["x", "yz"]
     )
@@ -88,7 +88,7 @@ def test_long_words_are_cut():
     assert lines[-1] == "日日… ██"
 
 
-def test_what_would_move_the_cursor_is_replaced():
+def test_control_characters_are_replaced():
     got = draw_alignment([[1.0]], ["a\tb"], ["\x1b[31m\nx"])
     assert "\x1b" not in got
     assert "\t" not in got
@@ -98,7 +98,7 @@ def test_what_would_move_the_cursor_is_replaced():
 @pytest.mark.parametrize(
     ("encoding", "want"), [("utf-8", "é ██"), ("ascii", "? ##"), ("latin-1", "é ##")]
 )
-def test_printing_asks_no_more_than_the_encoding_has(encoding, want, monkeypatch):
+def test_printing_uses_only_characters_of_the_encoding(encoding, want, monkeypatch):
     monkeypatch.setenv("COLUMNS", "40")
     raw = io.BytesIO()
     with io.TextIOWrapper(raw, encoding=encoding) as file:

@@ -1,4 +1,11 @@
-"""How parameters move, and what a run keeps."""
+"""The optimiser's settings, and any task in the one trainer."""
+
+import dataclasses
+import itertools
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
 
 import chex
 import jax
@@ -7,30 +14,46 @@ import numpy as np
 import optax
 import pytest
 
-from experiments.training.config import OptimizerConfig
+from attnjax.train import Loss
+from experiments.errors import UserError
+from experiments.runs.folder import Run
+from experiments.training.config import TrainingConfig
+from experiments.training.optimizer import OptimizerConfig
+from experiments.training.task import Best, Task, TaskSetup, generate_batches
+from experiments.training.trainer import train
+
+pytestmark = pytest.mark.versions
 
 WIDTH, WARMUP = 512, 4_000
 
 
 def test_the_inverse_root_is_the_transformer_papers():
     config = OptimizerConfig(
-        learning_rate=(WIDTH * WARMUP) ** -0.5, warmup=WARMUP, decay="inverse_sqrt"
+        learning_rate=(WIDTH * WARMUP) ** -0.5,
+        warmup_steps=WARMUP,
+        lr_schedule="inverse_sqrt",
     )
-    rate = config.schedule(100_000)
+    rate = config.build_schedule(100_000)
     for step in (1, 7, WARMUP - 1, WARMUP, WARMUP + 1, 16_000, 100_000):
         want = WIDTH**-0.5 * min(step**-0.5, step * WARMUP**-1.5)  # eq. 3
         np.testing.assert_allclose(rate(step), want, rtol=1e-5, atol=1e-10)
 
 
-@pytest.mark.parametrize("decay", ["none", "cosine", "linear", "inverse_sqrt"])
-@pytest.mark.parametrize("warmup", [0, 10])
-def test_the_learning_rate_rises_to_its_highest_and_then_never_rises(decay, warmup):
-    config = OptimizerConfig(learning_rate=0.3, warmup=warmup, decay=decay)
-    rates = np.array([config.schedule(50)(step) for step in range(51)])
-    np.testing.assert_allclose(rates.max(), rates[warmup], rtol=1e-6)
-    np.testing.assert_allclose(rates[warmup], 0.3, rtol=1e-6)
-    assert (np.diff(rates[: warmup + 1]) > 0).all()
-    assert (np.diff(rates[warmup:]) <= 1e-7).all()
+@pytest.mark.parametrize(
+    "lr_schedule", ["constant", "cosine", "linear", "inverse_sqrt"]
+)
+@pytest.mark.parametrize("warmup_steps", [0, 10])
+def test_the_learning_rate_rises_to_its_highest_and_then_never_rises(
+    lr_schedule, warmup_steps
+):
+    config = OptimizerConfig(
+        learning_rate=0.3, warmup_steps=warmup_steps, lr_schedule=lr_schedule
+    )
+    rates = np.array([config.build_schedule(50)(step) for step in range(51)])
+    np.testing.assert_allclose(rates.max(), rates[warmup_steps], rtol=1e-6)
+    np.testing.assert_allclose(rates[warmup_steps], 0.3, rtol=1e-6)
+    assert (np.diff(rates[: warmup_steps + 1]) > 0).all()
+    assert (np.diff(rates[warmup_steps:]) <= 1e-7).all()
 
 
 def test_a_gradient_is_shortened_unless_any_norm_is_allowed():
@@ -42,13 +65,157 @@ def test_a_gradient_is_shortened_unless_any_norm_is_allowed():
             _, state = tx.update(gradient, tx.init(params), params)
         return optax.tree_utils.tree_get(state, "mu")
 
-    chex.assert_trees_all_close(first_moment(clip_norm=1.0), gradient * (0.1 / 50))
-    chex.assert_trees_all_close(first_moment(clip_norm=None), gradient * 0.1)
+    chex.assert_trees_all_close(first_moment(max_grad_norm=1.0), gradient * (0.1 / 50))
+    chex.assert_trees_all_close(first_moment(max_grad_norm=None), gradient * 0.1)
 
 
 def test_epsilon_is_adams():
     params, gradient = jnp.zeros(1), jnp.array([1e-3])
-    tx = OptimizerConfig(learning_rate=1.0, epsilon=1e-3, clip_norm=None).build(10)
+    tx = OptimizerConfig(learning_rate=1.0, epsilon=1e-3, max_grad_norm=None).build(10)
     with jax.numpy_dtype_promotion("standard"):
         update, _ = tx.update(gradient, tx.init(params), params)
     np.testing.assert_allclose(update, -0.5, rtol=1e-5)  # -g / (|g| + epsilon)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ParityConfig(TrainingConfig):
+    """Settings of the toy task below."""
+
+    bits: int = 3
+    batch_size: int = 8
+    steps: int = 6
+    ema_decay: float | None = 0.5
+    accumulation_steps: int = 2
+    log_every: int = 1
+    eval_every: int = 4
+    save_every: int = 2
+
+
+class Parity(Task):
+    """Predicts the parity of random bits: generated data, a cost in bits a sequence."""
+
+    best: ClassVar[Best] = ("bits_per_sequence", "min")
+
+    def __init__(self, config: ParityConfig, setup: TaskSetup) -> None:
+        if config.bits > 5:
+            raise UserError(f"bits: expected at most 5, got {config.bits}")
+        self.config, self.setup = config, setup
+
+    def init_params(self) -> dict[str, jax.Array]:
+        return {"table": jnp.zeros((2**self.config.bits, 2))}
+
+    def loss(self, params: Any, batch: Any, rng: jax.Array | None) -> Loss:
+        words, parities = batch
+        logits = params["table"][words]
+        if rng is not None:  # so that randomness counts
+            logits += 0.1 * jax.random.normal(rng, logits.shape)
+        nats = optax.softmax_cross_entropy_with_integer_labels(logits, parities)
+        return Loss(nats.sum(), jnp.int32(parities.size))
+
+    def batches(self, start: int) -> Iterator[Any]:
+        return generate_batches(self.make_batch, start)
+
+    def make_batch(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+        draw = np.random.default_rng((self.config.seed, step))
+        words = draw.integers(2**self.config.bits, size=self.config.batch_size)
+        return words, np.bitwise_count(words).astype(np.int32) % 2
+
+    def evaluate(self, params: Any) -> Mapping[str, float]:
+        loss = self.loss(params, self.make_batch(10**6), None)
+        nats = float(loss.total) / int(loss.num_tokens)
+        return {"bits_per_sequence": nats / np.log(2)}
+
+    def samples(self, params: Any) -> Iterator[str]:
+        yield f"parity of 101: {params['table'][5].argmax()}"
+
+    def save(self, folder: Path) -> None:
+        (folder / "vocabulary.json").write_text("[0, 1]")
+
+    def summary(self) -> str:
+        return f"{self.config.bits} bits"
+
+
+def curve(folder: Path) -> list[dict[str, float]]:
+    """The log of a run without what depends on the clock."""
+    return [
+        {k: v for k, v in line.items() if k not in ("time", "tokens_per_second")}
+        for line in Run.open(folder).metrics()
+    ]
+
+
+@pytest.fixture(scope="module")
+def parity_run(tmp_path_factory) -> tuple[Path, Any, list[str]]:
+    """A finished run of the toy task: folder, parameters, what was said."""
+    folder, said = tmp_path_factory.mktemp("parity") / "run", []
+    params = train(Parity, ParityConfig(), folder, say=said.append)
+    return folder, params, said
+
+
+def test_a_task_needs_no_loop_to_train_evaluate_and_save(parity_run):
+    folder, params, said = parity_run
+    assert said == ["3 bits"]
+    assert json.loads((folder / "vocabulary.json").read_text()) == [0, 1]
+    assert Run.open(folder).config_as(ParityConfig) == ParityConfig()
+    chex.assert_trees_all_equal(Run.open(folder).load_params("last"), params)
+    lines = curve(folder)
+    assert [line["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
+    assert [line["tokens"] for line in lines] == [8, 16, 24, 32, 40, 48]
+    bits = [line.get("validation/bits_per_sequence") for line in lines]
+    assert [b is not None for b in bits] == [False, False, False, True, False, True]
+    assert bits[5] < bits[3] < 1
+
+
+def test_a_task_that_was_cut_off_resumes_to_the_same_bits(parity_run, tmp_path):
+    folder, params, _ = parity_run
+
+    class CutOff(Parity):
+        def batches(self, start: int) -> Iterator[Any]:
+            yield from itertools.islice(super().batches(start), 5)
+            raise ConnectionError
+
+    setups = []
+
+    class Resumed(Parity):
+        def __init__(self, config: ParityConfig, setup: TaskSetup) -> None:
+            super().__init__(config, setup)
+            setups.append(setup)
+
+    with pytest.raises(ConnectionError):
+        train(CutOff, ParityConfig(), tmp_path / "run")
+    assert Run.open(tmp_path / "run").checkpoints.steps() == [2, 4]
+    resumed = train(Resumed, ParityConfig(), tmp_path / "run", resume=True)
+    assert setups[0].saved == tmp_path / "run"  # where `save` has put its files
+    chex.assert_trees_all_equal(resumed, params)
+    assert curve(tmp_path / "run") == curve(folder)
+
+
+def test_samples_are_shown_beside_the_metrics(tmp_path, capsys):
+    config = ParityConfig(steps=1, bits=5, ema_decay=None)
+    train(Parity, config, tmp_path / "run")
+    said = capsys.readouterr().err.splitlines()
+    place = next(i for i, line in enumerate(said) if "bits_per_sequence" in line)
+    assert said[place + 1].startswith("  parity of 101: ")
+
+
+def test_what_a_task_refuses_leaves_no_run(tmp_path):
+    with pytest.raises(UserError, match="bits: expected at most 5, got 7"):
+        train(Parity, ParityConfig(bits=7), tmp_path / "run")
+    assert list(tmp_path.iterdir()) == []
+    train(Parity, ParityConfig(steps=1), tmp_path / "run")
+    with pytest.raises(UserError, match="seed: 0 saved, 1 now"):
+        train(Parity, ParityConfig(steps=1, seed=1), tmp_path / "run", resume=True)
+
+
+def test_a_task_must_define_what_has_no_default():
+    class Incomplete(Task):
+        best = ("loss", "min")
+
+    with pytest.raises(TypeError, match=r"batches.*evaluate.*init_params.*loss"):
+        Incomplete()
+
+
+@pytest.mark.parametrize("start", [0, 7])
+def test_generated_batches_continue_at_any_step(start):
+    batches = generate_batches(lambda step: {"x": np.full((3, 2), step)}, start)
+    for step, batch in zip(range(start, start + 5), batches, strict=False):
+        np.testing.assert_array_equal(batch["x"], np.full((3, 2), step))

@@ -7,15 +7,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from attnjax.align import format_pharaoh, read_pharaoh
-from experiments.datasets.tokenizers.sentences import BOS, EOS, UNK
-from experiments.training.fit import Run
+from experiments.datasets.tokenizers.sentences import UNK
+from experiments.runs.folder import Run
 from experiments.translate.loading import load_run
 from tests.experiments.commands import contents, finish, launch, run
+from tests.experiments.stepping import stepper
 
 LINES = ["3 May", "", "1 0 : 3 0 PM", " \t ", "an unheard-of phrase"]
 
@@ -50,28 +50,13 @@ def test_nothing_in_gives_nothing_out(decode):
     assert decode(b"\n\n")[:2] == (0, "\n\n")
 
 
-def log_prob(folder: Path, source: str, target: str) -> float:
-    """Nats of a translation, by stepping the model."""
-    loaded = load_run(folder)
-    model = loaded.system.rebuild(loaded.params)
-    tokenizers = loaded.system.tokenizers
-    ids = jnp.array([[*tokenizers.source.encode(source), EOS]])
-    memory = model.encode(ids, ids > 0)
-    carry, previous, total = model.start(memory), BOS, 0.0
-    for token in [*tokenizers.target.encode(target), EOS]:
-        carry, logits, _ = model.step(memory, carry, jnp.array([previous]))
-        logits = np.asarray(logits[0], np.float64)
-        total += logits[token] - np.log(np.exp(logits).sum())
-        previous = token
-    return total
-
-
 def test_n_best_lists_have_moses_form_and_the_models_own_scores(decode, smoke_run):
     code, out, err = decode(b"3 May\n\n1 km", "--n-best", 3, "--beam-size", 2)
     assert code == 0, err
     fields = [line.split(" ||| ") for line in out.splitlines()]
     assert [int(number) for number, *_ in fields] == [0, 0, 0, 1, 2, 2, 2]
     assert fields[3] == ["1", "", "0.0000"]
+    step_through = stepper(load_run(smoke_run))
     for start, source in ((0, "3 May"), (4, "1 km")):
         texts = [text for _, text, _ in fields[start : start + 3]]
         scores = [float(score) for *_, score in fields[start : start + 3]]
@@ -79,8 +64,8 @@ def test_n_best_lists_have_moses_form_and_the_models_own_scores(decode, smoke_ru
         assert scores == sorted(scores, reverse=True)
         assert str(UNK) not in texts
         for text, score in zip(texts, scores, strict=True):
-            want = log_prob(smoke_run, source, text)
-            np.testing.assert_allclose(score, want, atol=2e-3)
+            log_probs, _ = step_through(source, text)
+            np.testing.assert_allclose(score, log_probs.sum(), atol=2e-3)
 
 
 def test_alignments_link_words_of_the_line_to_words_written(decode, tmp_path):
@@ -126,7 +111,7 @@ BAD = {
     ),
     "long": (
         b"3 May\n\n1 2 3 4 5\n",
-        ("--source-limit", 4),
+        ("--max-source-length", 4),
         "line 3: expected at most 4 tokens, got 5 (split the sentence, or raise",
     ),
     "n-best": (b"3 May", ("--n-best", 0), "n_best: expected at least 1, got 0"),
@@ -137,13 +122,17 @@ BAD = {
         ("--length-penalty", -0.5),
         "length_penalty: expected at least 0, got -0.5",
     ),
-    "limit": (b"3 May", ("--source-limit", 0), "source_limit: expected at least 1"),
+    "limit": (
+        b"3 May",
+        ("--max-source-length", 0),
+        "max_source_length: expected at least 1",
+    ),
     "full folder": (b"3 May", ("--plot", "full"), "plot: expected a new or empty"),
     "plot file": (b"3 May", ("--plot", "old"), "plot: expected a folder, got the file"),
     "no folder": (
         b"3 May",
         ("--alignments", "absent/links"),
-        "alignments: expected a file in a folder that is there, got absent/links",
+        "alignments: expected a file in an existing folder, got absent/links",
     ),
     "a folder": (
         b"3 May",
@@ -170,7 +159,7 @@ def test_bad_input_is_named_and_nothing_is_written(
 def test_what_is_no_run_is_named(decode, places):
     code, out, err = decode(b"3 May", folder=places / "nothing")
     assert (code, out) == (2, "")
-    assert "nothing: expected the folder of a run, got none there" in err
+    assert "nothing: expected the folder of a run, got no folder" in err
     code, out, err = decode(b"3 May", folder=places / "full")
     assert (code, out) == (2, "")
     assert "full: expected the folder of a run, got one without config.json" in err
@@ -198,7 +187,7 @@ def test_a_checkpoint_of_another_config_is_named(decode, copy):
     config.write_text(config.read_text().replace('"hidden_dim": 7', '"hidden_dim": 8'))
     code, out, err = decode(b"3 May", folder=copy)
     assert (code, out) == (2, "")
-    assert "belongs to another config: model.hidden_dim: 7 there, 8 here" in err
+    assert "got another: model.hidden_dim: 7 saved, 8 now" in err
 
 
 def test_a_run_without_its_parts_is_named(decode, copy):

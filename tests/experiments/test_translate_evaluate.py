@@ -6,16 +6,15 @@ import shutil
 import sys
 from pathlib import Path
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
 import sacrebleu
 
 from attnjax.align import alignment, alignment_error_rate, parse_pharaoh
-from experiments.datasets.tokenizers.sentences import BOS, EOS
 from experiments.translate.data import read_splits
 from experiments.translate.loading import load_run
 from tests.experiments.commands import contents, run
+from tests.experiments.stepping import stepper
 
 
 @pytest.fixture(scope="module")
@@ -69,23 +68,19 @@ def test_bleu_is_that_of_what_decode_writes(
 def test_perplexity_and_aer_are_those_of_stepping_through_each_reference(
     loaded, splits, record
 ):
-    model, nats, count, links = loaded.system.rebuild(loaded.params), 0.0, 0, []
-    tokenizers = loaded.system.tokenizers
+    step_through, log_probs, links = stepper(loaded), [], []
     for pair in splits["validation"]:
-        ids = jnp.array([[*tokenizers.source.encode(pair.source), EOS]])
-        memory = model.encode(ids, ids > 0)
-        carry, previous, best = model.start(memory), BOS, []
-        for token in [*tokenizers.target.encode(pair.target), EOS]:
-            carry, logits, weights = model.step(memory, carry, jnp.array([previous]))
-            logits = np.asarray(logits[0], np.float64)
-            nats -= logits[token] - np.log(np.exp(logits).sum())
-            previous, count = token, count + 1
-            best.append(int(weights[0].argmax()))
-        last = ids.shape[1] - 1  # EOS, on either side, has no link
-        pairs = [(s, t) for t, s in enumerate(best[:-1]) if s != last]
-        links.append(alignment(pairs))
+        found, weights = step_through(pair.source, pair.target)
+        log_probs.extend(found)
+        best, last = weights.argmax(axis=1), weights.shape[1] - 1
+        # EOS, the last position of either side, has no link.
+        links.append(
+            alignment([(int(s), t) for t, s in enumerate(best[:-1]) if s != last])
+        )
     scores = record["splits"]["validation"]
-    np.testing.assert_allclose(scores["perplexity"], np.exp(nats / count), rtol=1e-4)
+    np.testing.assert_allclose(
+        scores["perplexity"], np.exp(-np.mean(log_probs)), rtol=1e-4
+    )
     gold = [parse_pharaoh(pair.alignment) for pair in splits["validation"]]
     want = alignment_error_rate(links, gold)
     # Weights of equal size may tie otherwise: a link or two.
@@ -131,7 +126,7 @@ BAD = {
     ),
     "raw data": (("--raw-dir", "."), "raw_dir: expected none (this run's data are"),
     "long": (
-        ("--source-limit", 1),
+        ("--max-source-length", 1),
         "validation: line 1: expected at most 1 tokens, got",
     ),
 }

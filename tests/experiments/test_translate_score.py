@@ -17,7 +17,7 @@ def decoded(smoke_run, monkeypatch, capsysbinary):
     """Translations of the sources, with their log-probabilities."""
     text = "\n".join(SOURCES).encode()
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text)))
-    search = ("--n-best", 2, "--length-penalty", 0, "--suppress_tokens-unk")
+    search = ("--n-best", 2, "--length-penalty", 0, "--suppress-unk")
     assert run("decode", smoke_run, *search) == 0
     lines = capsysbinary.readouterr().out.decode().splitlines()
     fields = [line.split(" ||| ") for line in lines]
@@ -63,14 +63,14 @@ def test_what_is_decoded_scores_what_decoding_said(decoded, score, tmp_path):
     ("text", "message"),
     [
         ("3 May\t3 mai\n1 km\n", "expected source, tab, target, got no tab in line 2"),
-        ("3 May\t3 mai\n1 km\t\n", "got 1 empty (line 2; mend the files)"),
+        ("3 May\t3 mai\n1 km\t\n", "got 1 empty (line 2; fix the files)"),
         ("", "expected lines of text, got an empty file"),
         ("1 " * 99 + "\tx\n", "line 1: expected at most 90 tokens, got 99"),
     ],
 )
 def test_bad_pairs_are_named(score, tmp_path, text, message):
     (tmp_path / "pairs").write_text(text)
-    code, out, err = score(tmp_path / "pairs", "--source-limit", 90)
+    code, out, err = score(tmp_path / "pairs", "--max-source-length", 90)
     assert (code, out) == (2, "")
     assert message in err
 
@@ -94,7 +94,7 @@ def test_an_unknown_word_becomes_what_it_reads(smoke_run, tmp_path, monkeypatch)
         "copied": {"replace_unk": True},
         "translated": {"dictionary": dictionary},
     }.items():
-        translator = loaded.translator(beam_size=1, **settings)
+        translator = loaded.build_translator(beam_size=1, **settings)
         ((found,),) = translator.translate(loaded.params, ["3 May"])
         reads = found.weights[:-1, :2].argmax(axis=1)
         texts[name] = found.text.split()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from attnjax.align import format_pharaoh
-from experiments.cli.counter import Counter
+from experiments.cli.progress_bar import ProgressBar
 from experiments.cli.tables import print_table
 from experiments.datasets.pairs.datasets import Pair
 from experiments.datasets.tokenizers.sentences import SentencePiece, WordVocabulary
@@ -56,7 +56,7 @@ def test_pieces_are_merged_to_words_before_they_are_linked():
     source = SentencePiece.train(text, 22)
     target = WordVocabulary.train(text)
     given, written = "wider newest", "newer wide low"
-    ids, words = source.encode(given), target.encode(written)
+    ids, words = source.tokenize(given), target.tokenize(written)
     assert len(ids) > 3  # there is something to merge
     groups = [*source.words(ids), [len(ids)]]
     reads = [1, 0, 2, 1]  # word for word, EOS last on both sides
@@ -82,15 +82,15 @@ def test_a_table_is_aligned_where_there_is_no_terminal():
 
 
 def test_short_work_is_counted_without_a_word(capsys):
-    with Counter("reading", 3, patience=60) as counter:
+    with ProgressBar("reading", 3, delay=60) as counter:
         for _ in range(3):
-            counter.add(1)
+            counter.advance(1)
     assert capsys.readouterr().err == ""
 
 
 def test_long_work_says_how_far_it_is(capsys):
-    with Counter("reading", 30, patience=0, every=60) as counter:
+    with ProgressBar("reading", 30, delay=0, interval=60) as counter:
         for _ in range(30):
             time.sleep(0.001)
-            counter.add(1)
+            counter.advance(1)
     assert capsys.readouterr().err == "reading  1/30\n"

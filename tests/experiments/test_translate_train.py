@@ -9,7 +9,7 @@ import chex
 import numpy as np
 import pytest
 
-from experiments.training.fit import Run
+from experiments.runs.folder import Run
 from experiments.translate.configs import CONFIGS
 from tests.experiments.commands import (
     TINY,
@@ -88,7 +88,7 @@ def test_an_existing_run_is_not_touched(smoke_run, data_dir, capsys):
     assert "got one that holds a run (add --resume" in capsys.readouterr().err
     changed = (*train(smoke_run, data_dir), "--resume", "--model.hidden-dim", 11)
     assert run(*changed) == 2
-    assert "model.hidden_dim: 7 there, 11 here" in capsys.readouterr().err
+    assert "model.hidden_dim: 7 saved, 11 now" in capsys.readouterr().err
     assert contents(smoke_run) == before
 
 
@@ -114,11 +114,11 @@ CAPTIONS = ("multi30k-rnnsearch", "--data.raw-dir")
 BAD = {
     "unequal": (
         (*TEXT, "short", *HELD_OUT),
-        "expected files of equal length, got 40 lines in DIR/good and 39 lines in",
+        "expected equally many lines, got 40 in DIR/good and 39 in",
     ),
     "empty lines": (
         (*TEXT, "gaps", *HELD_OUT),
-        "DIR/gaps: expected a sentence in every line, got 2 empty (line 4, 8; mend",
+        "DIR/gaps: expected a sentence in every line, got 2 empty (line 4, 8; fix",
     ),
     "encoding": (
         (*TEXT, "latin", *HELD_OUT),
@@ -140,7 +140,7 @@ BAD = {
     "steps": (("cldr-smoke", "--steps", 0), "steps: expected at least 1, got 0"),
     "dropout": (
         ("cldr-smoke", "--model.dropout", 1),
-        "model.dropout: expected a share from 0 to 1, got 1.0",
+        "model.dropout: expected 0 or more and less than 1, got 1.0",
     ),
     "rate": (
         ("cldr-smoke", "--optimizer.learning-rate", -1),
@@ -155,15 +155,15 @@ BAD = {
         "batch_tokens: expected at least",
     ),
     "sentences": (
-        ("cldr-smoke", "--batch-sentences", 81),
-        "batch_sentences: expected a multiple of 8",
+        ("cldr-smoke", "--batch-size", 81),
+        "batch_size: expected a multiple of 8",
     ),
     "too short": (
         (*TEXT, "good", *HELD_OUT, "--max-length", 2),
         "expected examples that are short enough to train on, got none among 35 (max",
     ),
     "source limit": (
-        ("cldr-smoke", "--source-limit", 5),
+        ("cldr-smoke", "--max-source-length", 5),
         "expected at most 5 tokens, got",
     ),
     "process": (
@@ -203,14 +203,14 @@ def test_a_folder_with_other_things_is_not_touched(texts, capsys):
 
 
 def test_the_papers_run_has_80_sentences_in_every_batch():
-    from experiments.datasets.pairs.tokenized import Encoded
-    from experiments.translate.training import plan_batches
+    from experiments.datasets.pairs.tokenized import TokenizedPairs
+    from experiments.translate.batch_shapes import plan_batches
 
     draw = np.random.default_rng(3)
     lengths = draw.integers(1, 70, (3000, 2))
     rows = [[[4] * n for n in side] for side in lengths.T]
     config = CONFIGS["wmt14-rnnsearch-50"][1]
-    batches = plan_batches(config, Encoded(*rows), devices=2)
+    batches = plan_batches(config, TokenizedPairs(*rows), devices=2)
     assert {shape.rows for shape in batches.shapes} == {80}
     assert batches.dropped == (lengths > 50).any(axis=1).sum()
     assert len(batches.shapes) > 3

@@ -1,7 +1,7 @@
-"""Trains a tiny network through the real loop; the tests run it as a process.
+"""Trains a tiny network with the real training loop, in the tests or as a process.
 
-The target is a fixed linear map of the source, with dropout on the source so that
-randomness counts. Flags bring about what can go wrong.
+The target is a fixed linear map of the source, with dropout on the source so that the
+random keys matter. Flags cause the failures that the tests need.
 """
 
 import argparse
@@ -21,6 +21,7 @@ from jax.sharding import Mesh
 
 from attnjax import parallel
 from attnjax.train import Loss, TrainState, init_state, make_train_step
+from experiments import files
 from experiments.errors import UserError
 from experiments.runs.checkpoints import Checkpoints
 from experiments.training.fit import Run, fit
@@ -35,13 +36,19 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--width", type=int, default=3)
     parser.add_argument("--dropout", type=float, default=0.2)
-    parser.add_argument("--ema-decay", type=float, default=0.9, help="decay of a mean")
-    parser.add_argument("--keep-last", type=int, default=2, help="checkpoints")
-    parser.add_argument("--kill-at", type=int, default=-1, help="SIGKILL at a batch")
-    parser.add_argument("--kill-saving", type=int, default=-1, help="... in a save")
-    parser.add_argument("--signal-at", type=int, default=-1, help="signal at a batch")
+    parser.add_argument("--ema-decay", type=float, default=0.9, help="decay of the EMA")
+    parser.add_argument("--keep-last", type=int, default=2, help="checkpoints kept")
+    parser.add_argument(
+        "--kill-at", type=int, default=-1, help="batch at which to SIGKILL"
+    )
+    parser.add_argument(
+        "--kill-saving", type=int, default=-1, help="save in which to SIGKILL"
+    )
+    parser.add_argument(
+        "--signal-at", type=int, default=-1, help="batch at which to signal"
+    )
     parser.add_argument("--signal", type=int, default=signal.SIGTERM)
-    parser.add_argument("--signals", type=int, default=1, help="how many of them")
+    parser.add_argument("--signals", type=int, default=1, help="how often to signal")
     parser.add_argument("--signal-evaluation", action="store_true")
     parser.add_argument("--worse-after", type=int, default=10**6)
     parser.add_argument("--nan-at", type=int, default=-1)
@@ -86,7 +93,7 @@ def batches(
 
 
 def main(args: argparse.Namespace) -> TrainState:
-    parallel.start_distributed(args.coordinator, args.processes, args.process)
+    parallel.initialize_distributed(args.coordinator, args.processes, args.process)
     mesh = parallel.make_mesh(None if args.processes else args.devices)
     tx = optax.adam(1e-2)
     keys = jax.random.split(jax.random.key(1))
@@ -102,12 +109,12 @@ def main(args: argparse.Namespace) -> TrainState:
             os.kill(os.getpid(), args.signal)
         held_out = parallel.replicate(batch_of(10**6), mesh)
         loss = loss_fn(params, held_out, None, dropout=0.0)
-        evaluations.append(loss.total / loss.weight)
+        evaluations.append(loss.total / loss.num_tokens)
         worse = len(evaluations) * 10 > args.worse_after
         return {"error": evaluations[-1] + 1e6 * worse}
 
     config = {"model": {"width": args.width, "seed": 1}, "steps": args.steps}
-    run = Run.create(args.folder, config, resume=args.resume, may_change=("steps",))
+    run = Run.create(args.folder, config, resume=args.resume, mutable_fields=("steps",))
     step = make_train_step(
         partial(loss_fn, dropout=args.dropout),
         tx,
@@ -123,7 +130,7 @@ def main(args: argparse.Namespace) -> TrainState:
         rng=jax.random.key(2),
         evaluate=evaluate,
         log_every=2,
-        evaluate_every=10,
+        eval_every=10,
         save_every=5,
         keep_last=args.keep_last,
         best=("error", "min"),
@@ -135,13 +142,13 @@ def main(args: argparse.Namespace) -> TrainState:
 
 
 def kill_in_save(step: int) -> None:
-    """Kills the process when Orbax has written a checkpoint that nobody has named."""
+    """Kills the process when the arrays are saved, before the checkpoint is renamed."""
     complete = Checkpoints._complete
 
-    def killed(self, saving, at, *rest):
+    def killed(self, temporary, at, *rest):
         if at == step:
             os.kill(os.getpid(), signal.SIGKILL)
-        complete(self, saving, at, *rest)
+        complete(self, temporary, at, *rest)
 
     Checkpoints._complete = killed
 
@@ -150,6 +157,7 @@ if __name__ == "__main__":
     arguments = parse()
     jax.config.update("jax_num_cpu_devices", arguments.devices)
     jax.config.update("jax_numpy_dtype_promotion", "strict")
+    files._flush = lambda path: None  # the tests kill processes, not the machine
     if arguments.kill_saving >= 0:
         kill_in_save(arguments.kill_saving)
     try:

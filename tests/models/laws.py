@@ -10,6 +10,7 @@ from flax import nnx
 
 from attnjax.core.losses import token_cross_entropy
 from attnjax.models.state import split
+from tests import oracles
 from tests.arg_specs import TINY_DECODER
 
 B, S, T, D, M, _, A, L, V = TINY_DECODER
@@ -30,7 +31,7 @@ class Model:
         self.encode = jax.jit(lambda p, *x: self.rebuild(p).encode(*x))
         self.start = jax.jit(lambda p, memory: self.rebuild(p).start(memory))
         self.step = jax.jit(lambda p, *x: self.rebuild(p).step(*x))
-        self.slope = jax.jit(jax.value_and_grad(self.loss))
+        self.value_and_grad = jax.jit(jax.value_and_grad(self.loss))
 
     def loss(self, params, source, mask, previous, target):
         """Nats of all real target tokens."""
@@ -61,7 +62,7 @@ def stepping_is_teacher_forcing(m):
 
 
 def stepping_maps_over_a_beam(m):
-    """`decode` maps the step over hypotheses, with one memory for all."""
+    """Beam search maps the step over hypotheses that share one memory."""
     memory = m.encode(m.params, SOURCE, MASK)
     carry = m.start(m.params, memory)
     tokens = np.array([[3, 4, 5], [6, 7, 8]], np.int32)  # [B, K]
@@ -96,13 +97,13 @@ def more_padding_changes_nothing(m):
 def more_padding_keeps_loss_and_gradient(m):
     """The same, for training."""
     longer, previous, target = _padded()
-    got = m.slope(m.params, longer, longer != PAD, previous, target)
-    want = m.slope(m.params, SOURCE, MASK, PREVIOUS, TARGET)
+    got = m.value_and_grad(m.params, longer, longer != PAD, previous, target)
+    want = m.value_and_grad(m.params, SOURCE, MASK, PREVIOUS, TARGET)
     chex.assert_trees_all_close(got, want, rtol=1e-4, atol=1e-5)
 
 
-def rows_do_not_see_each_other(m):
-    """A batch is its sentences."""
+def rows_are_independent(m):
+    """A batch gives the numbers of its rows alone."""
     logits, weights = m.call(m.params, SOURCE, MASK, PREVIOUS)
     for b in range(B):
         row = slice(b, b + 1)
@@ -111,8 +112,8 @@ def rows_do_not_see_each_other(m):
         np.testing.assert_allclose(one[1][0], weights[b], rtol=1e-5, atol=1e-6)
 
 
-def later_words_do_not_show(m):
-    """The logits of a position depend on the words before it only."""
+def later_tokens_change_nothing(m):
+    """The logits of a position depend only on the tokens before it."""
     changed = PREVIOUS.copy()
     changed[:, 2:] = 9
     before, after = (m.call(m.params, SOURCE, MASK, p)[0] for p in (PREVIOUS, changed))
@@ -121,7 +122,7 @@ def later_words_do_not_show(m):
 
 
 def dropout_draws_by_its_key(m):
-    """None draws nothing; one key draws one way, another another."""
+    """None means no dropout; equal keys draw equally, other keys differently."""
     arguments = m.params, SOURCE, MASK, PREVIOUS
     plain, _ = m.call(*arguments)
     first, _ = m.call(*arguments, rng=jax.random.key(1))
@@ -132,10 +133,28 @@ def dropout_draws_by_its_key(m):
     assert not np.allclose(first, other, 1e-4)
 
 
+def gradients_match_along_random_directions(gradients, loss, p):
+    """Finite differences in all parameters at once: an error in any one shows.
+
+    `gradients` and the oracle's parameters `p` are dicts of arrays; `loss(p)` is the
+    oracle's loss.
+    """
+    rng = np.random.default_rng(0)
+    for _ in range(5):
+        along = {k: rng.standard_normal(x.shape) for k, x in p.items()}
+
+        def moved(step, along=along):
+            return loss({k: x + step * along[k] for k, x in p.items()})
+
+        got = sum((np.asarray(gradients[k]) * along[k]).sum() for k in p)
+        want = oracles.numerical_gradient(moved, np.zeros(()), step=1e-6)
+        np.testing.assert_allclose(got, want, rtol=1e-6)
+
+
 LAWS = [
     stepping_is_teacher_forcing,
     stepping_maps_over_a_beam,
     more_padding_changes_nothing,
-    rows_do_not_see_each_other,
-    later_words_do_not_show,
+    rows_are_independent,
+    later_tokens_change_nothing,
 ]

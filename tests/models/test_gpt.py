@@ -16,6 +16,8 @@ from attnjax.models.state import split
 from tests import oracle_models, oracle_transformer, oracles
 from tests.models.test_transformer import along, kinds, random_like
 
+pytestmark = pytest.mark.versions
+
 V, T = 13, 11
 GPT2 = BlockConfig(
     d_model=18,

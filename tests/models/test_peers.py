@@ -206,8 +206,8 @@ def test_states_logits_and_gradients_are_pytorchs(block, dtype):
     torch.nn.functional.cross_entropy(
         found[2].flatten(0, 1), torch.tensor(TARGET).flatten()
     ).backward()
-    slopes = {name: p.grad.numpy() for name, p in theirs.named_parameters()}
-    for name, slope in named(gradient).items():
+    theirs_by_name = {name: p.grad.numpy() for name, p in theirs.named_parameters()}
+    for name, value in named(gradient).items():
         np.testing.assert_allclose(
-            slope, slopes[name], CLOSE[dtype], CLOSE[dtype], err_msg=name
+            value, theirs_by_name[name], CLOSE[dtype], CLOSE[dtype], err_msg=name
         )

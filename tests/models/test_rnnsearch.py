@@ -33,6 +33,8 @@ from tests.models.laws import (
     V,
 )
 
+pytestmark = pytest.mark.versions
+
 CONFIG = RNNSearchConfig(
     source_vocab_size=V,
     target_vocab_size=V,
@@ -42,7 +44,11 @@ CONFIG = RNNSearchConfig(
     readout_dim=L,
     init="glorot",
 )
-each_alignment = pytest.mark.parametrize("alignment", ALIGNERS)
+each_aligner = pytest.mark.parametrize("aligner", ALIGNERS)
+
+
+# Parameters of other aligners than the additive one.
+UNUSED = ("W_b", "W_p", "v_p", "F", "U_l", "b_l")
 
 
 def _paper(p, weigh):
@@ -56,46 +62,60 @@ def _paper(p, weigh):
     return loss, results
 
 
-@each_alignment
-def test_value_and_gradient_are_the_appendixs(alignment):
-    config = dataclasses.replace(CONFIG, alignment=alignment, dtype="float64")
-    p = papers.RNNSEARCH
+def _run(config, p):
+    """Our loss, (logits, weights) and gradients for the paper's parameters."""
     with jax.enable_x64(True):
         rebuild, _ = split(RNNSearch(config, rngs=nnx.Rngs(0)))
 
         def loss(p):
-            logits, weights = rebuild(papers.rnnsearch(p, alignment))(
-                SOURCE, MASK, PREVIOUS
-            )
+            params = papers.rnnsearch(p, config.aligner, config.cell)
+            logits, weights = rebuild(params)(SOURCE, MASK, PREVIOUS)
             nats = optax.softmax_cross_entropy_with_integer_labels(logits, TARGET)
             return jnp.where(TARGET != PAD, nats, 0).sum(), (logits, weights)
 
-        (got, (logits, weights)), slopes = jax.jit(
-            jax.value_and_grad(loss, has_aux=True)
-        )(p)
-        logits, weights = np.asarray(logits), np.asarray(weights)
-    want, results = _paper(p, WEIGH[alignment])
+        (value, outputs), gradients = jax.jit(jax.value_and_grad(loss, has_aux=True))(p)
+        return value, jax.tree.map(np.asarray, outputs), gradients
+
+
+@each_aligner
+def test_value_and_gradient_match_the_appendix(aligner):
+    config = dataclasses.replace(CONFIG, aligner=aligner, dtype="float64")
+    p = papers.RNNSEARCH
+    got, (logits, weights), gradients = _run(config, p)
+    want, results = _paper(p, WEIGH[aligner])
     np.testing.assert_allclose(got, want, rtol=1e-11)
     for b, (paper_logits, paper_weights) in enumerate(results):
         t, s = paper_weights.shape
         np.testing.assert_allclose(logits[b, :t], paper_logits, rtol=1e-10)
         np.testing.assert_allclose(weights[b, :t, :s], paper_weights, 1e-10, 1e-14)
-    # Along random directions in all parameters at once: an error in one shows.
-    rng = np.random.default_rng(0)
-    for _ in range(5):
-        along = {k: rng.standard_normal(x.shape) for k, x in p.items()}
-
-        def moved(step, along=along):
-            nudged = {k: x + step * along[k] for k, x in p.items()}
-            return _paper(nudged, WEIGH[alignment])[0]
-
-        slope = sum((np.asarray(slopes[k]) * along[k]).sum() for k in p)
-        want = oracles.numerical_gradient(moved, np.zeros(()), step=1e-6)
-        np.testing.assert_allclose(slope, want, rtol=1e-6)
+    laws.gradients_match_along_random_directions(
+        gradients, lambda p: _paper(p, WEIGH[aligner])[0], p
+    )
 
 
-def test_every_entry_of_the_gradient_is_the_appendixs():
-    """One sentence, additive: parameter by parameter, so that a fault has a name."""
+STACKS = [("gru", 2), ("lstm", 1), ("lstm", 2)]
+
+
+@pytest.mark.parametrize(("cell", "num_layers"), STACKS)
+def test_stacks_match_the_loop_in_value_and_gradient(cell, num_layers):
+    config = dataclasses.replace(
+        CONFIG, cell=cell, num_layers=num_layers, dtype="float64"
+    )
+    p = papers.rnnsearch_dict(cell, num_layers)
+    got, (logits, weights), gradients = _run(config, p)
+    want, results = _paper(p, WEIGH["additive"])
+    np.testing.assert_allclose(got, want, rtol=1e-11)
+    for b, (paper_logits, paper_weights) in enumerate(results):
+        t, s = paper_weights.shape
+        np.testing.assert_allclose(logits[b, :t], paper_logits, rtol=1e-10)
+        np.testing.assert_allclose(weights[b, :t, :s], paper_weights, 1e-10, 1e-14)
+    laws.gradients_match_along_random_directions(
+        gradients, lambda p: _paper(p, WEIGH["additive"])[0], p
+    )
+
+
+def test_every_entry_of_the_gradient_matches_the_appendix():
+    """One sentence, additive: parameter by parameter, so that an error has a name."""
     config = dataclasses.replace(CONFIG, dtype="float64")
     p = papers.RNNSEARCH
     source, previous, target = [5, 9, 2], [1, 8], [8, 2]
@@ -109,24 +129,30 @@ def test_every_entry_of_the_gradient_is_the_appendixs():
                 logits[0], jnp.array(target)
             ).sum()
 
-        slopes = jax.jit(jax.grad(loss))(p)
+        gradients = jax.jit(jax.grad(loss))(p)
 
     def paper(p):
         logits, _ = oracle_models.rnnsearch(p, source, previous)
         return oracle_models.sentence_loss(logits, target)
 
-    used = {k: x for k, x in p.items() if k not in ("W_b", "W_p", "v_p")}
+    used = {k: x for k, x in p.items() if k not in UNUSED}
     want = oracles.numerical_gradients(paper, used)
-    for name, slope in want.items():
+    for name, gradient in want.items():
         np.testing.assert_allclose(
-            slopes[name], slope, rtol=1e-6, atol=1e-8, err_msg=name
+            gradients[name], gradient, rtol=1e-6, atol=1e-8, err_msg=name
         )
 
 
 @pytest.mark.parametrize("law", laws.LAWS, ids=lambda law: law.__name__)
-@each_alignment
-def test_law(law, alignment):
-    config = dataclasses.replace(CONFIG, alignment=alignment)
+@each_aligner
+def test_law(law, aligner):
+    config = dataclasses.replace(CONFIG, aligner=aligner)
+    law(laws.model(RNNSearch, config))
+
+
+@pytest.mark.parametrize("law", laws.LAWS, ids=lambda law: law.__name__)
+def test_law_of_a_deep_lstm(law):
+    config = dataclasses.replace(CONFIG, cell="lstm", num_layers=2, aligner="location")
     law(laws.model(RNNSearch, config))
 
 
@@ -141,23 +167,23 @@ def test_smaller_outputs_step_as_they_train(options):
 
 
 def test_dropout_draws_by_its_key():
-    config = dataclasses.replace(CONFIG, dropout=0.3)
+    config = dataclasses.replace(CONFIG, num_layers=2, dropout=0.3)
     laws.dropout_draws_by_its_key(laws.model(RNNSearch, config))
 
 
-def test_bfloat16_computes_narrow_and_learns_wide():
-    wide = laws.model(RNNSearch, CONFIG)
-    narrow = laws.model(RNNSearch, dataclasses.replace(CONFIG, dtype="bfloat16"))
-    logits, weights = narrow.call(wide.params, SOURCE, MASK, PREVIOUS)
+def test_bfloat16_computes_in_low_precision_with_float32_gradients():
+    full = laws.model(RNNSearch, CONFIG)
+    low = laws.model(RNNSearch, dataclasses.replace(CONFIG, dtype="bfloat16"))
+    logits, weights = low.call(full.params, SOURCE, MASK, PREVIOUS)
     assert logits.dtype == weights.dtype == jnp.bfloat16
-    want, _ = wide.call(wide.params, SOURCE, MASK, PREVIOUS)
-    # Some ten roundings of 2^-9 between a word and its logit.
+    want, _ = full.call(full.params, SOURCE, MASK, PREVIOUS)
+    # Some ten roundings of 2^-9 between a token and its logit.
     np.testing.assert_allclose(logits.astype("float32"), want, rtol=0.05, atol=0.05)
-    _, slopes = narrow.slope(wide.params, SOURCE, MASK, PREVIOUS, TARGET)
-    chex.assert_trees_all_equal_dtypes(slopes, wide.params)
+    _, gradients = low.value_and_grad(full.params, SOURCE, MASK, PREVIOUS, TARGET)
+    chex.assert_trees_all_equal_dtypes(gradients, full.params)
 
 
-def test_the_alignment_is_over_the_source_only():
+def test_weights_sum_to_one_over_the_source():
     m = laws.model(RNNSearch, CONFIG)
     _, weights = m.call(m.params, SOURCE, MASK, PREVIOUS)
     np.testing.assert_allclose(weights.sum(-1), np.ones((B, T)), rtol=1e-5)
@@ -168,20 +194,20 @@ def test_the_alignment_is_over_the_source_only():
 # --- the paper's sizes --------------------------------------------------------
 
 
-def test_the_papers_sizes_have_the_papers_number_of_weights():
+def test_the_papers_sizes_have_the_papers_number_of_parameters():
     """Bahdanau 2015, A.2.3: n 1000, m 620, l 500, n' 1000, K_x = K_y = 30,000."""
     n, m, half, n_, K = 1000, 620, 500, 1000, 30_000  # half: l, after maxout
     embeddings = 2 * K * m
     encoder = 2 * (3 * n * m + 3 * n * n)
     decoder = 3 * n * m + 3 * n * n + 3 * n * 2 * n + n * n  # W, U, C and W_s
-    alignment = n_ * n + n_ * 2 * n + n_
+    aligner = n_ * n + n_ * 2 * n + n_
     output = 2 * half * (n + m + 2 * n) + K * half
-    weights = embeddings + encoder + decoder + alignment + output
-    assert weights == 80_401_000
+    matrices = embeddings + encoder + decoder + aligner + output
+    assert matrices == 80_401_000
     biases = 3 * 3 * n + 2 * half + K
     shapes = nnx.eval_shape(lambda: RNNSearch(RNNSearchConfig(), rngs=nnx.Rngs(0)))
     leaves = jax.tree.leaves(nnx.state(shapes))
-    assert sum(x.size for x in leaves) == weights + biases
+    assert sum(x.size for x in leaves) == matrices + biases
     assert sum(x.size for x in leaves if x.ndim == 1) == biases + n_
 
 
@@ -199,12 +225,12 @@ def test_a_training_step_at_the_papers_sizes():
     tx = optax.chain(
         optax.clip_by_global_norm(1.0), optax.adadelta(1.0, rho=0.95, eps=1e-6)
     )
-    with jax.numpy_dtype_promotion("standard"):  # optax's affair
+    with jax.numpy_dtype_promotion("standard"):  # optax mixes dtypes
         state = init_state(params, tx)
         step = make_train_step(loss, tx)
         ids = jax.random.randint(jax.random.key(0), (2, 2, 7), 3, 30_000)
         state, metrics = step(state, (ids[0], ids[1]), jax.random.key(1))
-    # Small weights: the first guess is uniform over the vocabulary.
+    # Small parameters: the first prediction is uniform over the vocabulary.
     np.testing.assert_allclose(metrics["loss"], np.log(30_000), rtol=1e-2)
     assert np.isfinite(metrics["grad_norm"])
     assert metrics["grad_norm"] > 0
@@ -223,4 +249,10 @@ def test_a_tied_output_has_the_width_of_an_embedding():
     with pytest.raises(
         ValueError, match=r"^readout_dim: expected 5, got 2 \(with tie_ou"
     ):
+        RNNSearch(config, rngs=nnx.Rngs(0))
+
+
+def test_a_stack_has_at_least_one_layer():
+    config = dataclasses.replace(CONFIG, num_layers=0)
+    with pytest.raises(ValueError, match=r"^num_layers: expected at least 1, got 0 \("):
         RNNSearch(config, rngs=nnx.Rngs(0))

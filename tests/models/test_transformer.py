@@ -19,6 +19,8 @@ from tests import oracle_models, oracle_positions, oracle_transformer, oracles
 from tests.models import laws
 from tests.models.laws import MASK, PAD, PREVIOUS, SOURCE, TARGET, B, V
 
+pytestmark = pytest.mark.versions
+
 PAPER = BlockConfig(d_model=18, num_heads=3, d_ff=7)
 MODERN = BlockConfig(
     d_model=18,
@@ -177,7 +179,9 @@ def test_remat_keeps_gradients(remat):
     block = dataclasses.replace(PAPER, remat=remat)
     recomputed = laws.model(Transformer, config(block))
     arguments = SOURCE, MASK, PREVIOUS, TARGET
-    want, got = (m.slope(plain.params, *arguments) for m in (plain, recomputed))
+    want, got = (
+        m.value_and_grad(plain.params, *arguments) for m in (plain, recomputed)
+    )
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-5, 1e-6), got, want)
 
 
@@ -189,8 +193,8 @@ def test_a_bfloat16_model_computes_in_bfloat16():
     want, _ = full.call(full.params, SOURCE, MASK, PREVIOUS)
     np.testing.assert_allclose(logits.astype(np.float32), want, atol=0.1)
     arguments = SOURCE, MASK, PREVIOUS, TARGET
-    (_, got), (_, want) = (x.slope(x.params, *arguments) for x in (m, full))
-    got, want = (jax.flatten_util.ravel_pytree(slope)[0] for slope in (got, want))
+    (_, got), (_, want) = (x.value_and_grad(x.params, *arguments) for x in (m, full))
+    got, want = (jax.flatten_util.ravel_pytree(tree)[0] for tree in (got, want))
     assert jnp.linalg.norm(got - want) < 0.05 * jnp.linalg.norm(want)
 
 

@@ -17,6 +17,8 @@ from attnjax.models.transformer import Transformer, TransformerConfig
 from attnjax.transformer import stack as stacks
 from attnjax.transformer.attention import Attention
 
+pytestmark = pytest.mark.versions
+
 V, B, T, L = 13, 2, 7, 3
 BLOCK = BlockConfig(
     d_model=12,

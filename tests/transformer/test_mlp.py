@@ -14,6 +14,8 @@ from attnjax.transformer.block import LinearParams, MLPParams
 from tests.conftest import TOLERANCE
 from tests.core.cases import draw
 
+pytestmark = pytest.mark.versions
+
 B, T, M, F = 3, 5, 7, 11
 
 

@@ -1,4 +1,5 @@
-"""What is timed: one file per table, each runs attnjax beside its peers.
+"""What is timed: one file per table, each with attnjax's side and the comparison.
 
-The peers' own code is in `peers`; timing, records and tables are one level up.
+Cases import `peers`, lazily where the package is optional. Timing and tables are one
+level up.
 """

@@ -1,33 +1,38 @@
-"""nanoGPT's set-up for a CPU, ours beside PyTorch's: one step, and a whole training.
+"""nanoGPT's configuration for a CPU, beside PyTorch: one step, or a whole training.
 
-Every system begins with the same weights and is given the same crops in the same
-order, so what it learns differs by rounding only.
+All systems start from the same parameters and get the same windows of text in the same
+order, so their losses differ only by rounding.
 """
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
-from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import jax
 import numpy as np
 
 from attnjax.models.gpt import GPTConfig
 from attnjax.train import Params, init_state, make_train_step
-from experiments.bench import trials
-from experiments.bench.trials import COMPILED, Calls, choose, timed
-from experiments.cli.counter import Counter
-from experiments.datasets.text.datasets import TextFiles
-from experiments.datasets.text.windows import Crops, consecutive_crops
-from experiments.datasets.tokenizers.text import Characters
+from experiments.bench.gpt_task import TokenizedText, Trainer
+from experiments.bench.systems import (
+    ATTNJAX,
+    TORCH_COMPILED,
+    Calls,
+    is_installed,
+    select_systems,
+)
+from experiments.bench.timing import measure
+from experiments.cli.progress_bar import ProgressBar
+from experiments.datasets.tokenizers.text import CharacterTokenizer
 from experiments.language_model.config import Config
 from experiments.language_model.configs import SHAKESPEARE_CHAR
-from experiments.language_model.system import System, build_system
-from experiments.training.config import count_parameters
+from experiments.language_model.model import LanguageModel, build_model
+from experiments.training.parameters import count_parameters
 
-VOCAB = 65  # characters of tiny Shakespeare
+VOCAB_SIZE = 65  # characters of tiny Shakespeare
+SMOKE_VOCAB_SIZE = 23
 TINY = dataclasses.replace(
     SHAKESPEARE_CHAR,
     model=GPTConfig(
@@ -37,50 +42,37 @@ TINY = dataclasses.replace(
             SHAKESPEARE_CHAR.model.block, d_model=12, num_heads=3, d_ff=17
         ),
     ),
-    optimizer=dataclasses.replace(SHAKESPEARE_CHAR.optimizer, warmup=2),
-    batch_rows=5,
+    optimizer=dataclasses.replace(SHAKESPEARE_CHAR.optimizer, warmup_steps=2),
+    batch_size=5,
 )
+Factories = dict[str, Callable[[], Trainer]]
 
 
-class Learner(Protocol):
-    """A language model that learns from crops [B, T + 1] of ids."""
+class JaxTrainer:
+    """The training of `experiments.language_model`; implements `gpt_task.Trainer`."""
 
-    def step(self, crops: np.ndarray) -> None:
-        """Takes the next optimisation step, or asks for it."""
-
-    def wait(self) -> None:
-        """Returns when every step that was asked for is done."""
-
-    def nats(self, crops: np.ndarray) -> tuple[float, int]:
-        """Nats of the tokens that crops predict, summed, and how many they are."""
-
-
-class JaxLearner:
-    """Ours, as `experiments.language_model` trains it."""
-
-    def __init__(self, config: Config, system: System, params: Params) -> None:
-        """Nothing is compiled yet."""
+    def __init__(self, config: Config, model: LanguageModel, params: Params) -> None:
+        """Initialises the state; the first step compiles."""
         tx = config.optimizer.build(config.steps)
-        self._train = make_train_step(system.loss, tx, accumulate=config.accumulate)
-        self._loss = jax.jit(system.loss)
+        self._train = make_train_step(
+            model.loss, tx, accumulation_steps=config.accumulation_steps
+        )
+        self._loss = jax.jit(model.loss)
         self._rng = jax.random.key(config.seed)
         self.state = init_state(params, tx)
 
-    def step(self, crops: np.ndarray) -> None:
-        """See `Learner`: asks for it."""
-        self.state, _ = self._train(self.state, crops, self._rng)
+    def step(self, windows: np.ndarray) -> None:
+        """Dispatches an optimisation step."""
+        self.state, _ = self._train(self.state, windows, self._rng)
 
     def wait(self) -> None:
-        """See `Learner`."""
+        """Waits until the device has finished all steps."""
         jax.block_until_ready(self.state)
 
-    def nats(self, crops: np.ndarray) -> tuple[float, int]:
-        """See `Learner`."""
-        loss = self._loss(self.state.params, crops)
-        return float(loss.total), int(loss.weight)
-
-
-Makers = dict[str, Callable[[], Learner]]
+    def loss(self, windows: np.ndarray) -> tuple[float, int]:
+        """The summed cross-entropy of the targets, in nats, and their number."""
+        loss = self._loss(self.state.params, windows)
+        return float(loss.total), int(loss.num_tokens)
 
 
 def time_gpt(options: Any) -> list[dict[str, Any]]:
@@ -90,161 +82,145 @@ def time_gpt(options: Any) -> list[dict[str, Any]]:
       options: a `commands.GPT`.
 
     Returns:
-      Records with `config`, `shape`, `dtype`, `system`, `seconds`, `tokens_per_second`
-      and all turns.
+      Records of `timing.measure` with `config`, `shape`, `dtype` and
+      `tokens_per_second`.
     """
-    V = 23 if options.tiny else VOCAB
+    V = SMOKE_VOCAB_SIZE if options.smoke else VOCAB_SIZE
     records: list[dict[str, Any]] = []
     for dtype in options.dtypes:
-        config = sized(options, dtype)
-        B, T = config.batch_rows, config.model.max_length
-        what = {
-            "config": name(options),
+        config = build_config(options, dtype)
+        B, T = config.batch_size, config.model.max_length
+        labels = {
+            "config": config_name(options),
             "shape": {"B": B, "T": T, "V": V},
             "dtype": dtype,
         }
+        calls = step_calls(config, V, options.systems)
         records += [
             r | {"tokens_per_second": B * T / r["seconds"]}
-            for r in timed(step_calls(config, V, options.systems), what, options)
+            for r in measure(
+                calls, labels, repeats=options.repeats, clock=options.clock
+            )
         ]
     return records
 
 
 def step_calls(config: Config, V: int, systems: tuple[str, ...]) -> Calls:
-    """A training step of each system asked for, on random ids below V."""
-    shape = config.batch_rows, config.model.max_length + 1
+    """A training step on random ids below V, by selected system."""
+    shape = config.batch_size, config.model.max_length + 1
     ids = np.random.default_rng(0).integers(0, V, shape, dtype=np.int32)
-    chosen = makers(config, *without_text(config, V), systems)
-    return {name: partial(_whole, make(), ids) for name, make in chosen.items()}
+    factories = trainer_factories(config, *random_init(config, V), systems)
+    return {n: partial(_step_and_wait, make(), ids) for n, make in factories.items()}
 
 
-def _whole(learner: Learner, crops: np.ndarray) -> None:
-    learner.step(crops)
-    learner.wait()
+def _step_and_wait(trainer: Trainer, windows: np.ndarray) -> None:
+    trainer.step(windows)
+    trainer.wait()
 
 
 def train_gpt(options: Any) -> list[dict[str, Any]]:
-    """Trains every system on a text, one after the other, and validates it.
+    """Trains every system on a text, one after another, and validates it.
 
     Args:
       options: a `commands.GPT` with a text.
 
     Returns:
-      Records with `system`, `seconds` of all steps, `first_step_seconds` (the one that
-      compiles) among them, `cpu_seconds`, `validation_seconds` and `validation_loss`.
+      Records with `config`, `dtype`, `steps`, `parameters`, `system` and the figures of
+      `train_and_validate`.
 
     Raises:
       UserError: if the text is missing or too short.
     """
     records: list[dict[str, Any]] = []
     for dtype in options.dtypes:
-        config = sized(options, dtype)
-        text = Reading.of(options.text, config)
-        system, params = build_system(config, text.tokenizer)
-        what = {
-            "config": name(options),
+        config = build_config(options, dtype)
+        text = TokenizedText.from_file(options.text, config)
+        model, params = build_model(config, text.tokenizer)
+        labels = {
+            "config": config_name(options),
             "dtype": dtype,
             "steps": config.steps,
             "parameters": count_parameters(params),
         }
-        for who, make in makers(config, system, params, options.systems).items():
-            records.append(what | {"system": who} | trained(who, make, text, config))
+        factories = trainer_factories(config, model, params, options.systems)
+        for name, make in factories.items():
+            figures = train_and_validate(name, make, text, config)
+            records.append(labels | {"system": name} | figures)
     return records
 
 
-def without_text(config: Config, V: int) -> tuple[System, Params]:
-    """A system whose vocabulary is V characters, and its first parameters."""
-    return build_system(config, Characters(map(chr, range(V))))  # a newline is there
-
-
-class Reading(NamedTuple):
-    """A text, cut and encoded as the config says."""
-
-    tokenizer: Characters
-    crops: Crops  # of its beginning, to learn from
-    validation: np.ndarray  # ids of its last tenth
-
-    @classmethod
-    def of(cls, path: Path, config: Config) -> "Reading":
-        """Reads a file."""
-        splits = TextFiles(text=(path,)).splits()
-        train, validation = ("".join(splits[n]) for n in ("train", "validation"))
-        tokenizer = Characters(train + validation)
-        crops = Crops(
-            np.array(tokenizer.encode(train), np.int32),
-            rows=config.batch_rows,
-            length=config.model.max_length,
-            seed=config.seed,
-        )
-        return cls(tokenizer, crops, np.array(tokenizer.encode(validation), np.int32))
-
-    def whole_validation(self) -> Iterator[np.ndarray]:
-        """Batches in which every validation token is predicted once."""
-        return consecutive_crops(
-            self.validation,
-            first=self.tokenizer.newline,
-            rows=self.crops.rows,
-            length=self.crops.length,
-        )
-
-
-def trained(
-    system: str, make: Callable[[], Learner], text: Reading, config: Config
+def train_and_validate(
+    name: str, make: Callable[[], Trainer], text: TokenizedText, config: Config
 ) -> dict[str, float]:
-    """The record of one training."""
+    """Trains a system and evaluates it on the validation split.
+
+    Returns:
+      `seconds` and `cpu_seconds` of all steps, `first_step_seconds` (with compilation;
+      part of `seconds`), `validation_seconds` and `validation_loss` in nats per token.
+    """
     start, cpu = time.perf_counter(), time.process_time()
-    learner = make()
-    with Counter(f"training {system}, {config.model.dtype}", config.steps) as counter:
-        _whole(learner, text.crops.batch(0))
+    trainer = make()
+    title = f"training {name}, {config.model.dtype}"
+    with ProgressBar(title, config.steps) as progress:
+        _step_and_wait(trainer, text.train.batch(0))
         first = time.perf_counter() - start
         for step in range(1, config.steps):
-            learner.step(text.crops.batch(step))
-            counter.add(1)
-        learner.wait()
+            trainer.step(text.train.batch(step))
+            progress.advance(1)
+        trainer.wait()
     seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
-    sums = np.array([learner.nats(crops) for crops in text.whole_validation()])
-    nats, count = sums.sum(axis=0)
+    losses = np.array([trainer.loss(windows) for windows in text.validation_windows()])
+    total, count = losses.sum(axis=0)
     return {
         "seconds": seconds,
         "first_step_seconds": first,
         "cpu_seconds": cpu,
         "validation_seconds": time.perf_counter() - start - seconds,
-        "validation_loss": nats / count,
+        "validation_loss": total / count,
     }
 
 
-def name(options: Any) -> str:
-    """Of the config, as `experiments.language_model` knows it."""
-    return "tiny" if options.tiny else "shakespeare-char"
+def random_init(config: Config, V: int) -> tuple[LanguageModel, Params]:
+    """A model with a vocabulary of V characters, and its initial parameters."""
+    # Characters needs a newline, which is chr(10), so V must exceed 10.
+    return build_model(config, CharacterTokenizer(map(chr, range(V))))
 
 
-def sized(options: Any, dtype: Any) -> Config:
-    """The config in a dtype of computation, for so many steps."""
-    config = TINY if options.tiny else SHAKESPEARE_CHAR
+def config_name(options: Any) -> str:
+    """The name of the config in `experiments.language_model`."""
+    return "tiny" if options.smoke else "shakespeare-char"
+
+
+def build_config(options: Any, dtype: Any) -> Config:
+    """The config with the compute dtype and number of steps from the options."""
+    config = TINY if options.smoke else SHAKESPEARE_CHAR
     model = dataclasses.replace(config.model, dtype=dtype)
     return dataclasses.replace(config, model=model, steps=options.steps)
 
 
-def makers(
-    config: Config, system: System, params: Params, wanted: tuple[str, ...]
-) -> Makers:
-    """What makes a learner of each system asked for that is installed and works.
+def trainer_factories(
+    config: Config, model: LanguageModel, params: Params, systems: tuple[str, ...]
+) -> Factories:
+    """Constructors of the selected systems' trainers.
+
+    Without a selection these are all installed systems, and torch-compiled only where
+    `torch.compile` works.
 
     Raises:
-      UserError: if a system is asked for that is not installed.
+      UserError: if a selected system is not installed.
     """
-    every: Makers = {"attnjax": partial(JaxLearner, config, system, params)}
-    if not trials.installed("torch"):
-        return choose(every, wanted)
-    from experiments.bench.peers.torch_device import compiles
-    from experiments.bench.peers.torch_gpt import TorchLearner
+    factories: Factories = {ATTNJAX: partial(JaxTrainer, config, model, params)}
+    if not is_installed("torch"):
+        return select_systems(factories, systems)
+    from experiments.bench.peers.torch_device import check_torch_compile
+    from experiments.bench.peers.torch_gpt import TorchTrainer
 
-    make = partial(TorchLearner, config, system.config, params)
-    every |= {
+    make = partial(TorchTrainer, config, model.config, params)
+    factories |= {
         "torch": partial(make, compiled=False),
-        COMPILED: partial(make, compiled=True),
+        TORCH_COMPILED: partial(make, compiled=True),
     }
-    chosen: Makers = choose(every, wanted)
-    if COMPILED in chosen and not compiles():
-        del chosen[COMPILED]
-    return chosen
+    selected: Factories = select_systems(factories, systems)
+    if TORCH_COMPILED in selected and not check_torch_compile():
+        del selected[TORCH_COMPILED]
+    return selected

@@ -1,6 +1,7 @@
-"""Whole training steps at Multi30k's shapes, in target tokens a second.
+"""Training steps in the batch shapes of Multi30k, in target tokens per second.
 
-The ids are random, the shapes, their frequencies and their padding the real ones.
+Token ids are random; batch shapes, their frequencies and the amount of padding are
+those of the data.
 """
 
 import dataclasses
@@ -16,21 +17,28 @@ from attnjax.models.rnn_encdec import RNNEncoderDecoderConfig
 from attnjax.models.rnnsearch import RNNSearchConfig
 from attnjax.models.transformer import TransformerConfig
 from attnjax.train import init_state, make_train_step
-from experiments.bench import trials
 from experiments.bench.shapes import MULTI30K_BATCHES, TINY_BATCHES, BatchSpec
-from experiments.bench.transformers import (
-    TRAINING,
-    VOCAB,
-    build,
-    sized_transformer,
+from experiments.bench.systems import (
+    ATTNJAX,
+    TORCH_COMPILED,
+    Calls,
+    is_installed,
+    select_systems,
 )
-from experiments.bench.trials import COMPILED, Calls, choose, timed
+from experiments.bench.timing import measure
+from experiments.bench.transformer_configs import (
+    SMOKE_VOCAB_SIZE,
+    TRAINING,
+    VOCAB_SIZE,
+    build,
+    set_vocab_size,
+)
 from experiments.datasets.pairs.batching import Batch
 from experiments.translate.config import Config
 from experiments.translate.configs import MULTI30K_FIXED_VECTOR, MULTI30K_RNNSEARCH
-from experiments.translate.system import System
+from experiments.translate.model import TranslationModel
 
-# The sizes at which JoeyNMT's speed is known, and its alignment's width.
+# The sizes for which the speed of JoeyNMT is known.
 SIZES: dict[str, Any] = {
     "embed_dim": 256,
     "hidden_dim": 512,
@@ -54,79 +62,94 @@ FIRST_ID = 4  # after PAD, BOS, EOS, UNK
 
 
 def time_training(options: Any) -> list[dict[str, Any]]:
-    """Times forward, forward and backward, and the whole step; one record each.
+    """Times forward pass, forward and backward pass, and whole step; one record each.
 
     Args:
       options: a `commands.Train`.
 
     Returns:
-      Records with `model`, `shape`, `dtype`, `system`, `part`, `seconds` and, for
-      whole steps, `tokens_per_second` and `padded_tokens_per_second`.
+      Records of `timing.measure` with `model`, `shape`, `dtype`, `part` and, for whole
+      steps, `tokens_per_second` and `padded_tokens_per_second`.
     """
     records: list[dict[str, Any]] = []
-    specs = TINY_BATCHES if options.tiny else MULTI30K_BATCHES
-    often = sorted(specs, key=lambda spec: -spec.batches)[: options.shapes]
+    specs = TINY_BATCHES if options.smoke else MULTI30K_BATCHES
+    frequent = sorted(specs, key=lambda spec: -spec.batches)[: options.shapes]
     for dtype in options.dtypes:
-        config = sized(CONFIGS[options.model], dtype, tiny=options.tiny)
-        for spec in often:
-            calls = choose_parts(
-                training_calls(config, spec, compiled=COMPILED in options.systems),
-                options.systems,
-            )
-            what = {"model": options.model, "dtype": dtype, "shape": spec._asdict()}
-            records += [with_rate(r, spec) for r in timed(calls, what, options)]
+        config = build_config(CONFIGS[options.model], dtype, smoke=options.smoke)
+        for spec in frequent:
+            calls = training_calls(config, spec, options.systems)
+            labels = {"model": options.model, "dtype": dtype, "shape": spec._asdict()}
+            records += [
+                with_rates(r, spec)
+                for r in measure(
+                    calls, labels, repeats=options.repeats, clock=options.clock
+                )
+            ]
     return records
 
 
-def sized(config: Config, dtype: Any, *, tiny: bool) -> Config:
-    """The config in a dtype of computation, with its vocabularies' size."""
+def build_config(config: Config, dtype: Any, *, smoke: bool) -> Config:
+    """The config with a compute dtype and vocabulary sizes; tiny in a smoke test."""
     if isinstance(config.model, TransformerConfig):
-        model: Any = sized_transformer(config.model, tiny=tiny, dtype=dtype)
+        model: Any = set_vocab_size(config.model, smoke=smoke, dtype=dtype)
         return dataclasses.replace(config, model=model)
-    V = 23 if tiny else VOCAB
+    V = SMOKE_VOCAB_SIZE if smoke else VOCAB_SIZE
     sizes: dict[str, Any] = {
         "source_vocab_size": V,
         "target_vocab_size": V,
         "dtype": dtype,
     }
-    if tiny:
+    if smoke:
         sizes |= {"embed_dim": 13, "hidden_dim": 11, "readout_dim": 13}
     return dataclasses.replace(config, model=dataclasses.replace(config.model, **sizes))
 
 
-def training_calls(config: Config, spec: BatchSpec, *, compiled: bool) -> Calls:
-    """What is timed, named "system part"; of what is compiled only where asked."""
+def training_calls(
+    config: Config, spec: BatchSpec, systems: tuple[str, ...], *, compiled: bool = False
+) -> Calls:
+    """The parts of a training step, by "system part", such as "torch backward".
+
+    Args:
+      config: of model, loss and optimiser.
+      spec: shape of the batch.
+      systems: names of the systems to build; empty means all that are installed.
+      compiled: whether those include torch-compiled.
+
+    Raises:
+      UserError: if a selected system is not installed.
+    """
     host = random_batch(spec, config.model.target_vocab_size)
     batch = Batch(*map(jnp.asarray, host))  # type: ignore[arg-type]
-    systems = {trials.OURS: jax_steps(config, batch)}
-    if trials.installed("torch") and has_peer(config):
-        from experiments.bench.peers.torch_device import compiles
+    factories: Calls = {ATTNJAX: partial(jax_steps, config, batch)}
+    if is_installed("torch") and has_torch_model(config):
         from experiments.bench.peers.torch_training import torch_steps
 
-        systems["torch"] = torch_steps(config, *host)
-        if compiled and compiles():
-            systems[COMPILED] = torch_steps(config, *host, compiled=True)
+        factories["torch"] = partial(torch_steps, config, *host)
+        if compiled or TORCH_COMPILED in systems:
+            factories[TORCH_COMPILED] = partial(
+                torch_steps, config, *host, compiled=True
+            )
+    # Selected before they are built, so that the others take no time or memory.
+    selected = select_systems(factories, systems)
+    if TORCH_COMPILED in selected:
+        from experiments.bench.peers.torch_device import check_torch_compile
+
+        if not check_torch_compile():
+            del selected[TORCH_COMPILED]
     return {
         f"{system} {part}": call
-        for system, parts in systems.items()
-        for part, call in parts.items()
+        for system, make in selected.items()
+        for part, call in make().items()
     }
 
 
-def has_peer(config: Config) -> bool:
-    """Whether the same is written in PyTorch."""
+def has_torch_model(config: Config) -> bool:
+    """Whether `peers.torch_training` has the config's model."""
     return isinstance(config.model, RNNSearchConfig | TransformerConfig)
 
 
-def choose_parts(calls: Calls, systems: tuple[str, ...]) -> Calls:
-    """The calls of the systems that were asked for."""
-    names = {name.partition(" ")[0]: calls[name] for name in calls}
-    wanted = choose(names, systems)
-    return {n: call for n, call in calls.items() if n.partition(" ")[0] in wanted}
-
-
-def with_rate(record: dict[str, Any], spec: BatchSpec) -> dict[str, Any]:
-    """The record with system and part apart, and the rates of a whole step."""
+def with_rates(record: dict[str, Any], spec: BatchSpec) -> dict[str, Any]:
+    """Splits the record's "system part", and adds the rates of a whole step."""
     system, _, part = record["system"].partition(" ")
     record = record | {"system": system, "part": part}
     if part == "step":
@@ -137,38 +160,44 @@ def with_rate(record: dict[str, Any], spec: BatchSpec) -> dict[str, Any]:
 
 
 def jax_steps(config: Config, batch: Batch) -> dict[str, Callable[[], Any]]:
-    """Our forward pass, forward and backward passes, and whole step."""
+    """Forward pass, forward and backward pass, and whole step of attnjax."""
     rebuild, params = build(config.model)
-    loss = partial(System(rebuild, None).loss, smoothing=config.label_smoothing)  # type: ignore[arg-type]
+    loss = partial(
+        TranslationModel(rebuild, None).loss,  # type: ignore[arg-type]
+        label_smoothing=config.label_smoothing,
+    )
     tx = config.optimizer.build(config.steps)
     rng = jax.random.key(config.seed)
     forward = jax.jit(lambda params: loss(params, batch, rng))
-    both = jax.jit(jax.value_and_grad(lambda params: loss(params, batch, rng).total))
+    forward_backward = jax.jit(
+        jax.value_and_grad(lambda params: loss(params, batch, rng).total)
+    )
     step = make_train_step(loss, tx)
+    # The step donates its state, so every call starts from the result of the last one.
     state = [init_state(params, tx)]
 
-    def whole() -> Any:
+    def whole_step() -> Any:
         state[0], metrics = step(state[0], batch, rng)
         return jax.block_until_ready((state[0], metrics))
 
     return {
         "forward": lambda: jax.block_until_ready(forward(params)),
-        "backward": lambda: jax.block_until_ready(both(params)),
-        "step": whole,
+        "backward": lambda: jax.block_until_ready(forward_backward(params)),
+        "step": whole_step,
     }
 
 
 def random_batch(spec: BatchSpec, vocab: int) -> Batch:
-    """Random ids with as many real tokens as such a batch has on average."""
+    """Random ids; as many of them are not padding as in a mean batch of the data."""
     rng = np.random.default_rng(0)
 
     def side(length: int, tokens: int) -> np.ndarray:
         ids = rng.integers(FIRST_ID, vocab, (spec.B, length), dtype=np.int32)
-        # What is missing is missing from all rows alike.
+        # Padding is distributed evenly: row lengths differ by at most one.
         lengths = np.full(spec.B, length)
         for i in range(spec.B * length - tokens):
             lengths[i % spec.B] -= 1
-        ids[np.arange(length) >= lengths[:, None]] = 0
+        ids[np.arange(length) >= lengths[:, None]] = 0  # [B] -> [B, 1]
         return ids
 
     return Batch(side(spec.S, spec.source_tokens), side(spec.T, spec.target_tokens))

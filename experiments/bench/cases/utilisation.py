@@ -1,9 +1,10 @@
-"""Training steps of published sizes: tokens a second, and how much of the chip works.
+"""Training steps of published configs: tokens per second and model-FLOPs utilisation.
 
-The ids are random, and nothing is padding. Model-FLOPs utilisation (Chowdhery et al.
-2022, arXiv:2204.02311, appendix B) is the arithmetic of the model's products, once
-forward and twice that backward, whatever a system computes again, as a share of what
-large products do in the same time, which is measured in the same run.
+Token ids are random, without padding. Model-FLOPs utilisation (MFU; Chowdhery et al.
+2022, arXiv:2204.02311, appendix B) counts the FLOPs of the model's matrix products,
+once for the forward pass and twice for the backward pass, whatever a system recomputes.
+It is relative to the FLOP/s of large matrix products, measured in the same run, instead
+of the peak that the manufacturer states.
 """
 
 import dataclasses
@@ -16,32 +17,37 @@ import jax.numpy as jnp
 from jax import lax
 
 from attnjax.core import precision
-from experiments.bench import trials
+from experiments.bench.abstract import abstract_init
 from experiments.bench.cases import gpt
-from experiments.bench.cases.training import choose_parts, random_batch, training_calls
-from experiments.bench.flops import product_flops
+from experiments.bench.cases.training import random_batch, training_calls
+from experiments.bench.flops import matmul_flops
 from experiments.bench.shapes import BatchSpec
-from experiments.bench.timing import race
-from experiments.bench.transformers import TINY, build, sized_transformer
-from experiments.bench.trials import Calls, timed
+from experiments.bench.systems import Calls
+from experiments.bench.timing import measure, time_interleaved
+from experiments.bench.transformer_configs import (
+    SMOKE_VOCAB_SIZE,
+    TINY,
+    build,
+    set_vocab_size,
+)
 from experiments.language_model.config import Config as LanguageConfig
 from experiments.language_model.configs import GPT2_124M
 from experiments.translate.config import Config
 from experiments.translate.configs import WMT14_TRANSFORMER_BIG
-from experiments.translate.system import System
+from experiments.translate.model import TranslationModel
 
-BIG_LENGTH = 32  # a side; a sentence of WMT'14 has some 28 pieces, and the end
-CHAIN = 8  # products, one after the other
-PASSES = 3  # forward, and twice as much backward
+SEQUENCE_LENGTH = 32  # the mean WMT'14 sentence has about 28 pieces, and EOS
+CHAIN_LENGTH = 8  # matrix products per timed call
+FLOPS_FACTOR = 3  # forward pass, and twice as many FLOPs in the backward pass
 
 
-class Work(NamedTuple):
-    """A training step, and what it is worth."""
+class TrainingStep(NamedTuple):
+    """A training step in every system, and its size."""
 
-    calls: Calls  # the whole step of each system
+    calls: Calls  # the whole step, by system
     shape: dict[str, int]
-    tokens: int  # that it learns to predict
-    flops: int  # of the model's products
+    tokens: int  # number of target tokens
+    flops: int  # of the model's matrix products
 
 
 def time_utilisation(options: Any) -> list[dict[str, Any]]:
@@ -51,102 +57,124 @@ def time_utilisation(options: Any) -> list[dict[str, Any]]:
       options: a `commands.Utilisation`.
 
     Returns:
-      Records with `model`, `shape`, `dtype`, `system`, `seconds`, `tokens_per_second`,
+      Records of `timing.measure` with `model`, `shape`, `dtype`, `tokens_per_second`,
       `flops_per_second`, `matmul_flops_per_second` and `utilisation`.
     """
     records: list[dict[str, Any]] = []
     for dtype in options.dtypes:
-        best = matmul_rate(dtype, options)
+        matmul_rate = matmul_flops_per_second(dtype, options)
         for model in options.models:
-            work = WORK[model](options, dtype)
-            what = {"model": model, "shape": work.shape, "dtype": dtype}
+            step = STEPS[model](options, dtype)
+            labels = {"model": model, "shape": step.shape, "dtype": dtype}
             records += [
-                with_utilisation(r, work, best)
-                for r in timed(work.calls, what, options)
+                with_utilisation(r, step, matmul_rate)
+                for r in measure(
+                    step.calls, labels, repeats=options.repeats, clock=options.clock
+                )
             ]
+            # Compiled programs keep device memory, which the next model needs.
             jax.clear_caches()
     return records
 
 
-def with_utilisation(record: dict[str, Any], work: Work, best: float) -> dict[str, Any]:
-    """The record with its rates, and their share of the best."""
-    rate = work.flops / record["seconds"]
+def with_utilisation(
+    record: dict[str, Any], step: TrainingStep, matmul_rate: float
+) -> dict[str, Any]:
+    """Adds to a record its rates and the utilisation."""
+    rate = step.flops / record["seconds"]
     return record | {
-        "tokens_per_second": work.tokens / record["seconds"],
+        "tokens_per_second": step.tokens / record["seconds"],
         "flops_per_second": rate,
-        "matmul_flops_per_second": best,
-        "utilisation": rate / best,
+        "matmul_flops_per_second": matmul_rate,
+        "utilisation": rate / matmul_rate,
     }
 
 
-def matmul_rate(dtype: Any, options: Any) -> float:
-    """Floating-point operations a second of large square products."""
-    size = 64 if options.tiny else options.matmul_size
-    keys = jax.random.split(jax.random.key(0))
-    # Of such a scale that a product has the scale of what goes in.
-    w = jax.random.normal(keys[0], (size, size), dtype) * jnp.asarray(size**-0.5, dtype)
-    x = jax.random.normal(keys[1], (size, size), dtype)
+def matmul_flops_per_second(dtype: Any, options: Any) -> float:
+    """FLOP/s of products of large square matrices."""
+    size = 64 if options.smoke else options.matmul_size
+    rngs = jax.random.split(jax.random.key(0))
+    # With this scale the chained products neither overflow nor vanish.
+    scale = jnp.asarray(size**-0.5, dtype)
+    w = jax.random.normal(rngs[0], (size, size), dtype) * scale
+    x = jax.random.normal(rngs[1], (size, size), dtype)
 
     @jax.jit
     def chain(x: jax.Array, w: jax.Array) -> jax.Array:
-        return lax.fori_loop(0, CHAIN, lambda _, x: precision.matmul(x, w), x)
+        return lax.fori_loop(0, CHAIN_LENGTH, lambda _, x: precision.matmul(x, w), x)
 
-    calls = {"products": lambda: jax.block_until_ready(chain(x, w))}
-    timing = race(calls, repeats=options.repeats)["products"]
-    return CHAIN * 2 * size**3 / timing.seconds(options.clock)
+    calls = {"matmul": lambda: jax.block_until_ready(chain(x, w))}
+    timing = time_interleaved(calls, repeats=options.repeats)["matmul"]
+    return CHAIN_LENGTH * 2 * size**3 / timing.seconds(options.clock)
 
 
-def gpt_work(options: Any, dtype: Any) -> Work:
-    """A step of GPT-2 of 124M parameters, of 491,520 tokens."""
-    config = _gpt_config(options, dtype)
-    V, T, B = config.model.vocab_size, config.model.max_length, config.batch_rows
+def gpt_step(options: Any, dtype: Any) -> TrainingStep:
+    """A training step of GPT-2 with 124M parameters, on 491,520 tokens."""
+    config = gpt_config(options, dtype)
+    V, T, B = config.model.vocab_size, config.model.max_length, config.batch_size
     calls = gpt.step_calls(config, V, options.systems)
-    system, params = gpt.without_text(config, V)
-    crops = jax.ShapeDtypeStruct((B, T + 1), jnp.int32)
-    flops = PASSES * product_flops(system.loss, params, crops)
-    return Work(calls, {"B": B, "T": T, "V": V}, B * T, flops)
+    return TrainingStep(calls, {"B": B, "T": T, "V": V}, B * T, gpt_flops(config))
 
 
-def _gpt_config(options: Any, dtype: Any) -> LanguageConfig:
+def gpt_flops(config: LanguageConfig) -> int:
+    """Model FLOPs of a training step of a GPT."""
+    shape = config.batch_size, config.model.max_length + 1
+    init = partial(gpt.random_init, config, config.model.vocab_size)
+    model, params = abstract_init(init)
+    windows = jax.ShapeDtypeStruct(shape, jnp.int32)
+    return FLOPS_FACTOR * matmul_flops(model.loss, params, windows)
+
+
+def gpt_config(options: Any, dtype: Any) -> LanguageConfig:
+    """GPT-2's config with the compute dtype and batch size from the options."""
     config = GPT2_124M
     model = dataclasses.replace(config.model, dtype=dtype)
-    if options.tiny:
-        model = dataclasses.replace(gpt.TINY.model, dtype=dtype, vocab_size=23)
-        config = dataclasses.replace(config, batch_rows=6, accumulate=3)
+    if options.smoke:
+        model = dataclasses.replace(
+            gpt.TINY.model, dtype=dtype, vocab_size=SMOKE_VOCAB_SIZE
+        )
+        config = dataclasses.replace(config, batch_size=6, accumulation_steps=3)
     if options.rows is not None:
-        config = dataclasses.replace(config, batch_rows=options.rows, accumulate=1)
+        config = dataclasses.replace(
+            config, batch_size=options.rows, accumulation_steps=1
+        )
     return dataclasses.replace(config, model=model)
 
 
-def transformer_work(options: Any, dtype: Any) -> Work:
-    """A step of the paper's big Transformer, of 25,000 tokens a side."""
-    config = _transformer_config(options, dtype)
-    T = 7 if options.tiny else BIG_LENGTH
-    B = options.rows or (5 if options.tiny else config.batch_tokens // T)
+def transformer_step(options: Any, dtype: Any) -> TrainingStep:
+    """A training step of the big Transformer, on 25,000 tokens per side."""
+    config = transformer_config(options, dtype)
+    T = 7 if options.smoke else SEQUENCE_LENGTH
+    B = options.rows or (5 if options.smoke else config.batch_tokens // T)
     spec = BatchSpec(B, T, T, batches=1, source_tokens=B * T, target_tokens=B * T)
-    V = config.model.target_vocab_size
-    compiled = not options.systems or trials.COMPILED in options.systems
-    every = training_calls(config, spec, compiled=compiled)
-    calls = choose_parts(every, options.systems)
-    rebuild, params = build(config.model)
-    loss = partial(System(rebuild, None).loss, rng=None)  # type: ignore[arg-type]
-    flops = PASSES * product_flops(loss, params, random_batch(spec, V))
-    steps = {
-        n.removesuffix(" step"): c for n, c in calls.items() if n.endswith(" step")
+    parts = training_calls(config, spec, options.systems, compiled=True)
+    suffix = " step"  # the calls are named "system part"
+    calls = {
+        n.removesuffix(suffix): call for n, call in parts.items() if n.endswith(suffix)
     }
-    return Work(steps, {"B": B, "S": T, "T": T, "V": V}, B * T, flops)
+    shape = {"B": B, "S": T, "T": T, "V": config.model.target_vocab_size}
+    return TrainingStep(calls, shape, B * T, transformer_flops(config, spec))
 
 
-def _transformer_config(options: Any, dtype: Any) -> Config:
+def transformer_flops(config: Config, spec: BatchSpec) -> int:
+    """Model FLOPs of a training step of a Transformer."""
+    rebuild, params = abstract_init(partial(build, config.model))
+    loss = partial(TranslationModel(rebuild, None).loss, rng=None)  # type: ignore[arg-type]
+    batch = random_batch(spec, config.model.target_vocab_size)
+    return FLOPS_FACTOR * matmul_flops(loss, params, batch)
+
+
+def transformer_config(options: Any, dtype: Any) -> Config:
+    """The big Transformer's config with a compute dtype; tiny in a smoke test."""
     config = WMT14_TRANSFORMER_BIG
     model: Any = config.model
-    if options.tiny:
+    if options.smoke:
         block = dataclasses.replace(TINY.block, pre_norm=model.block.pre_norm)
-        model = sized_transformer(model, tiny=True, block=block)
+        model = set_vocab_size(model, smoke=True, block=block)
     return dataclasses.replace(config, model=dataclasses.replace(model, dtype=dtype))
 
 
-WORK: dict[str, Callable[[Any, Any], Work]] = {
-    "wmt14-transformer-big": transformer_work,
-    "gpt2-124m": gpt_work,
+STEPS: dict[str, Callable[[Any, Any], TrainingStep]] = {
+    "wmt14-transformer-big": transformer_step,
+    "gpt2-124m": gpt_step,
 }

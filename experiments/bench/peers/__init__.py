@@ -1,4 +1,5 @@
 """The same computations written with PyTorch, Flax or CTranslate2.
 
-Nothing here is timed by itself: `cases` calls it. Packages are imported only when used.
+Peers never import `cases`. A peer whose package is optional is imported only where the
+package is installed.
 """

@@ -1,7 +1,8 @@
-"""CTranslate2 with the weights of a Transformer of ours.
+"""CTranslate2 with the parameters of an attnjax Transformer.
 
-Source: ctranslate2.specs.TransformerSpec, in the form its own converters fill it in.
-Its matrices are [out, in]; queries, keys and values of one attention are one map.
+The model is a ctranslate2.specs.TransformerSpec, filled in as by the converters of
+CTranslate2. Its matrices are [out, in]; the projections of query, keys and values are
+one fused matrix.
 """
 
 import os
@@ -16,12 +17,12 @@ from ctranslate2.specs import common_spec, transformer_spec
 
 from attnjax.core.positions import sinusoidal
 from attnjax.models.transformer import TransformerConfig
-from experiments.bench.cases.decoding import Batch, Ids, Task
+from experiments.bench.decode_task import Batch, Ids, Task
 from experiments.datasets.tokenizers.sentences import BOS, EOS, SPECIALS, UNK
 from experiments.errors import UserError
 
 Tree = Any
-LONGEST = 512  # positions that are made beforehand
+MAX_POSITIONS = 512  # size of the table of sinusoidal positions
 ACTIVATIONS = {
     "relu": common_spec.Activation.RELU,
     "gelu": common_spec.Activation.GELU,
@@ -31,10 +32,10 @@ ACTIVATIONS = {
 
 
 def check_convertible(config: TransformerConfig) -> None:
-    """Checks that CTranslate2 has such a model, as far as it is written here.
+    """Checks that the conversion to CTranslate2 supports a model.
 
     Raises:
-      UserError: naming the first setting that it has not.
+      UserError: it names the first setting that is not supported.
     """
     block = config.block
     for name, got, wanted in (
@@ -50,39 +51,40 @@ def check_convertible(config: TransformerConfig) -> None:
         if got not in wanted:
             raise UserError(
                 f"{name}: expected one of {', '.join(map(str, wanted))}, got {got} "
-                "(no other is converted for CTranslate2; --systems attnjax does "
-                "without it)"
+                "(the benchmark converts no other models to CTranslate2; leave it out "
+                "with --systems attnjax)"
             )
 
 
 def token(i: int) -> str:
-    """What CTranslate2 calls an id."""
+    """The token of an id in CTranslate2's vocabulary."""
     return SPECIALS[i] if i < len(SPECIALS) else str(i)
 
 
 def tokens(ids: Sequence[int]) -> list[str]:
-    """What CTranslate2 calls a sentence."""
+    """The tokens of a sentence in CTranslate2's vocabulary."""
     return [token(int(i)) for i in ids]
 
 
 def ids_of(words: Sequence[str]) -> list[int]:
-    """The ids of what CTranslate2 has written."""
+    """The ids of tokens, the inverse of `tokens`."""
     return [SPECIALS.index(w) if w in SPECIALS else int(w) for w in words]
 
 
 def ctranslate_decoder(
     task: Task, batches: Sequence[Batch], beam_size: int, compute_type: str
 ) -> Callable[[], Ids]:
-    """CTranslate2's beam search on all cores; it is loaded on the first call.
+    """Beam search of CTranslate2 on all cores; the first call loads the model.
 
-    Where sentences end by themselves it gets all at once, sorts them itself and goes
-    on with those that have not ended; else batch by batch, as a length is one for all.
+    If hypotheses end with EOS, CTranslate2 gets all sentences in one call: it sorts
+    them into batches itself and drops finished sentences from a batch. Otherwise it
+    gets one batch per call, because the decoding length is one number per call.
     """
     options = {
         "beam_size": beam_size,
         "length_penalty": 0,
         "max_input_length": 0,
-        "min_decoding_length": 0,  # by default nothing is never a translation
+        "min_decoding_length": 0,  # the default of 1 forbids empty translations
     }
     loaded: list[ctranslate2.Translator] = []
     words = [tokens([*ids, EOS]) for ids in task.sources]
@@ -93,19 +95,21 @@ def ctranslate_decoder(
             cores = len(os.sched_getaffinity(0))
             loaded.append(translator(task.config, task.params, compute_type, cores))
         run = loaded[0].translate_batch
-        if task.ends:
-            longest = max(batch.limit for batch in batches)
+        if task.ends_with_eos:
+            longest = max(batch.max_length for batch in batches)
             found = run(
                 words, max_batch_size=rows, max_decoding_length=longest, **options
             )
             return [ids_of(one.hypotheses[0]) for one in found]
         results: Ids = [[] for _ in words]
         for batch in batches:
-            some = [int(i) for i in batch.indices if i >= 0]
+            indices = [int(i) for i in batch.indices if i >= 0]
             found = run(
-                [words[i] for i in some], max_decoding_length=batch.limit, **options
+                [words[i] for i in indices],
+                max_decoding_length=batch.max_length,
+                **options,
             )
-            for i, one in zip(some, found, strict=True):
+            for i, one in zip(indices, found, strict=True):
                 results[i] = ids_of(one.hypotheses[0])
         return results
 
@@ -115,20 +119,21 @@ def ctranslate_decoder(
 def translator(
     config: TransformerConfig, params: Tree, compute_type: str, threads: int
 ) -> ctranslate2.Translator:
-    """A translator in memory, of float32 weights or of what they are rounded to.
+    """Loads a model into CTranslate2.
 
     Args:
-      config, params: the model; sources must end in EOS themselves.
-      compute_type: float32, int8, ...: rounding happens while loading.
-      threads: of one batch; batches come one after another.
+      config: of the model.
+      params: of the model; sources must contain EOS.
+      compute_type: float32, int8, ...; the parameters are quantised while loading.
+      threads: number of threads per batch; batches run one after another.
 
     Raises:
-      UserError: if CTranslate2 has no such model.
+      UserError: if the conversion does not support the model.
     """
     check_convertible(config)
-    made = _spec(config, params)
+    spec = _spec(config, params)
     with tempfile.TemporaryDirectory() as folder:
-        made.save(folder)
+        spec.save(folder)
         return ctranslate2.Translator(
             folder,
             device="cpu",
@@ -157,9 +162,9 @@ def _spec(config: TransformerConfig, params: Tree) -> transformer_spec.Transform
     )
     if config.output_bias:
         spec.decoder.projection.bias = np.asarray(params["b_output"])
-    places = np.asarray(sinusoidal(jnp.arange(LONGEST), block.d_model))
+    positions = np.asarray(sinusoidal(jnp.arange(MAX_POSITIONS), block.d_model))
     for side in ("encoder", "decoder"):
-        _fill_stack(getattr(spec, side), params[side], places, block.pre_norm)
+        _fill_stack(getattr(spec, side), params[side], positions, block.pre_norm)
     spec.config.layer_norm_epsilon = block.norm_epsilon
     spec.config.bos_token, spec.config.eos_token = token(BOS), token(EOS)
     spec.config.unk_token, spec.config.decoder_start_token = token(UNK), token(BOS)
@@ -170,29 +175,30 @@ def _spec(config: TransformerConfig, params: Tree) -> transformer_spec.Transform
     return spec
 
 
-def _fill_stack(spec: Any, params: Tree, places: np.ndarray, pre_norm: bool) -> None:
-    spec.position_encodings.encodings = places
+def _fill_stack(spec: Any, params: Tree, positions: np.ndarray, pre_norm: bool) -> None:
+    spec.position_encodings.encodings = positions
     if pre_norm:
         _fill_norm(spec.layer_norm, params["norm"])
     for i, layer in enumerate(spec.layer):
-        own = _layer(params["blocks"], i)
-        attention, feed = own["self_attention"], own["mlp"]
+        block = _layer(params["blocks"], i)
+        attention, mlp = block["self_attention"], block["mlp"]
         parts = [attention[name] for name in ("query", "keys", "values")]
         _fill_linear(layer.self_attention.linear[0], *parts)
         _fill_linear(layer.self_attention.linear[1], attention["output"])
-        _fill_norm(layer.self_attention.layer_norm, own["self_attention_norm"])
-        if "cross_attention" in own:
-            read = own["cross_attention"]
-            _fill_linear(layer.attention.linear[0], read["query"])
-            _fill_linear(layer.attention.linear[1], read["keys"], read["values"])
-            _fill_linear(layer.attention.linear[2], read["output"])
-            _fill_norm(layer.attention.layer_norm, own["cross_attention_norm"])
-        _fill_linear(layer.ffn.linear_0, feed["up"])
-        _fill_linear(layer.ffn.linear_1, feed["down"])
-        _fill_norm(layer.ffn.layer_norm, own["mlp_norm"])
+        _fill_norm(layer.self_attention.layer_norm, block["self_attention_norm"])
+        if "cross_attention" in block:
+            cross = block["cross_attention"]
+            _fill_linear(layer.attention.linear[0], cross["query"])
+            _fill_linear(layer.attention.linear[1], cross["keys"], cross["values"])
+            _fill_linear(layer.attention.linear[2], cross["output"])
+            _fill_norm(layer.attention.layer_norm, block["cross_attention_norm"])
+        _fill_linear(layer.ffn.linear_0, mlp["up"])
+        _fill_linear(layer.ffn.linear_1, mlp["down"])
+        _fill_norm(layer.ffn.layer_norm, block["mlp_norm"])
 
 
 def _layer(tree: Tree, i: int) -> Tree:
+    """The parameters of layer i; in the tree, layers are the leading axis."""
     if isinstance(tree, dict):
         return {name: _layer(branch, i) for name, branch in tree.items()}
     return np.asarray(tree[i])
@@ -203,7 +209,7 @@ def _fill_norm(spec: Any, params: Tree) -> None:
 
 
 def _fill_linear(spec: Any, *maps: Tree) -> None:
-    """One linear map that gives what several of ours do, side by side."""
+    """Fuses linear layers that share an input into one, outputs side by side."""
     w = np.concatenate([one["w"] for one in maps], axis=1)
-    spec.weight = np.ascontiguousarray(w.T)
+    spec.weight = np.ascontiguousarray(w.T)  # [in, out] -> [out, in]
     spec.bias = np.concatenate([one["b"] for one in maps])

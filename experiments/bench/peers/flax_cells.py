@@ -1,4 +1,4 @@
-"""The decoder of RNNSearch as one writes it with Flax alone."""
+"""The decoder of RNNSearch, written with flax.nnx alone."""
 
 from typing import Any
 
@@ -10,11 +10,12 @@ from jax import Array
 from experiments.bench.shapes import DecoderSpec
 
 
-class SearchCell(nnx.RNNCellBase):
+class RNNSearchCell(nnx.RNNCellBase):
     """Additive attention, then `nnx.GRUCell`; for `nnx.RNN`.
 
-    What is read at every step travels in the carry, unchanged. Flax's GRU resets
-    after the matmul, which costs the same as the paper's.
+    `nnx.RNN` passes a cell nothing but its carry and input, so keys, values and mask
+    are part of the carry. Flax's GRU applies the reset gate after the matmul, the paper
+    before it; both cost the same.
     """
 
     def __init__(self, spec: DecoderSpec, *, rngs: nnx.Rngs) -> None:
@@ -24,14 +25,15 @@ class SearchCell(nnx.RNNCellBase):
         self.score = nnx.Linear(A, 1, use_bias=False, rngs=rngs)
         self.gru = nnx.GRUCell(M + E, D, rngs=rngs)
 
-    def carry(self, start: Array, values: Array, mask: Array) -> Any:
-        """What the first step is given."""
+    def carry_of(self, start: Array, values: Array, mask: Array) -> Any:
+        """The first carry, from a state [B, D], values [B, S, E] and a mask [B, S]."""
         return start, self.keys(values), values, mask
 
     def __call__(self, carry: Any, x: Array) -> tuple[Any, Array]:  # type: ignore[override]
         """Advances by one target position: inputs [B, M] -> outputs [B, D+E]."""
         state, keys, values, mask = carry
-        scores = self.score(jnp.tanh(self.query(state)[:, None] + keys))[..., 0]
+        query = self.query(state)[:, None]  # [B, A] -> [B, 1, A]
+        scores = self.score(jnp.tanh(query + keys))[..., 0]  # [B, S, 1] -> [B, S]
         scores = jnp.where(mask, scores, jnp.finfo(scores.dtype).min)
         context = jnp.einsum("bs,bse->be", jax.nn.softmax(scores), values)
         new, _ = self.gru(state, jnp.concatenate([x, context], axis=-1))
@@ -40,5 +42,5 @@ class SearchCell(nnx.RNNCellBase):
 
     @property
     def num_feature_axes(self) -> int:
-        """How many axes of the input are features."""
+        """Number of feature axes of the input."""
         return 1

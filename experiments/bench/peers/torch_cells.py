@@ -1,4 +1,4 @@
-"""The same passes in PyTorch: its fused GRU and LSTM, and the decoder as a loop."""
+"""The recurrent workloads in PyTorch: fused GRU and LSTM, the decoder as a loop."""
 
 from collections.abc import Callable
 from functools import partial
@@ -8,23 +8,23 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from experiments.bench.cases.recurrent import decoder_arrays, draw, source_mask
-from experiments.bench.peers.torch_device import DEVICE, autocast, done
+from experiments.bench.peers.torch_device import DEVICE, autocast, synchronized
+from experiments.bench.recurrent_arrays import decoder_arrays, random_array, source_mask
 from experiments.bench.shapes import DecoderSpec, RecurrentSpec
 
 
 def torch_gru(spec: RecurrentSpec, dtype: str) -> Callable[[], Any]:
-    """Forward and backward of `nn.GRU`, one kernel over all steps."""
+    """Forward and backward pass of `nn.GRU`, one kernel for all steps."""
     return _module_call(nn.GRU(spec.M, spec.D, batch_first=True), spec, dtype)
 
 
 def torch_lstm(spec: RecurrentSpec, dtype: str) -> Callable[[], Any]:
-    """Forward and backward of `nn.LSTM`, one kernel over all steps."""
+    """Forward and backward pass of `nn.LSTM`, one kernel for all steps."""
     return _module_call(nn.LSTM(spec.M, spec.D, batch_first=True), spec, dtype)
 
 
 def torch_decoder(spec: DecoderSpec, dtype: str) -> Callable[[], Any]:
-    """Forward and backward of the decoder's loop, on the same numbers as ours."""
+    """Forward and backward pass of the decoder, with the arrays of attnjax's."""
     decoder, inputs = Decoder(spec), decoder_inputs(spec)
     mask = tensor(source_mask(spec))
     return _call(
@@ -33,14 +33,14 @@ def torch_decoder(spec: DecoderSpec, dtype: str) -> Callable[[], Any]:
 
 
 class Decoder(nn.Module):
-    """Attend, then recur; what does not wait for the state is outside the loop."""
+    """RNNSearch: the products that do not depend on the state are outside the loop."""
 
     def __init__(self, spec: DecoderSpec) -> None:
         super().__init__()
-        weights, _ = decoder_arrays(spec)
-        given = weights.alignment._asdict() | weights.gru._asdict()
-        given["w_context"] = weights.w_context
-        for name, array in given.items():
+        params, _ = decoder_arrays(spec)
+        arrays = params.aligner._asdict() | params.layers[0]._asdict()
+        arrays["w_context"] = params.w_context
+        for name, array in arrays.items():
             setattr(self, name, nn.Parameter(tensor(array)))
 
     def forward(
@@ -52,9 +52,11 @@ class Decoder(nn.Module):
         inputs = embedded @ self.w + self.b
         outputs = []
         for x in inputs.unbind(1):
-            hidden = torch.tanh((state @ self.w_query)[:, None] + keys)
+            query = (state @ self.w_query)[:, None]  # [B, A] -> [B, 1, A]
+            hidden = torch.tanh(query + keys)
             scores = (hidden @ self.v).masked_fill(~mask, -torch.inf)
             weights = torch.softmax(scores, dim=-1).to(values.dtype)
+            # [B, 1, S] @ [B, S, E] -> [B, E]
             context = torch.bmm(weights[:, None], values)[:, 0]
             outputs.append(torch.cat([state, context], dim=-1))
             x = x + context @ self.w_context
@@ -67,7 +69,7 @@ class Decoder(nn.Module):
 
 
 def decoder_inputs(spec: DecoderSpec) -> list[Tensor]:
-    """Embeddings, values and first state, with gradients asked for."""
+    """Embeddings, values and initial state, which require gradients."""
     _, inputs = decoder_arrays(spec)
     return [
         tensor(inputs[name]).requires_grad_()
@@ -76,27 +78,27 @@ def decoder_inputs(spec: DecoderSpec) -> list[Tensor]:
 
 
 def tensor(array: Any) -> Tensor:
-    """A copy of an array, where PyTorch computes."""
+    """A copy of an array, on the device on which PyTorch computes."""
     return torch.tensor(np.asarray(array)).to(DEVICE)
 
 
 def _module_call(module: nn.Module, spec: RecurrentSpec, dtype: str) -> Any:
-    x = tensor(draw(4, spec.B, spec.T, spec.M)).requires_grad_()
+    x = tensor(random_array(4, spec.B, spec.T, spec.M)).requires_grad_()
     module.to(DEVICE)
     return _call(lambda x: module(x)[0], list(module.parameters()), [x], dtype)
 
 
 def _call(
-    run: Callable[..., Tensor], weights: list[Any], inputs: list[Tensor], dtype: str
+    run: Callable[..., Tensor], params: list[Any], inputs: list[Tensor], dtype: str
 ) -> Callable[[], Any]:
-    """Outputs, and gradients of inputs and weights; bfloat16 by autocast."""
-    slope: list[Tensor] = []
+    """The output and the gradients of inputs and parameters; bfloat16 is autocast."""
+    cotangent: list[Tensor] = []
 
     def call() -> Any:
         with autocast(dtype):
             y = run(*inputs)
-        if not slope:
-            slope.append(tensor(draw(20, *y.shape)))
-        return y, torch.autograd.grad(y, [*inputs, *weights], slope[0].to(y.dtype))
+        if not cotangent:
+            cotangent.append(tensor(random_array(20, *y.shape)))
+        return y, torch.autograd.grad(y, [*inputs, *params], cotangent[0].to(y.dtype))
 
-    return partial(done, call)
+    return partial(synchronized, call)

@@ -1,4 +1,4 @@
-"""What PyTorch can do here: it computes on a GPU where it finds one, as JAX does."""
+"""PyTorch's device and what works on it; like JAX, it uses a GPU if there is one."""
 
 import sys
 import warnings
@@ -11,31 +11,28 @@ DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def autocast(dtype: str) -> torch.autocast:
-    """Products in bfloat16 where that is the dtype of computation."""
+    """Autocast to bfloat16 if that is the compute dtype; otherwise it does nothing."""
     return torch.autocast(DEVICE.type, torch.bfloat16, enabled=dtype == "bfloat16")
 
 
-def finish() -> None:
-    """Returns when what was asked of the device is done; a CPU has done it already."""
+def synchronize() -> None:
+    """Waits until the device has finished; on a CPU every call already has."""
     if DEVICE.type == "cuda":
         torch.cuda.synchronize()
 
 
-def done(call: Callable[[], Any]) -> Any:
-    """What a call returns, when what it asked of the device is done too."""
+def synchronized(call: Callable[[], Any]) -> Any:
+    """Calls a function and waits until the device has finished."""
     result = call()
-    finish()
+    synchronize()
     return result
 
 
-def can_compile() -> bool:
-    """Whether `torch.compile` works here: it needs a C++ compiler, among others."""
-    # What an earlier process compiled is compiled again, as ours is.
-    torch.compiler.config.force_disable_caches = True
+def torch_compile_works() -> bool:
+    """Whether `torch.compile` works here: on a CPU it needs a C++ compiler."""
     with warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", "dynamo_pgo force disabled"
-        )  # by us, just now
+        # PyTorch warns of a setting that it has just changed by itself.
+        warnings.filterwarnings("ignore", "dynamo_pgo force disabled")
         try:
             torch.compile(torch.square)(torch.ones(3))
         except RuntimeError:
@@ -43,9 +40,12 @@ def can_compile() -> bool:
     return True
 
 
-def compiles() -> bool:
-    """Whether `torch.compile` works here; where it does not, it is said."""
-    works = can_compile()
+def check_torch_compile() -> bool:
+    """Whether `torch.compile` works here; if not, a message on stderr says so."""
+    works = torch_compile_works()
     if not works:
-        print("torch-compiled is left out: it does not work here", file=sys.stderr)
+        print(
+            "torch-compiled is skipped: torch.compile does not work here",
+            file=sys.stderr,
+        )
     return works

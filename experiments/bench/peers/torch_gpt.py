@@ -1,8 +1,7 @@
-"""GPT-2 in PyTorch: what a careful user would write.
+"""GPT-2 in PyTorch, as a careful user would write it.
 
-One product for queries, keys and values, PyTorch's own attention, AdamW in one fused
-call; clipping, schedule and weights that decay as in our config. `torch.compile` is
-asked for by the caller.
+Fused query, key and value projection, `F.scaled_dot_product_attention` and fused AdamW;
+gradient clipping, learning-rate schedule and weight-decay mask are those of the config.
 """
 
 import math
@@ -15,16 +14,16 @@ from torch.nn import functional as F  # noqa: N812
 
 from attnjax import BlockConfig
 from attnjax.models.gpt import GPTConfig
-from experiments.bench.peers.torch_device import DEVICE, autocast, finish
-from experiments.datasets.text.windows import NOTHING
+from experiments.bench.peers.torch_device import DEVICE, autocast, synchronize
+from experiments.datasets.text.windows import IGNORE_INDEX
 from experiments.language_model.config import Config
-from experiments.training.config import OptimizerConfig
+from experiments.training.optimizer import OptimizerConfig
 
 Tree = Any  # nested dicts of arrays
 
 
 class Block(nn.Module):
-    """Attention to the past, then two layers; each reads what is normalised."""
+    """A pre-norm block: causal self-attention, then an MLP with GELU."""
 
     def __init__(self, config: BlockConfig) -> None:
         super().__init__()
@@ -39,22 +38,24 @@ class Block(nn.Module):
         self.gelu = nn.GELU("tanh" if config.activation == "gelu-tanh" else "none")
 
     def forward(self, x: Tensor) -> Tensor:
-        """Positions [B, T, M] transformed."""
+        """Activations [B, T, M] -> [B, T, M]."""
         joined = self.qkv(self.self_attention_norm(x))
-        # [B, T, 3M] -> 3 of [B, H, T, D]
+        # [B, T, 3*M] -> [B, T, 3, H, D] -> three of [B, T, H, D]
         query, keys, values = joined.unflatten(-1, (3, self.heads, -1)).unbind(2)
-        read = F.scaled_dot_product_attention(
+        # [B, T, H, D] -> [B, H, T, D], the layout of PyTorch's attention
+        context = F.scaled_dot_product_attention(
             query.transpose(1, 2),
             keys.transpose(1, 2),
             values.transpose(1, 2),
             is_causal=True,
         )
-        x = x + self.output(read.transpose(1, 2).flatten(2))
+        # [B, H, T, D] -> [B, T, H*D]
+        x = x + self.output(context.transpose(1, 2).flatten(2))
         return x + self.down(self.gelu(self.up(self.mlp_norm(x))))
 
 
 class GPT(nn.Module):
-    """`attnjax.models.gpt` with learned positions, GELU and a tied output."""
+    """`attnjax.models.gpt` with learned positions, GELU and a tied output layer."""
 
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
@@ -65,73 +66,77 @@ class GPT(nn.Module):
         self.norm = nn.LayerNorm(block.d_model, block.norm_epsilon, bias=block.use_bias)
 
     def forward(self, ids: Tensor, targets: Tensor) -> Tensor:
-        """Nats a target of ids [B, T], those that are `NOTHING` left out."""
+        """Mean cross-entropy in nats of targets [B, T]; `IGNORE_INDEX` is ignored."""
         x = self.embedding(ids) + self.positions[: ids.shape[1]]
         logits = F.linear(self.norm(self.blocks(x)), self.embedding.weight)
+        # [B, T, V] -> [B*T, V]; [B, T] -> [B*T]
         return F.cross_entropy(
-            logits.float().flatten(0, 1), targets.flatten(), ignore_index=NOTHING
+            logits.float().flatten(0, 1), targets.flatten(), ignore_index=IGNORE_INDEX
         )
 
 
-class TorchLearner:
-    """A GPT that learns in PyTorch; see `experiments.bench.cases.gpt.Learner`."""
+class TorchTrainer:
+    """The same training in PyTorch; implements `gpt_task.Trainer`."""
 
     def __init__(
         self, config: Config, model: GPTConfig, params: Tree, *, compiled: bool
     ) -> None:
-        """Takes over the weights of ours before training.
+        """Initialises the model with the parameters of attnjax.
 
         Args:
-          config: how to train; `steps` is the length of the schedule.
-          model: sizes, with the vocabulary.
-          params: of `attnjax.GPT`, as `attnjax.models.state.split` gives them.
-          compiled: whether the model goes through `torch.compile`.
+          config: training settings; `steps` is the length of the schedule.
+          model: the model's config, with its vocabulary size.
+          params: of `attnjax.GPT`, as `attnjax.models.state.split` returns them.
+          compiled: whether to use `torch.compile`.
         """
         self.model = GPT(model)
-        tensors = {k: torch.tensor(np.asarray(x)) for k, x in named(params).items()}
+        tensors = {
+            k: torch.tensor(np.asarray(x)) for k, x in state_dict(params).items()
+        }
         self.model.load_state_dict(tensors)
         self.model.to(DEVICE)
         self._call = torch.compile(self.model) if compiled else self.model
-        self._dtype, self._parts = model.dtype, config.accumulate
+        self._dtype, self._microbatches = model.dtype, config.accumulation_steps
         self._settings, self._steps = config.optimizer, config.steps
         self._optimizer = torch.optim.AdamW(
-            decaying(self.model, config.optimizer.weight_decay),
+            decay_groups(self.model, config.optimizer.weight_decay),
             lr=config.optimizer.learning_rate,
             betas=(0.9, config.optimizer.beta2),
             eps=1e-8,
             fused=True,
         )
-        self._done = 0
+        self._step = 0
 
-    def step(self, crops: np.ndarray) -> None:
-        """See `Learner`."""
+    def step(self, windows: np.ndarray) -> None:
+        """Takes an optimisation step; on a GPU it is only enqueued."""
         for group in self._optimizer.param_groups:
-            group["lr"] = rate(self._settings, self._done, self._steps)
+            group["lr"] = learning_rate(self._settings, self._step, self._steps)
         self._optimizer.zero_grad(set_to_none=True)
-        for part in np.split(crops, self._parts):  # of equally many tokens
-            (self._loss(part) / self._parts).backward()
-        nn.utils.clip_grad_norm_(self.model.parameters(), self._settings.clip_norm)
+        # Microbatches have equally many tokens, so the mean of their means is exact.
+        for part in np.split(windows, self._microbatches):
+            (self._mean_loss(part) / self._microbatches).backward()
+        nn.utils.clip_grad_norm_(self.model.parameters(), self._settings.max_grad_norm)
         self._optimizer.step()
-        self._done += 1
+        self._step += 1
 
     def wait(self) -> None:
-        """See `Learner`."""
-        finish()
+        """Waits until the device has finished all steps."""
+        synchronize()
 
-    def nats(self, crops: np.ndarray) -> tuple[float, int]:
-        """See `Learner`."""
-        count = int((crops[:, 1:] != NOTHING).sum())
+    def loss(self, windows: np.ndarray) -> tuple[float, int]:
+        """The summed cross-entropy of the targets, in nats, and their number."""
+        count = int((windows[:, 1:] != IGNORE_INDEX).sum())
         with torch.no_grad():
-            return float(self._loss(crops)) * count, count
+            return float(self._mean_loss(windows)) * count, count
 
-    def _loss(self, crops: np.ndarray) -> Tensor:
-        ids = torch.from_numpy(crops).to(DEVICE).long()
+    def _mean_loss(self, windows: np.ndarray) -> Tensor:
+        ids = torch.from_numpy(windows).to(DEVICE).long()
         with autocast(self._dtype):
             return self._call(ids[:, :-1].clamp(min=0), ids[:, 1:])
 
 
-def named(params: Tree) -> dict[str, Any]:
-    """Parameters of `attnjax.GPT` by the names here."""
+def state_dict(params: Tree) -> dict[str, Any]:
+    """The parameters of `attnjax.GPT`, renamed for `GPT.load_state_dict`."""
     result = {
         "embedding.weight": params["embedding"],
         "positions": params["positions"],
@@ -144,20 +149,21 @@ def named(params: Tree) -> dict[str, Any]:
 
 
 def _block(blocks: Tree) -> dict[str, np.ndarray]:
-    """The blocks' weights by their names in one; the axis of layers is kept."""
-    attention, feed = blocks["self_attention"], blocks["mlp"]
+    """Parameters by their names in one block; the leading axis of layers is kept."""
+    attention, mlp = blocks["self_attention"], blocks["mlp"]
     parts = [_linear(attention[name], "qkv") for name in ("query", "keys", "values")]
     return {
         **{k: np.concatenate([part[k] for part in parts], axis=1) for k in parts[0]},
         **_linear(attention["output"], "output"),
-        **_linear(feed["up"], "up"),
-        **_linear(feed["down"], "down"),
+        **_linear(mlp["up"], "up"),
+        **_linear(mlp["down"], "down"),
         **_norm(blocks["self_attention_norm"], "self_attention_norm"),
         **_norm(blocks["mlp_norm"], "mlp_norm"),
     }
 
 
 def _linear(linear: Tree, name: str) -> dict[str, np.ndarray]:
+    # [L, in, out] -> [L, out, in]
     weight = {f"{name}.weight": np.swapaxes(linear["w"], -1, -2)}
     return weight | ({f"{name}.bias": linear["b"]} if "b" in linear else {})
 
@@ -167,8 +173,8 @@ def _norm(norm: Tree, name: str) -> dict[str, np.ndarray]:
     return weight | ({f"{name}.bias": norm["bias"]} if "bias" in norm else {})
 
 
-def decaying(model: nn.Module, decay: float) -> list[dict[str, Any]]:
-    """Parameters in two groups: matrices and tables decay, scales and biases do not."""
+def decay_groups(model: nn.Module, decay: float) -> list[dict[str, Any]]:
+    """Parameter groups of AdamW: matrices have weight decay, scales and biases not."""
     every = list(model.parameters())
     return [
         {"params": [p for p in every if p.ndim >= 2], "weight_decay": decay},
@@ -176,11 +182,11 @@ def decaying(model: nn.Module, decay: float) -> list[dict[str, Any]]:
     ]
 
 
-def rate(settings: OptimizerConfig, step: int, steps: int) -> float:
-    """The learning rate of a step: a linear rise, then half a cosine."""
-    peak, warmup = settings.learning_rate, settings.warmup
+def learning_rate(settings: OptimizerConfig, step: int, steps: int) -> float:
+    """The learning rate of a step: linear warm-up, then cosine decay."""
+    peak, warmup = settings.learning_rate, settings.warmup_steps
     if step < warmup:
         return peak * step / warmup
-    share = min(1.0, (step - warmup) / max(1, steps - warmup))
-    fall = 0.5 * (1 + math.cos(math.pi * share))
-    return peak * (settings.final + (1 - settings.final) * fall)
+    progress = min(1.0, (step - warmup) / max(1, steps - warmup))
+    cosine = 0.5 * (1 + math.cos(math.pi * progress))
+    return peak * (settings.end_lr_ratio + (1 - settings.end_lr_ratio) * cosine)

@@ -1,8 +1,8 @@
-"""The same training steps in PyTorch: what a careful user would write.
+"""Training steps in PyTorch, as a careful user would write them.
 
-RNNSearch: the encoder is the fused `nn.GRU`, both directions in one call, on packed
-sequences; the decoder `torch_cells.Decoder`. The Transformer: `torch_transformer`.
-Output layer, dropout, smoothed loss, clipping and (fused) Adam as in our config.
+RNNSearch has a fused bidirectional `nn.GRU` on packed sequences as its encoder and
+`torch_cells.Decoder`; the Transformer is `torch_transformer`. Output layer, dropout,
+label smoothing, gradient clipping and (fused) Adam are those of the config.
 """
 
 from collections.abc import Callable
@@ -17,15 +17,15 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from attnjax.models.rnnsearch import RNNSearchConfig
 from attnjax.models.transformer import TransformerConfig
 from experiments.bench.peers.torch_cells import Decoder, tensor
-from experiments.bench.peers.torch_device import DEVICE, autocast, done
+from experiments.bench.peers.torch_device import DEVICE, autocast, synchronized
 from experiments.bench.peers.torch_transformer import Transformer
 from experiments.bench.shapes import DecoderSpec
-from experiments.bench.transformers import build
+from experiments.bench.transformer_configs import build
 from experiments.translate.config import Config
 
 
 class RNNSearch(nn.Module):
-    """`attnjax.models.rnnsearch` with a tied output; any maxout."""
+    """`attnjax.models.rnnsearch` with a tied output layer, with maxout or tanh."""
 
     def __init__(self, config: RNNSearchConfig) -> None:
         super().__init__()
@@ -56,18 +56,19 @@ class RNNSearch(nn.Module):
         values = self.drop(values)
         D = values.shape[-1] // 2
         embedded = self.drop(self.target(previous))
+        # The initial state depends on the backward direction at the first token.
         first = torch.tanh(self.start(values[:, 0, D:]))
-        read = self.decoder(embedded, values, first, mask)
-        units = self.readout(torch.cat([read[..., :D], embedded, read[..., D:]], -1))
+        out = self.decoder(embedded, values, first, mask)  # state and context
+        units = self.readout(torch.cat([out[..., :D], embedded, out[..., D:]], -1))
         if self.maxout:
-            units = units.unflatten(-1, (-1, 2)).amax(-1)
+            units = units.unflatten(-1, (-1, 2)).amax(-1)  # [B, T, 2*L] -> [B, T, L]
         else:
             units = torch.tanh(units)
         return nn.functional.linear(self.drop(units), self.target.weight, self.bias)
 
 
 def torch_model(config: Any) -> nn.Module:
-    """PyTorch's module for a model of ours; the Transformer has our first weights."""
+    """The PyTorch module of a config; the Transformer gets attnjax's parameters."""
     if isinstance(config, TransformerConfig):
         return Transformer(config, build(config)[1])
     return RNNSearch(config).to(DEVICE)
@@ -76,21 +77,25 @@ def torch_model(config: Any) -> nn.Module:
 def torch_steps(
     config: Config, source: np.ndarray, target: np.ndarray, *, compiled: bool = False
 ) -> dict[str, Callable[[], Any]]:
-    """PyTorch's forward pass, forward and backward passes, and whole step.
+    """Forward pass, forward and backward pass, and whole step of a config.
 
-    `compiled` sends the module, and with it its backward pass, through torch.compile.
+    Args:
+      config: of model, loss and optimiser.
+      source: ids [B, S].
+      target: ids [B, T].
+      compiled: whether to use `torch.compile`, which compiles the backward pass too.
     """
     torch.manual_seed(config.seed)
     module: Any = torch_model(config.model)
-    return steps_of(
+    return module_steps(
         torch.compile(module) if compiled else module, config, source, target
     )
 
 
-def steps_of(
+def module_steps(
     model: Any, config: Config, source: np.ndarray, target: np.ndarray
 ) -> dict[str, Callable[[], Any]]:
-    """The passes and the whole step of a module."""
+    """Forward pass, forward and backward pass, and whole step of a module."""
     optimizer = torch.optim.Adam(
         model.parameters(),
         lr=config.optimizer.learning_rate,
@@ -104,6 +109,7 @@ def steps_of(
     def forward() -> Tensor:
         with autocast(config.model.dtype):
             logits = model(ids, previous)
+        # [B, T, V] -> [B*T, V]; [B, T] -> [B*T]
         return nn.functional.cross_entropy(
             logits.float().flatten(0, 1),
             labels.flatten(),
@@ -120,10 +126,10 @@ def steps_of(
 
     def step() -> Tensor:
         loss = backward()
-        if config.optimizer.clip_norm is not None:
-            nn.utils.clip_grad_norm_(model.parameters(), config.optimizer.clip_norm)
+        if config.optimizer.max_grad_norm is not None:
+            nn.utils.clip_grad_norm_(model.parameters(), config.optimizer.max_grad_norm)
         optimizer.step()
         return loss
 
     parts = {"forward": forward, "backward": backward, "step": step}
-    return {name: partial(done, part) for name, part in parts.items()}
+    return {name: partial(synchronized, part) for name, part in parts.items()}

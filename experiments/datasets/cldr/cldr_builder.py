@@ -1,7 +1,7 @@
 """The embedded data set: phrases generated from CLDR for any pair of locales.
 
-Texts are units with blanks between them (`segment`), links count units (`links`),
-splits share no value (`values`), and no file is read and nothing is downloaded.
+Texts are tokens separated by spaces (`pretokenization`), gold links count these tokens
+(`links`), and splits share no value (`values`). No file is read or downloaded.
 """
 
 import contextlib
@@ -28,14 +28,14 @@ SPLITS = ("train", "validation", "test")
 
 @dataclasses.dataclass(kw_only=True)
 class Config(tfds.core.BuilderConfig):
-    """One pair of locales, and how many phrases each split has.
+    """One pair of locales, and the number of phrases in each split.
 
     Attributes:
-      pair: source and target, Babel identifiers with a hyphen between them.
+      pair: source and target locale, Babel identifiers joined by a hyphen.
       train: number of training phrases.
       validation: number of validation phrases.
       test: number of test phrases.
-      seed: another seed gives other phrases; a value keeps its split.
+      seed: seed of the sampling; a value has the same split for every seed.
     """
 
     pair: str
@@ -47,18 +47,18 @@ class Config(tfds.core.BuilderConfig):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Cldr(pairs.PairDataset):
-    """Dates, times, amounts and names that CLDR prints in two languages."""
+    """Dates, times, amounts and names, generated from CLDR in two languages."""
 
     pair: str = "en-ja"
-    """Source and target: two of Babel's locales, such as en-fr or pt_BR-zh_Hant."""
+    """Source and target locale of Babel, such as en-fr or pt_BR-zh_Hant."""
     train: int = 40_000
     """Number of training phrases."""
     validation: int = 500
     """Number of validation phrases."""
     test: int = 1_000
-    """Number of test phrases, all of values that no training phrase has."""
+    """Number of test phrases; their values occur in no training phrase."""
     seed: int = 0
-    """Another seed gives other phrases."""
+    """Seed of the sampling; another seed gives other phrases."""
 
     def builder(self) -> Any:
         """See `PairDataset`."""
@@ -66,10 +66,10 @@ class Cldr(pairs.PairDataset):
 
 
 def config(dataset: Cldr) -> Config:
-    """Makes the builder's configuration, named after all that decides its content.
+    """Makes the builder's configuration; its name depends on all that decides its data.
 
     Raises:
-      UserError: if Babel has not both locales, or a size is not positive.
+      UserError: if Babel lacks a locale, or a size is not positive.
     """
     locales(dataset.pair)
     sizes = {split: getattr(dataset, split) for split in SPLITS}
@@ -84,12 +84,12 @@ def config(dataset: Cldr) -> Config:
 def load(
     pair: str, split: str, *, data_dir: Path | None = None, **settings: int
 ) -> grain.MapDataset[pairs.Pair]:
-    """Opens a split of a pair of locales, generating the data on first use.
+    """Opens a split of a pair of locales; generates the data on first use.
 
     Args:
       pair: source and target locale, such as "en-ja".
       split: "train", "validation" or "test".
-      data_dir: where prepared data are kept (`data_dir.default_data_dir()` if None).
+      data_dir: folder of prepared data; `data_dir.default_data_dir()` if None.
       **settings: sizes and seed, see `Cldr`.
 
     Returns:
@@ -104,17 +104,17 @@ def load(
 
 
 def generate(datasets: Iterable[Cldr]) -> None:
-    """Generates the data sets that are not there yet, all at the same time.
+    """Generates the data sets that do not exist yet, in parallel.
 
-    Each gets a process of its own, since Python runs one thread at a time. What goes
-    wrong there is not told: whoever opens the data set then generates it himself, and
-    meets the same.
+    Each is generated in another process, because the GIL lets only one thread run.
+    Errors of these processes are ignored: whoever opens the data set then generates it
+    again and gets the same error, in the main process.
 
     Args:
-      datasets: data sets of different folders.
+      datasets: data sets with different builder configurations.
 
     Raises:
-      UserError: if a setting is at fault, or the folder cannot be read.
+      UserError: if a setting is invalid, or the folder cannot be read.
     """
     missing = [
         dataset
@@ -122,8 +122,9 @@ def generate(datasets: Iterable[Cldr]) -> None:
         if not building.is_built(Builder, config(dataset), dataset.data_dir)
     ]
     if len(missing) < 2:
-        return  # no need of another process: opening it generates it
-    context = multiprocessing.get_context("spawn")  # threads do not survive a fork
+        return  # a single one is generated when it is opened
+    # Not fork: it would copy the locks of JAX's threads, but not the threads.
+    context = multiprocessing.get_context("spawn")
     processes = [
         context.Process(target=_generate, args=(dataset,), daemon=True)
         for dataset in missing
@@ -135,7 +136,7 @@ def generate(datasets: Iterable[Cldr]) -> None:
 
 
 def _generate(dataset: Cldr) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # it ends with whoever started it
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a daemon: its parent ends it
     with contextlib.suppress(Exception):
         dataset.builder()
 
@@ -144,7 +145,7 @@ def locales(pair: str) -> tuple[str, str]:
     """Splits a pair into its two locales.
 
     Raises:
-      UserError: if it is not two different locales that Babel has.
+      UserError: if it is not two different locales that Babel knows.
     """
     names = tuple(pair.split("-"))
     known = set(babel.localedata.locale_identifiers())

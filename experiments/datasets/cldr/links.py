@@ -1,23 +1,23 @@
-"""Gold word alignments, from the fields that both sides were made of.
+"""Gold word alignments, derived from the fields that both sides were printed from.
 
-Units of one field on one side and of the same field on the other are linked:
+Tokens of a field on one side are linked with tokens of the same field on the other:
 
 - equal numbers: digit k to digit k, sure. A leading zero and the separators are
   possible with the digits beside them.
-- numbers that were converted (3 PM to 15), and what says the part of the day, are
-  possible with the whole hour of the other side.
-- a name of one word: sure with every word of the other side's name; a number that
-  stands for a name (5 for May) counts as the name.
-- names of several words: equal words are sure, the rest possible, all with all.
+- converted numbers (3 PM to 15) and day periods (AM, PM): possible with the whole hour
+  of the other side.
+- a name of one word: sure with every word of the other side's name. A number in place
+  of a name (5 for May) is treated as the name.
+- names of several words: equal words are sure, all other combinations possible.
 
 A field that is printed more than once is linked copy by copy.
 
-Literals are what the patterns hold themselves, and fields that the other side
-does not print. A literal accompanies the fields to its left and right. It is
-possible with the literals that accompany one of them on the other side; a literal
-of the target also with these fields' units, and so is one of the source if the
-other side has no such literal. So every unit has a link; nothing but fields has
-sure ones; and no unit of the target has two, unless a word was repeated.
+Literals are the text of the patterns themselves, and fields that the other side does
+not print. A literal belongs to the fields to its left and right. It is possible with
+the literals of the same fields on the other side. A literal of the target is also
+possible with the tokens of these fields; so is one of the source if the other side has
+no such literal. Hence every token has a link, only fields have sure links, and no token
+of the target has two sure links unless a word is repeated.
 """
 
 import functools
@@ -25,30 +25,32 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Sequence, Set
 
-from experiments.datasets.cldr.segment import Piece, Units, bare
+from experiments.datasets.cldr.pretokenization import Span, Tokens, strip_marks
 
 Links = dict[tuple[int, int], bool]  # (source, target) -> sure?
 
 
-def alignment(
-    source: Sequence[Piece],
-    source_units: Units,
-    target: Sequence[Piece],
-    target_units: Units,
+def align(
+    source: Sequence[Span],
+    source_tokens: Tokens,
+    target: Sequence[Span],
+    target_tokens: Tokens,
 ) -> str:
-    """Links the units of a phrase and its translation.
+    """Aligns the tokens of a phrase with those of its translation.
 
     Args:
-      source: the pieces of the source phrase.
-      source_units: its units.
-      target: the pieces of the target phrase.
-      target_units: its units.
+      source: the spans of the source phrase.
+      source_tokens: its tokens.
+      target: the spans of the target phrase.
+      target_tokens: its tokens.
 
     Returns:
       Links in Pharaoh format: "i-j" sure, "ipj" possible; 0-based, source first.
     """
-    one, two = _Side(source, source_units), _Side(target, target_units)
+    one, two = _Side(source, source_tokens), _Side(target, target_tokens)
     links: Links = {}
+    # The set's order is arbitrary, but the result does not depend on it: a sure link
+    # overrides a possible one, never the reverse, and the links are sorted.
     known = one.printed.keys() & two.printed.keys()
     for field in known:
         _link_field(links, one, two, field)
@@ -58,63 +60,65 @@ def alignment(
 
 
 class _Side:
-    """One side's units by piece, and pieces by field."""
+    """One side: the tokens of each span, and the spans of each field."""
 
-    def __init__(self, pieces: Sequence[Piece], units: Units):
-        self.pieces, self.units = pieces, units
-        self.at: list[list[int]] = [[] for _ in pieces]
-        for i, p in enumerate(units.pieces):
+    def __init__(self, spans: Sequence[Span], tokens: Tokens):
+        self.spans, self.tokens = spans, tokens
+        self.at: list[list[int]] = [[] for _ in spans]
+        for i, p in enumerate(tokens.spans):
             self.at[p].append(i)
         self.printed: dict[str, list[int]] = defaultdict(list)
-        for p, piece in enumerate(pieces):
+        for p, span in enumerate(spans):
             if self.at[p]:
-                for field in piece.fields:
+                for field in span.fields:
                     self.printed[field].append(p)
 
     def literals(self, known: Set[str]) -> list[tuple[list[int], set[str]]]:
-        """Units of pieces without a known field, and the fields beside them."""
+        """Returns the tokens of spans without a known field, and the fields beside."""
         found: list[tuple[list[int], set[str]]] = []
-        waiting: list[set[str]] = []  # for the field after them
+        waiting: list[set[str]] = []  # literals since the last field
         last: Sequence[str] = ()
-        for units, piece in zip(self.at, self.pieces, strict=True):
-            if not units:
+        for tokens, span in zip(self.at, self.spans, strict=True):
+            if not tokens:
                 continue
-            fields = [field for field in piece.fields if field in known]
+            fields = [field for field in span.fields if field in known]
             if fields:
                 last = fields
+                # The literals before this field belong to it too.
                 for beside in waiting:
                     beside.update(fields)
                 waiting = []
             else:
                 waiting.append(set(last))
-                found.append((units, waiting[-1]))
+                found.append((tokens, waiting[-1]))
         return found
 
 
 def _link_field(links: Links, one: _Side, two: _Side, field: str) -> None:
-    """Links all that both sides print of one field."""
+    """Links everything that both sides print of one field."""
     seen: dict[str, int] = defaultdict(int)
     for t in two.printed[field]:
-        role = two.pieces[t].role
-        peers = [s for s in one.printed[field] if one.pieces[s].role == role]
+        role = two.spans[t].role
+        # Copy k of the target goes with copy k of the source, or with the last one.
+        peers = [s for s in one.printed[field] if one.spans[s].role == role]
         copy, seen[role] = seen[role], seen[role] + 1
         for s in one.printed[field]:
             if peers and s == peers[min(copy, len(peers) - 1)]:
-                _link_pieces(links, one, s, two, t)
+                _link_spans(links, one, s, two, t)
             else:
                 _add(links, one.at[s], two.at[t])
 
 
-def _link_pieces(links: Links, one: _Side, s: int, two: _Side, t: int) -> None:
-    """Links two pieces that say the same of the same field."""
+def _link_spans(links: Links, one: _Side, s: int, two: _Side, t: int) -> None:
+    """Links two spans that have the same field and the same role."""
     sources, targets = one.at[s], two.at[t]
-    if one.pieces[s].text == two.pieces[t].text and one.pieces[s].text.isdigit():
+    if one.spans[s].text == two.spans[t].text and one.spans[s].text.isdigit():
         links.update(dict.fromkeys(zip(sources, targets, strict=True), True))
         return
-    texts = {i: bare(one.units.texts[i]) for i in sources}
-    others = {j: bare(two.units.texts[j]) for j in targets}
+    texts = {i: strip_marks(one.tokens.texts[i]) for i in sources}
+    others = {j: strip_marks(two.tokens.texts[j]) for j in targets}
     words = [i for i in sources if _is_word(texts[i])]
-    if _is_number(one.pieces[s].text) and _is_number(two.pieces[t].text):
+    if _is_number(one.spans[s].text) and _is_number(two.spans[t].text):
         if _link_digits(links, texts, others):
             return
     elif len(words) == 1:
@@ -133,7 +137,7 @@ def _link_pieces(links: Links, one: _Side, s: int, two: _Side, t: int) -> None:
 
 
 def _link_digits(links: Links, texts: dict[int, str], others: dict[int, str]) -> bool:
-    """Links a number digit by digit, from the right; False if the numbers differ."""
+    """Links equal numbers digit by digit, from the right; False if they differ."""
     sources = [i for i, text in texts.items() if text.isdigit()]
     targets = [j for j, text in others.items() if text.isdigit()]
     number = "".join(texts[i] for i in sources).lstrip("0")
@@ -141,8 +145,10 @@ def _link_digits(links: Links, texts: dict[int, str], others: dict[int, str]) ->
         return False
     pairs = list(zip(sources[::-1], targets[::-1], strict=False))
     links.update(dict.fromkeys(pairs, True))
+    # Leading zeros of the longer side go with the other side's first digit.
     _add(links, sources[: -len(pairs)], targets[:1])
     _add(links, sources[:1], targets[: -len(pairs)])
+    # Separators go with the digits beside them, and with a separator between the same.
     for i in texts.keys() - set(sources):
         _add(links, [i], [t for s, t in pairs if abs(s - i) == 1])
     for j in others.keys() - set(targets):
@@ -158,27 +164,30 @@ def _is_number(text: str) -> bool:
 
 
 @functools.cache
-def _is_word(unit: str) -> bool:
-    """Whether a unit says something: letters, digits, a currency's sign."""
-    return any(unicodedata.category(char)[0] in "LNS" for char in unit)
+def _is_word(token: str) -> bool:
+    """Tells whether a token holds a letter, digit or symbol, not only punctuation."""
+    return any(unicodedata.category(char)[0] in "LNS" for char in token)
 
 
 def _link_literals(links: Links, one: _Side, two: _Side, known: Set[str]) -> None:
+    """Adds the possible links of literals, by the fields that they belong to."""
     sources = one.literals(known)
-    lonely = {i for units, _ in sources for i in units}
+    unlinked = {i for tokens, _ in sources for i in tokens}
     for targets, beside in two.literals(known):
-        for units, fields in sources:
+        for tokens, fields in sources:
             if not fields.isdisjoint(beside):
-                _add(links, units, targets)
-                lonely.difference_update(units)
+                _add(links, tokens, targets)
+                unlinked.difference_update(tokens)
+        # A literal of the target with all tokens of its fields, so that it has a link.
         for field in beside:
             for s in one.printed[field]:
                 _add(links, one.at[s], targets)
-    for units, fields in sources:
-        if not lonely.isdisjoint(units):
+    # A literal of the source only if it has no link yet.
+    for tokens, fields in sources:
+        if not unlinked.isdisjoint(tokens):
             for field in fields:
                 for t in two.printed[field]:
-                    _add(links, units, two.at[t])
+                    _add(links, tokens, two.at[t])
 
 
 def _add(links: Links, sources: Sequence[int], targets: Sequence[int]) -> None:

@@ -1,4 +1,4 @@
-"""Babel's locales, each with data of its own."""
+"""Babel's locales, each with its own copy of the data."""
 
 import copy
 import functools
@@ -9,18 +9,18 @@ from babel import Locale, localedata
 
 @functools.cache
 def open_locale(name: str) -> Locale:
-    """Opens a locale whose data no other locale shares.
+    """Opens a locale whose data are shared with no other locale.
 
-    Babel 2.18 writes what an inherited alias stands for into data that all locales
-    share, so that names depend on which locale was used first in the process: after
-    Japanese, French months by themselves are Japanese (python-babel/babel#1234).
-    Data must not depend on that, so they are read anew and copied.
+    Babel 2.18 resolves inherited aliases in data that all locales share, so names
+    depend on which locale was used first in the process: after Japanese, stand-alone
+    French months are Japanese (python-babel/babel#1234). The data set must not depend
+    on that, so the data are loaded again and copied.
 
     Args:
       name: a Babel identifier such as "en" or "pt_BR".
 
     Raises:
-      ValueError: if it is no identifier.
+      ValueError: if the name is no locale identifier.
       babel.UnknownLocaleError: if Babel has no such locale.
     """
     locale = Locale.parse(name)

@@ -1,4 +1,4 @@
-"""CLDR's patterns: found once per locale, taken apart, and filled with pieces."""
+"""CLDR's patterns: looked up once per locale, parsed, and filled with spans."""
 
 import datetime
 import functools
@@ -8,7 +8,7 @@ from typing import Any
 
 from babel import Locale, dates, lists
 
-from experiments.datasets.cldr.segment import Piece
+from experiments.datasets.cldr.pretokenization import Span
 
 ROLES = {
     "y": "year", "Y": "year", "u": "year", "G": "era", "Q": "quarter", "q": "quarter",
@@ -20,7 +20,7 @@ ROLES = {
 
 @functools.cache
 def date_pattern(locale: Locale, style: Any) -> str:
-    """The pattern of a length ("full") or of the skeleton nearest to a style."""
+    """Returns the pattern of a length ("full"), or of the skeleton nearest a style."""
     if style in ("full", "long", "medium"):
         return dates.get_date_format(style, locale=locale).pattern
     skeletons = locale.datetime_skeletons
@@ -31,32 +31,32 @@ def date_pattern(locale: Locale, style: Any) -> str:
 
 @functools.cache
 def time_pattern(locale: Locale, style: Any) -> str:
-    """The pattern of "short", with minutes, or "medium", with seconds."""
+    """Returns the pattern of "short" (with minutes) or "medium" (with seconds)."""
     return dates.get_time_format(style, locale=locale).pattern
 
 
 @functools.cache
-def counts_to_24(locale: Locale) -> bool:
-    """Whether the locale counts hours to 24, not to 12."""
+def uses_24_hours(locale: Locale) -> bool:
+    """Tells whether the locale uses the 24-hour clock."""
     tokens = dates.tokenize_pattern(time_pattern(locale, "short"))
     return any(kind == "field" and value[0] in "Hk" for kind, value in tokens)
 
 
 @functools.cache
 def datetime_pattern(locale: Locale, style: Any) -> str:
-    """A pattern such as "{1}, {0}": the time is 0, the date 1."""
+    """Returns a pattern such as "{1}, {0}": the time is 0, the date 1."""
     return str(dates.get_datetime_format(style, locale=locale)).replace("'", "")
 
 
 @functools.cache
 def interval_pattern(locale: Locale) -> str:
-    """A pattern such as "{0} – {1}", where the locale has none for the fields."""
+    """Returns the fallback pattern of intervals, such as "{0} – {1}"."""
     return locale.interval_formats.get(None, "{0}-{1}")
 
 
 @functools.cache
 def interval_formats(locale: Locale, skeleton: str) -> dict[str, tuple[str, str]]:
-    """The two halves of an interval, by the first field in which its ends differ."""
+    """Returns an interval's two halves by the first field in which its ends differ."""
     formats = locale.interval_formats
     if skeleton not in formats:
         skeleton = dates.match_skeleton(skeleton, formats) or skeleton
@@ -64,16 +64,16 @@ def interval_formats(locale: Locale, skeleton: str) -> dict[str, tuple[str, str]
         field: [getattr(part, "pattern", part) for part in halves]
         for field, halves in formats[skeleton].items()
     }
-    # Babel's cut at the first field that comes again fails in Persian and Yoruba.
+    # Babel splits at the first repeated field, which fails in Persian and Yoruba.
     return {f: (p[0], p[1]) for f, p in parts.items() if len(p) == 2}
 
 
 @functools.cache
 def list_pattern(locale: Locale, style: Any, length: int) -> str:
-    """A pattern such as "{0}, {1} and {2}".
+    """Returns a pattern such as "{0}, {1} and {2}".
 
     Raises:
-      KeyError: if Babel has the style in part only, an alias not followed.
+      KeyError: if Babel has the style only in part (an alias that it does not follow).
     """
     return lists.format_list([f"{{{i}}}" for i in range(length)], style, locale)
 
@@ -93,8 +93,8 @@ _PARTS: dict[str, Callable[[Any], Any]] = {
 
 
 @functools.cache
-def compiled(pattern: str) -> list[tuple[str, Callable[[Any], Any] | None]]:
-    """Pairs each field of a pattern with the part of a value that it prints."""
+def parse_fields(pattern: str) -> list[tuple[str, Callable[[Any], Any] | None]]:
+    """Splits a pattern; pairs each field with the getter of the part that it prints."""
     found: list[tuple[str, Callable[[Any], Any] | None]] = []
     for kind, token in dates.tokenize_pattern(pattern):
         if kind == "chars":
@@ -105,8 +105,8 @@ def compiled(pattern: str) -> list[tuple[str, Callable[[Any], Any] | None]]:
     return found
 
 
-def difference(letters: str, start: datetime.time, end: datetime.time) -> str:
-    """The first of the letters a, h, H, m at which two times differ."""
+def first_difference(letters: str, start: datetime.time, end: datetime.time) -> str:
+    """Returns the first of the letters a, h, H, m at which two times differ."""
     parts = {
         "a": lambda time: time.hour < 12,
         "h": lambda time: time.hour % 12,
@@ -117,34 +117,37 @@ def difference(letters: str, start: datetime.time, end: datetime.time) -> str:
 
 
 @functools.lru_cache(maxsize=100_000)
-def at_end(piece: Piece, side: str, shared: frozenset[str]) -> Piece:
-    """Names a piece's field as the start's or the end's, or as both ends'."""
-    if not piece.fields or piece.role in shared - {"period"}:
-        return piece
-    if "hour" in shared and piece.role == "period":
-        return piece
-    if "period" in shared and piece.role == "period":
-        return piece._replace(fields=("start hour", "end hour"))
-    return piece._replace(fields=tuple(f"{side} {field}" for field in piece.fields))
+def tag_end(span: Span, side: str, shared: frozenset[str]) -> Span:
+    """Tags a span's fields with one end of an interval, unless both ends share them."""
+    # An untagged field belongs to both ends.
+    if not span.fields or span.role in shared - {"period"}:
+        return span
+    if "hour" in shared and span.role == "period":
+        return span
+    # One AM or PM for two hours.
+    if "period" in shared and span.role == "period":
+        return span._replace(fields=("start hour", "end hour"))
+    return span._replace(fields=tuple(f"{side} {field}" for field in span.fields))
 
 
 @functools.lru_cache(maxsize=100_000)
-def in_item(piece: Piece, item: int) -> Piece:
-    """Names a piece's fields as those of an item of a list."""
-    fields = tuple(f"{item} {field}" for field in piece.fields)
-    return Piece(piece.text, fields, piece.role)
+def tag_item(span: Span, item: int) -> Span:
+    """Tags a span's fields with the index of an item of a list."""
+    fields = tuple(f"{item} {field}" for field in span.fields)
+    return Span(span.text, fields, span.role)
 
 
-def insert(pattern: str, *slots: Iterable[Piece]) -> list[Piece]:
-    """Puts pieces into "{0} - {1}"."""
-    pieces: list[Piece] = []
-    for part in split_slots(pattern):
-        pieces += [Piece(part)] if isinstance(part, str) else slots[part]
-    return pieces
+def fill_placeholders(pattern: str, *values: Iterable[Span]) -> list[Span]:
+    """Replaces the placeholders of a pattern such as "{0} - {1}" by spans."""
+    spans: list[Span] = []
+    for part in split_placeholders(pattern):
+        spans += [Span(part)] if isinstance(part, str) else values[part]
+    return spans
 
 
 @functools.cache
-def split_slots(pattern: str) -> list[str | int]:
+def split_placeholders(pattern: str) -> list[str | int]:
     """Splits "{0} - {1}" to [0, " - ", 1]."""
+    # A captured group makes every second part a placeholder's number.
     parts = re.split(r"\{(\d+)\}", pattern)
     return [int(p) if i % 2 else p for i, p in enumerate(parts) if p]

@@ -1,19 +1,19 @@
-"""What phrases say, and which split may say it.
+"""The values of phrases, and the split that each value belongs to.
 
-Every value belongs to one split, by a hash of the value: of ten buckets one is the
-test's, one the validation's, eight the training's. A phrase of a split is made of
-that split's values only. So no value in a test phrase occurs in training:
+A hash of the value chooses its split: one of ten hash buckets is the test's, one the
+validation's, eight the training's. A phrase has values of its own split only, so no
+value of a test phrase occurs in training:
 
     date        year, month and day
-    day         month and day, where no year is said
-    month       year and month, where no day is said
+    day         month and day, in phrases without a year
+    month       year and month, in phrases without a day
     quarter     year and quarter
     time        hour and minute
-    number      the number, whatever it counts; 0 to 9 are always the training's
+    number      the number, whatever it counts; 0 to 9 always belong to training
     names       the codes of a list of names, in order; language and territory
 
-The atoms are open to all: each name, each unit and currency, each digit and each
-number below ten are met in training; a name alone is a phrase in training only.
+What values are composed of is shared by all splits: names, units, currencies, digits
+and numbers below ten all occur in training. A single name is a phrase in training only.
 """
 
 import datetime
@@ -30,93 +30,101 @@ YEARS = range(1600, 2400)
 
 
 def split_of(family: str, value: object) -> str:
-    """The split that a value belongs to, in every process and Python alike.
+    """Returns the split of a value, the same in every process and Python version.
 
     Args:
       family: what kind of value it is.
       value: the value; its `str` is hashed.
     """
+    # Not hash(): Python salts that of strings per process.
     digest = hashlib.blake2b(f"{family} {value}".encode(), digest_size=8).digest()
     return BUCKETS[int.from_bytes(digest, "big") % len(BUCKETS)]
 
 
-class Draw:
-    """Draws values of one split, a pure function of the seed.
+class Sampler:
+    """Samples values of one split, a pure function of the seed.
 
-    Only `random.Random.random` is used, which Python promises never to change.
+    Only `random.Random.random` is used, which Python guarantees never to change.
     """
 
     def __init__(self, split: str, seed: object):
         self.split = split
         self._random = random.Random(f"{split} {seed}")
 
-    def below(self, n: int) -> int:
+    def integer(self, n: int) -> int:
+        """Samples an integer from 0 to n - 1."""
         return int(self._random.random() * n)
 
-    def chance(self, p: float) -> bool:
+    def bernoulli(self, p: float) -> bool:
+        """Samples True with probability p."""
         return self._random.random() < p
 
-    def among(self, options: Sequence[T]) -> T:
-        return options[self.below(len(options))]
+    def choice(self, options: Sequence[T]) -> T:
+        """Samples one of the options, all equally likely."""
+        return options[self.integer(len(options))]
 
-    def several(self, options: Sequence[T], n: int) -> list[T]:
-        """Draws n different options, in any order."""
+    def choices(self, options: Sequence[T], n: int) -> list[T]:
+        """Samples n options without replacement, in random order."""
         left = list(options)
-        return [left.pop(self.below(len(left))) for _ in range(min(n, len(left)))]
+        return [left.pop(self.integer(len(left))) for _ in range(min(n, len(left)))]
 
     def value(self, family: str) -> Any:
-        """Draws a "date", "day", "month", "quarter" or "time" of the split."""
+        """Samples a "date", "day", "month", "quarter" or "time" of the split.
+
+        Rejection sampling: values of other splits are sampled and rejected.
+        """
         while True:
             value = self._time() if family == "time" else self._date(family)
-            if self._owns(family, value):
+            if self._in_split(family, value):
                 return value
 
-    def ends(self, family: str) -> tuple[Any, Any]:
-        """Draws two values of a family, the later one not long after."""
+    def interval(self, family: str) -> tuple[Any, Any]:
+        """Samples two values of a family, at most MAX_STEP apart, the earlier first."""
         while True:
-            start, step = self.value(family), 1 + self.below(REACH[family])
+            start, step = self.value(family), 1 + self.integer(MAX_STEP[family])
             end = _later(family, start, step)
-            if end > start and self._owns(family, end):
+            if end > start and self._in_split(family, end):
                 return start, end
 
     def _date(self, family: str) -> datetime.date:
-        """Draws a date; in a leap year if no year is said, to have all the days."""
-        year = 2024 if family == "day" else YEARS[self.below(len(YEARS))]
+        """Samples a date; without a year one of a leap year, which has all days."""
+        year = 2024 if family == "day" else YEARS[self.integer(len(YEARS))]
         if family in ("month", "quarter"):
             step = 1 if family == "month" else 3
-            return datetime.date(year, 1 + step * self.below(12 // step), 1)
+            return datetime.date(year, 1 + step * self.integer(12 // step), 1)
         days = 366 if year % 4 == 0 and (year % 100 or year % 400 == 0) else 365
-        return datetime.date(year, 1, 1) + datetime.timedelta(days=self.below(days))
+        return datetime.date(year, 1, 1) + datetime.timedelta(days=self.integer(days))
 
     def _time(self) -> datetime.time:
-        return datetime.time(self.below(24), self.below(60))
+        return datetime.time(self.integer(24), self.integer(60))
 
-    def _owns(self, family: str, value: Any) -> bool:
-        return split_of(family, said(family, value)) == self.split
+    def _in_split(self, family: str, value: Any) -> bool:
+        return split_of(family, value_key(family, value)) == self.split
 
     def number(self, *, decimals: int) -> Decimal:
-        """Draws a number with up to five digits and none or so many decimals."""
+        """Samples a number of up to five digits, with at most `decimals` decimals."""
         while True:
-            digits = 1 + self.below(5 if decimals == 0 else 4)
-            units = self.below(10 ** (digits + decimals))
-            number = Decimal(units).scaleb(-decimals)
+            digits = 1 + self.integer(5 if decimals == 0 else 4)
+            scaled = self.integer(10 ** (digits + decimals))
+            number = Decimal(scaled).scaleb(-decimals)
             if number_split(number) == self.split:
-                # A number of one form, since 1.0 has another plural than 1.
+                # 1.0 becomes 1: the two have different plurals in some languages.
                 return Decimal(int(number)) if number == int(number) else number
 
 
-REACH = {"date": 40, "month": 18, "time": 400}  # days, months, minutes
+# Longest interval, in days, months and minutes.
+MAX_STEP = {"date": 40, "month": 18, "time": 400}
 
 
 def number_split(number: Decimal) -> str:
-    """The split of a number; 12.50 is 12.5, and the numbers below ten are atoms."""
+    """Returns the split of a number; 12.50 is 12.5, and 0 to 9 belong to training."""
     if number == int(number) and number < 10:
         return "train"
     return split_of("number", f"{number.normalize():f}")
 
 
-def said(family: str, value: Any) -> str:
-    """What of a date or time is said in a phrase of a family."""
+def value_key(family: str, value: Any) -> str:
+    """Returns the part of a date or time that a family prints, for hashing."""
     if family == "time":
         return f"{value.hour}:{value.minute}"
     if family == "day":
@@ -129,7 +137,7 @@ def said(family: str, value: Any) -> str:
 
 
 def _later(family: str, start: Any, step: int) -> Any:
-    """A time some minutes later on the same day, or a date days or months later."""
+    """Adds minutes to a time (modulo a day), or days or months to a date."""
     if family == "time":
         minutes = (start.hour * 60 + start.minute + step) % (24 * 60)
         return datetime.time(*divmod(minutes, 60))

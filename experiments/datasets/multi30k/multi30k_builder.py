@@ -2,7 +2,7 @@
 
 Elliott, Frank, Sima'an & Specia 2016 (arXiv:1605.00459); later test sets from
 Elliott et al. 2017 (arXiv:1710.07177). The text is raw: cased, not tokenised.
-Its authors give it for research and teaching, not for commerce.
+Its authors allow research and teaching, not commercial use.
 """
 
 import dataclasses
@@ -15,6 +15,7 @@ import tensorflow_datasets as tfds
 
 from experiments.datasets import building, text_files
 from experiments.datasets.data_dir import fingerprint
+from experiments.datasets.pairs.datasets import PairDataset
 from experiments.errors import UserError
 
 COMMIT = "a3d2e0d26b56f3846f66a952536ffed4e401d05a"
@@ -23,7 +24,7 @@ URL = (
     f"{COMMIT}/data/task1/raw/{{name}}.gz"
 )
 
-# Split: the stem of its files, and the languages that have it.
+# Split -> stem of its files, and the languages in which it exists.
 SPLITS = {
     "train": ("train", ("en", "de", "fr", "cs")),
     "validation": ("val", ("en", "de", "fr", "cs")),
@@ -35,13 +36,27 @@ LANGUAGES = SPLITS["train"][1]
 PAIRS = tuple(f"{a}-{b}" for a in LANGUAGES for b in LANGUAGES if a != b)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Multi30k(PairDataset):
+    """Image captions in English, German, French and Czech."""
+
+    pair: str = "en-de"
+    """Source and target language: two of en, de, fr and cs."""
+    raw_dir: Path | None = None
+    """Folder with train.en.gz and the other files; they are downloaded by default."""
+
+    def builder(self) -> Any:
+        """See `PairDataset`."""
+        return building.build(Builder, config(self.pair, self.raw_dir), self.data_dir)
+
+
 @dataclasses.dataclass(kw_only=True)
 class Config(tfds.core.BuilderConfig):
     """One direction of translation.
 
     Attributes:
       pair: source and target language, such as "en-de".
-      raw_dir: folder with train.en.gz and the others; downloaded if None.
+      raw_dir: folder with train.en.gz and the other files; None downloads them.
     """
 
     pair: str
@@ -49,7 +64,7 @@ class Config(tfds.core.BuilderConfig):
 
 
 def config(pair: str, raw_dir: Path | None = None) -> Config:
-    """Makes the configuration of a pair, named after what its files hold.
+    """Makes the configuration of a pair; its name depends on the files' contents.
 
     Raises:
       UserError: if there is no such pair, or files are missing.
@@ -67,7 +82,7 @@ def config(pair: str, raw_dir: Path | None = None) -> Config:
 
 
 def splits(pair: str) -> tuple[str, ...]:
-    """The splits that both languages of a pair have."""
+    """Returns the splits that exist in both languages of a pair."""
     both = set(pair.split("-"))
     return tuple(name for name, (_, has) in SPLITS.items() if both <= set(has))
 
@@ -77,7 +92,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES: ClassVar = {
-        "1.0.0": "Blanks stripped; no-break spaces made plain ones."
+        "1.0.0": "Whitespace stripped; no-break spaces replaced by spaces."
     }
 
     def _info(self) -> tfds.core.DatasetInfo:
@@ -106,7 +121,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
 
 def _raw_files(pair: str, raw_dir: Path) -> dict[str, tuple[Path, Path]]:
-    """The two files of each split; a test set may be missing in both languages."""
+    """Finds the two files of each split; a test set may be absent in both languages."""
     files = {}
     for split in splits(pair):
         names = [f"{SPLITS[split][0]}.{language}" for language in pair.split("-")]
@@ -128,13 +143,14 @@ def _downloaded_files(pair: str, dl_manager: Any) -> dict[str, tuple[Path, Path]
         names = [f"{SPLITS[split][0]}.{language}" for language in pair.split("-")]
         urls[split] = [URL.format(name=name) for name in names]
     try:
-        # Asked once first: tfds would try each file ten times, and be loud about it.
+        # Without a network, tfds would retry each file ten times and print tracebacks;
+        # one request before finds that out quietly.
         urllib.request.urlopen(urls["train"][0], timeout=20).close()
         paths = dl_manager.download(urls)
-    except Exception as error:  # urllib, requests and tfds have a family of these
+    except Exception as error:  # urllib, requests and tfds raise unrelated classes
         raise UserError(
-            f"multi30k: cannot download {URL.format(name='train.en')} "
-            f"({type(error).__name__}: {error}). Without a network, point --raw-dir at "
-            "a folder with train.en.gz, train.de.gz, val.en.gz and the others"
+            f"raw_dir: expected to download {URL.format(name='train.en')}, got "
+            f"{type(error).__name__}: {error} (without a network, point "
+            "--data.raw-dir at a folder with train.en.gz, train.de.gz and the others)"
         ) from error
     return {split: (Path(a), Path(b)) for split, (a, b) in paths.items()}

@@ -1,4 +1,5 @@
-"""Sentence pairs: data sets, token ids, and batches of bucketed shapes.
+"""Sentence pairs: their data set interface, token ids, buckets and padded batches.
 
-Running text is in `text`; vocabularies are in `tokenizers`.
+Plain text for language models is in `text`, vocabularies are in `tokenizers`, and
+each data set of pairs is in a folder beside this one.
 """

@@ -1,8 +1,9 @@
-"""Which shapes batches have, and which examples go into which.
+"""Bucketing: which shapes batches have, and which shape each example gets.
 
-A shape (B, S, T) holds B examples of at most S source and T target ids, EOS
-counted. Few shapes mean few compilations; well chosen ones, little padding. All
-here is arithmetic on lengths: no example is read.
+A shape (B, S, T) holds B examples of at most S source and T target tokens, EOS
+included. XLA compiles a program per shape, so there should be few; padding is wasted
+compute, so they should fit the data. All here is arithmetic on lengths: no example is
+read.
 """
 
 import itertools
@@ -13,7 +14,8 @@ import numpy as np
 
 from experiments.errors import UserError
 
-NEVER = 1 << 40  # positions of a row that no shape has room for
+NO_BUCKET = -1  # in place of a shape's index: the example fits no shape
+NO_FIT_COST = 1 << 40  # positions; larger than any data set, so that a fit always wins
 
 Sides: TypeAlias = np.ndarray  # source and target lengths of K shapes, [K, 2]
 
@@ -33,147 +35,165 @@ class Shape(NamedTuple):
 
     @property
     def cost(self) -> int:
-        """Positions in a row, on both sides."""
+        """Positions in a row, both sides together."""
         return self.source + self.target
 
     def fits(self, lengths: np.ndarray) -> np.ndarray:
-        """Tells which of the lengths [N, 2] have room, as bool [N]."""
+        """Tells which of the lengths [N, 2] fit, as bool [N]."""
         return np.all(lengths <= np.array([self.source, self.target]), axis=-1)
 
 
-def make_shape(source: int, target: int, *, tokens: int, row_multiple: int) -> Shape:
-    """Gives a shape as many rows as keep both sides within a budget of positions.
+def make_shape(
+    source: int, target: int, *, batch_tokens: int, row_multiple: int
+) -> Shape:
+    """Gives a shape as many rows as a token budget per side allows.
 
     Raises:
       UserError: if not even `row_multiple` rows are within the budget.
     """
     longest = max(source, target)
-    rows = tokens // longest // row_multiple * row_multiple
+    rows = batch_tokens // longest // row_multiple * row_multiple
     if rows == 0:
         raise UserError(
             f"batch_tokens: expected at least {longest * row_multiple} ({row_multiple} "
-            f"rows of {longest} positions), got {tokens} (raise it, or lower "
+            f"rows of {longest} positions), got {batch_tokens} (raise it, or lower "
             "max_length)"
         )
     return Shape(rows, source, target)
 
 
 def choose_shapes(
-    lengths: np.ndarray, *, tokens: int, buckets: int = 8, row_multiple: int = 1
+    lengths: np.ndarray, *, batch_tokens: int, buckets: int = 8, row_multiple: int = 1
 ) -> tuple[Shape, ...]:
-    """Chooses shapes in which the padding of these examples is small.
+    """Chooses shapes that pad these examples little.
 
-    Starts from the quantiles of both sides' lengths, then moves one length of one
-    shape at a time, by one, for as long as that saves positions.
+    Coordinate descent: start with the quantiles of both sides' lengths, then change
+    the lengths of one shape at a time, by one, for as long as that saves positions.
+    The result is a local optimum, and the same for the same lengths.
 
     Args:
-      lengths: of source and target, EOS counted, [N, 2].
-      tokens: most positions of a batch on either side, padding included.
-      buckets: most shapes to choose.
-      row_multiple: number that divides the rows of every batch.
+      lengths: source and target lengths, EOS included, [N, 2].
+      batch_tokens: largest number of positions per side of a batch, padding included.
+      buckets: largest number of shapes to choose.
+      row_multiple: number that must divide the rows of every batch.
 
     Returns:
-      The shapes, cheapest row first.
+      The shapes, the cheapest row first.
 
     Raises:
       UserError: if the longest examples do not fit into the budget.
     """
-    pairs, counts = np.unique(lengths, axis=0, return_counts=True)
+    # Descent evaluates the cost thousands of times. Sentences have few distinct
+    # (source, target) lengths, so each distinct pair is costed once and counted.
+    pairs, counts = np.unique(lengths, axis=0, return_counts=True)  # [P, 2], [P]
 
-    def cost(sides: Sides) -> int:
-        # Row by row, without whole batches: left-over examples can move.
-        fits = (pairs[:, None] <= sides).all(axis=-1)
-        return int(
-            (np.where(fits, sides.sum(axis=1), NEVER).min(axis=1) * counts).sum()
-        )
+    def padded_positions(sides: Sides) -> int:
+        # Per row, as if no batch had empty rows: `plan_leftovers` takes care of those.
+        fits = (pairs[:, None] <= sides).all(axis=-1)  # [P, 1, 2], [K, 2] -> [P, K]
+        costs = np.where(fits, sides.sum(axis=1), NO_FIT_COST)  # [P, K]
+        return int((costs.min(axis=1) * counts).sum())
 
+    # The largest quantile is the maximum of both sides, so every example fits a shape.
+    # method="higher" takes lengths that occur; interpolated ones would be fractions.
     quantiles = np.arange(1, buckets + 1) / buckets
     start = np.quantile(lengths, quantiles, axis=0, method="higher")
-    sides = _descend(np.unique(start, axis=0), cost)
+    sides = _descend(np.unique(start, axis=0), padded_positions)
     shapes = {
-        make_shape(int(s), int(t), tokens=tokens, row_multiple=row_multiple)
+        make_shape(int(s), int(t), batch_tokens=batch_tokens, row_multiple=row_multiple)
         for s, t in sides
     }
     return tuple(sorted(shapes, key=_by_cost))
 
 
 def _descend(sides: Sides, cost: Callable[[Sides], int]) -> Sides:
-    """Moves the lengths [K, 2] of shapes by one wherever that lowers the cost."""
-    moves = np.array([(-1, 0), (1, 0), (0, -1), (0, 1), (-1, -1), (1, 1)])
-    best, better = cost(sides), True
-    while better:
-        better = False
-        for k, move in itertools.product(range(len(sides)), moves):
-            moved = sides.copy()
-            moved[k] += move
-            now = cost(moved)
-            if now < best and moved[k].min() > 0:
-                best, sides, better = now, moved, True
+    """Changes the lengths [K, 2] of single shapes by one while that lowers the cost."""
+    # Diagonal steps change both sides, since source and target lengths correlate.
+    steps = np.array([(-1, 0), (1, 0), (0, -1), (0, 1), (-1, -1), (1, 1)])
+    best, improved = cost(sides), True
+    while improved:
+        improved = False
+        for k, step in itertools.product(range(len(sides)), steps):
+            changed = sides.copy()
+            changed[k] += step
+            now = cost(changed)
+            if now < best and changed[k].min() > 0:
+                best, sides, improved = now, changed, True
     return sides
 
 
-def assign(lengths: np.ndarray, shapes: Sequence[Shape]) -> np.ndarray:
-    """Gives every example the shape in which it wastes least.
+def assign_buckets(lengths: np.ndarray, shapes: Sequence[Shape]) -> np.ndarray:
+    """Assigns every example to the shape that pads it least.
 
     Args:
-      lengths: of source and target, EOS counted, [N, 2].
+      lengths: source and target lengths, EOS included, [N, 2].
       shapes: the shapes there are.
 
     Returns:
-      Index of the shape with the cheapest rows that the example fits, [N]; -1 where
-      it fits none.
+      Index of the shape with the cheapest rows that the example fits, [N];
+      NO_BUCKET (-1) where it fits none.
     """
-    chosen = np.full(len(lengths), -1)
+    chosen = np.full(len(lengths), NO_BUCKET)
+    # The cheapest shape first: the first one that fits is the cheapest that fits.
     for index in sorted(range(len(shapes)), key=lambda i: _by_cost(shapes[i])):
-        free = chosen < 0
-        chosen[free] = np.where(shapes[index].fits(lengths[free]), index, -1)
+        free = chosen == NO_BUCKET
+        chosen[free] = np.where(shapes[index].fits(lengths[free]), index, NO_BUCKET)
     return chosen
 
 
 class Move(NamedTuple):
-    """Examples that fill rows of another shape, sooner than start a batch there."""
+    """Left-over examples of one shape that are batched in a larger shape instead.
+
+    Attributes:
+      origin: index of the shape whose last batch they would have been.
+      destination: index of the larger shape.
+      examples: number of examples to move.
+    """
 
     origin: int
     destination: int
     examples: int
 
 
-def plan_moves(counts: Sequence[int], shapes: Sequence[Shape]) -> list[Move]:
-    """Decides which left-over examples are moved into a roomier shape.
+def plan_leftovers(counts: Sequence[int], shapes: Sequence[Shape]) -> list[Move]:
+    """Decides which left-over examples move into the batches of a larger shape.
 
-    A last batch that is nearly empty costs more than a few rows of longer padding.
+    The last batch of a shape may be nearly empty, and costs as much as a full one. A
+    few rows with more padding in another shape's batch are often cheaper.
 
     Args:
-      counts: examples of each shape.
-      shapes: the shapes, cheapest row first.
+      counts: number of examples of each shape.
+      shapes: the shapes, the cheapest row first.
 
     Returns:
-      The moves, in the order in which to make them.
+      The moves, in the order in which to make them: examples may move on.
     """
     counts, moves = list(counts), []
     for k, shape in enumerate(shapes):
-        rest = counts[k] % shape.rows
-        options = [(0, k)]
+        leftover = counts[k] % shape.rows
+        options = [(0, k)]  # (positions more than now, where to)
         for j in range(k + 1, len(shapes)):
             if (
-                rest
+                leftover
                 and shapes[j].source >= shape.source
                 and (shapes[j].target >= shape.target)
             ):
-                more = _positions(shapes[j], counts[j] + rest)
-                less = _positions(shapes[j], counts[j]) + shape.rows * shape.cost
-                options.append((more - less, j))
-        saved, j = min(options)
-        if saved < 0:
-            moves.append(Move(k, j, rest))
-            counts[k] -= rest
-            counts[j] += rest
+                # Into free rows of the other shape's last batch this costs nothing, and
+                # a whole batch of this shape is saved.
+                after = _positions(shapes[j], counts[j] + leftover)
+                before = _positions(shapes[j], counts[j]) + shape.rows * shape.cost
+                options.append((after - before, j))
+        change, j = min(options)
+        if change < 0:
+            moves.append(Move(k, j, leftover))
+            counts[k] -= leftover
+            counts[j] += leftover
     return moves
 
 
 def _positions(shape: Shape, count: int) -> int:
-    """Positions of all batches that hold `count` examples."""
-    return -(-count // shape.rows) * shape.rows * shape.cost
+    """Positions of all batches that hold `count` examples, empty rows included."""
+    num_batches = -(-count // shape.rows)  # rounded up
+    return num_batches * shape.rows * shape.cost
 
 
 def _by_cost(shape: Shape) -> tuple[int, int, int]:

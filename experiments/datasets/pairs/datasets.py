@@ -1,7 +1,8 @@
-"""Every data set of sentence pairs, by its settings.
+"""The interface of every data set of sentence pairs, and how its pairs are read.
 
-Each is a frozen dataclass with `.splits` and `.load(split)`; a command line makes
-its flags from the fields. `Cldr`, the embedded one, is in `cldr.cldr_builder`.
+The data sets themselves are `cldr.cldr_builder.Cldr` (embedded),
+`multi30k.multi30k_builder.Multi30k` and
+`parallel_text.parallel_text_builder.ParallelText`.
 """
 
 import dataclasses
@@ -10,7 +11,6 @@ from typing import Any, NamedTuple
 
 import grain
 
-from experiments.datasets import building
 from experiments.errors import UserError
 
 
@@ -20,7 +20,8 @@ class Pair(NamedTuple):
     Attributes:
       source: text in the source language.
       target: text in the target language.
-      alignment: gold links over whitespace words, Pharaoh format; "" where none.
+      alignment: gold links between whitespace-separated words, in Pharaoh format; ""
+        where there are none.
     """
 
     source: str
@@ -30,13 +31,13 @@ class Pair(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PairDataset:
-    """What every data set of pairs is: settings that lead to a prepared builder."""
+    """Settings of a data set of pairs. A command line makes its flags of the fields."""
 
     data_dir: Path | None = None
-    """Where prepared data are kept (default: $ATTNJAX_DATA_DIR or the user's cache)."""
+    """Folder of prepared data (default: $ATTNJAX_DATA_DIR or the user's cache)."""
 
     def builder(self) -> Any:
-        """Gives the prepared tensorflow-datasets builder, building on first use."""
+        """Returns the prepared tensorflow-datasets builder; builds it on first use."""
         raise NotImplementedError
 
     @property
@@ -47,58 +48,6 @@ class PairDataset:
     def load(self, split: str) -> grain.MapDataset[Pair]:
         """Opens a split: see `load_pairs`."""
         return load_pairs(self, split)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Multi30k(PairDataset):
-    """Image captions in English, German, French and Czech."""
-
-    pair: str = "en-de"
-    """Source and target language: two of en, de, fr, cs."""
-    raw_dir: Path | None = None
-    """Folder with train.en.gz and the others; downloaded if not given."""
-
-    def builder(self) -> Any:
-        """See `PairDataset`."""
-        from experiments.datasets.multi30k import multi30k_builder as multi30k
-
-        config = multi30k.config(self.pair, self.raw_dir)
-        return building.build(multi30k.Builder, config, self.data_dir)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ParallelText(PairDataset):
-    """Parallel text of your own, plain or gzipped.
-
-    Each split is two files, of which line k of one translates line k of the other,
-    or one file of source, tab, target.
-    """
-
-    train: tuple[Path, ...]
-    """Training text: two line-aligned files, or one with tab-separated columns."""
-    validation: tuple[Path, ...] = ()
-    """Validation text, likewise; or see held_out_validation."""
-    test: tuple[Path, ...] = ()
-    """Test text, likewise; or see held_out_test."""
-    held_out_validation: int = 0
-    """Pairs to take out of the training text for validation, if no file is given."""
-    held_out_test: int = 0
-    """Pairs to take out of the training text for the test, if no file is given."""
-    drop_empty: bool = False
-    """Leave out pairs of which a line is empty, rather than stop at them."""
-
-    def builder(self) -> Any:
-        """See `PairDataset`."""
-        from experiments.datasets.parallel_text import parallel_text_builder as text
-
-        files = {
-            "train": self.train,
-            "validation": self.validation,
-            "test": self.test,
-        }
-        held_out = {"validation": self.held_out_validation, "test": self.held_out_test}
-        config = text.config(files, held_out, drop_empty=self.drop_empty)
-        return building.build(text.Builder, config, self.data_dir)
 
 
 def load_pairs(dataset: PairDataset, split: str) -> grain.MapDataset[Pair]:
@@ -112,18 +61,19 @@ def load_pairs(dataset: PairDataset, split: str) -> grain.MapDataset[Pair]:
       Random access to the split's pairs, in the order of the files.
 
     Raises:
-      UserError: if there is no such split, or the data are missing or at fault.
+      UserError: if there is no such split, or the data are missing or invalid.
     """
     return grain.MapDataset.source(_records(dataset.builder(), split)).map(_to_pair)
 
 
 def read_pairs(dataset: PairDataset, split: str) -> list[Pair]:
-    """Reads a whole split into memory, five times as fast as one by one.
+    """Reads a whole split into memory, five times as fast as pair by pair.
 
     Raises:
       UserError: as `load_pairs`.
     """
     records = _records(dataset.builder(), split)
+    # One call of __getitems__ lets array_record read in bulk.
     return [_to_pair(record) for record in records.__getitems__(range(len(records)))]
 
 

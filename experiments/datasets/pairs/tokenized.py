@@ -1,4 +1,4 @@
-"""From sentence pairs to ids: vocabularies made of them, then pairs as arrays."""
+"""Sentence pairs as token ids: their vocabularies, and compact arrays of all ids."""
 
 import dataclasses
 from collections.abc import Iterable, Sequence
@@ -16,33 +16,33 @@ from experiments.errors import UserError
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TokenizerConfig:
-    """How text becomes ids."""
+    """How sentences become token ids."""
 
     kind: Literal["unigram", "bpe", "words"] = "unigram"
-    """Subword pieces (unigram or bpe), or the most frequent whole words."""
-    source_size: int = 8_000
-    """Ids of the source vocabulary; also of the joint one."""
-    target_size: int = 8_000
-    """Ids of the target vocabulary; not used if joint."""
+    """Subword model (unigram or bpe), or a vocabulary of the most frequent words."""
+    source_vocab_size: int = 8_000
+    """Size of the source vocabulary, or of the joint one."""
+    target_vocab_size: int = 8_000
+    """Size of the target vocabulary; unused with a joint vocabulary."""
     joint: bool = False
-    """One vocabulary for both languages."""
+    """Whether both languages share one vocabulary."""
 
     def train(self, pairs: Iterable[Sequence[str]]) -> tuple[Tokenizer, Tokenizer]:
-        """Makes the source's and the target's tokeniser from training pairs.
+        """Learns the source's and the target's tokeniser from training pairs.
 
         Raises:
-          UserError: if the text does not support vocabularies of these sizes.
+          UserError: if the text is too small or too varied for these sizes.
         """
         sources, targets = [], []
         for source, target, *_ in pairs:
             sources.append(source)
             targets.append(target)
         if self.joint:
-            both = self._train("joint", sources + targets, self.source_size)
+            both = self._train("joint", sources + targets, self.source_vocab_size)
             return both, both
         return (
-            self._train("source", sources, self.source_size),
-            self._train("target", targets, self.target_size),
+            self._train("source", sources, self.source_vocab_size),
+            self._train("target", targets, self.target_vocab_size),
         )
 
     def _train(self, side: str, sentences: list[str], vocab_size: int) -> Tokenizer:
@@ -54,25 +54,29 @@ class TokenizerConfig:
             raise UserError(f"{side} vocabulary: {error}") from error
 
 
-class Example(NamedTuple):
-    """A pair as ids, without BOS, EOS or padding.
+class TokenizedPair(NamedTuple):
+    """A sentence pair as token ids, without BOS, EOS or padding.
 
     Attributes:
-      source: ids of the source, int32.
-      target: ids of the target, int32.
+      source: ids of the source, int32 [S].
+      target: ids of the target, int32 [T].
     """
 
     source: np.ndarray
     target: np.ndarray
 
 
-class Ragged(Sequence[np.ndarray]):
-    """Rows of different lengths in one flat array: 4 bytes an id."""
+class RaggedArray(Sequence[np.ndarray]):
+    """Rows of different lengths, concatenated in one flat int32 array.
+
+    Lists of Python ints take several times the memory.
+    """
 
     def __init__(self, rows: Iterable[Sequence[int]]) -> None:
         """Copies the rows."""
         lengths: list[int] = []
 
+        # A generator, so that the rows are never in memory as lists all at once.
         def flat() -> Iterable[int]:
             for row in rows:
                 lengths.append(len(row))
@@ -86,16 +90,16 @@ class Ragged(Sequence[np.ndarray]):
         return len(self._ends)
 
     def __getitem__(self, index):  # type: ignore[no-untyped-def, override]
-        """Gives one row, as a view."""
+        """Returns one row, as a view."""
         end = self._ends[index]
         return self._flat[end - self.lengths[index] : end]
 
 
-class Encoded(Sequence[Example]):
-    """Encoded pairs with random access.
+class TokenizedPairs(Sequence[TokenizedPair]):
+    """Tokenised sentence pairs with random access.
 
     Attributes:
-      lengths: of source and target, without EOS, [N, 2].
+      lengths: source and target lengths, without EOS, [N, 2].
     """
 
     def __init__(
@@ -106,7 +110,7 @@ class Encoded(Sequence[Example]):
         Raises:
           ValueError: if the sides have different numbers of rows.
         """
-        self._sources, self._targets = Ragged(sources), Ragged(targets)
+        self._sources, self._targets = RaggedArray(sources), RaggedArray(targets)
         if len(self._sources) != len(self._targets):
             raise ValueError(
                 f"targets: expected {len(self._sources)} rows as in sources, got "
@@ -118,24 +122,24 @@ class Encoded(Sequence[Example]):
         return len(self._sources)
 
     def __getitem__(self, index):  # type: ignore[no-untyped-def, override]
-        """Gives one example, as views."""
-        return Example(self._sources[index], self._targets[index])
+        """Returns one pair, as views."""
+        return TokenizedPair(self._sources[index], self._targets[index])
 
 
-def encode_pairs(
+def tokenize_pairs(
     pairs: Sequence[Sequence[str]], source: Tokenizer, target: Tokenizer
-) -> Encoded:
-    """Encodes pairs of sentences.
+) -> TokenizedPairs:
+    """Tokenises sentence pairs.
 
     Args:
-      pairs: source and target text; whatever follows is ignored.
+      pairs: source and target text; further elements are ignored.
       source: the source's tokeniser.
       target: the target's tokeniser.
 
     Returns:
-      The pairs as ids, in the same order.
+      The pairs as token ids, in the same order.
     """
-    return Encoded(
-        (source.encode(pair[0]) for pair in pairs),
-        (target.encode(pair[1]) for pair in pairs),
+    return TokenizedPairs(
+        (source.tokenize(pair[0]) for pair in pairs),
+        (target.tokenize(pair[1]) for pair in pairs),
     )

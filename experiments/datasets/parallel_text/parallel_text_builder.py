@@ -10,7 +10,40 @@ import tensorflow_datasets as tfds
 
 from experiments.datasets import building, text_files
 from experiments.datasets.data_dir import fingerprint
+from experiments.datasets.pairs.datasets import PairDataset
 from experiments.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ParallelText(PairDataset):
+    """Parallel text of your own, plain or gzipped.
+
+    Each split is two line-aligned files, or one file of source, tab, target.
+    """
+
+    train: tuple[Path, ...]
+    """Training text: two line-aligned files, or one with tab-separated columns."""
+    validation: tuple[Path, ...] = ()
+    """Validation text, in files like those of train (see held_out_validation)."""
+    test: tuple[Path, ...] = ()
+    """Test text, in files like those of train (see held_out_test)."""
+    held_out_validation: int = 0
+    """Number of training pairs to hold out for validation if no file is given."""
+    held_out_test: int = 0
+    """Number of training pairs to hold out for the test if no file is given."""
+    drop_empty: bool = False
+    """Whether to drop pairs with an empty side instead of stopping with an error."""
+
+    def builder(self) -> Any:
+        """See `PairDataset`."""
+        files = {
+            "train": self.train,
+            "validation": self.validation,
+            "test": self.test,
+        }
+        held_out = {"validation": self.held_out_validation, "test": self.held_out_test}
+        settings = config(files, held_out, drop_empty=self.drop_empty)
+        return building.build(Builder, settings, self.data_dir)
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -18,9 +51,9 @@ class Config(tfds.core.BuilderConfig):
     """The files of each split.
 
     Attributes:
-      files: split to its files: two line-aligned ones, or one of two columns.
-      held_out: split to the number of pairs to take out of the training text.
-      drop_empty: leave out pairs of which a line is empty.
+      files: the files of each split: two line-aligned ones, or one of two columns.
+      held_out: number of training pairs to hold out for each split.
+      drop_empty: whether pairs with an empty side are dropped.
     """
 
     files: Mapping[str, tuple[Path, ...]]
@@ -34,18 +67,18 @@ def config(
     *,
     drop_empty: bool = False,
 ) -> Config:
-    """Makes the configuration of some files, named after what they hold.
+    """Makes the configuration of some files; its name depends on their contents.
 
     Args:
-      files: split to its files; "train" must have some.
-      held_out: split to the number of pairs to take out of the training text.
-      drop_empty: leave out pairs of which a line is empty.
+      files: the files of each split; "train" must have some.
+      held_out: number of training pairs to hold out for each split.
+      drop_empty: whether pairs with an empty side are dropped.
 
     Returns:
       The configuration.
 
     Raises:
-      UserError: if files are missing or empty, or a split is asked for twice.
+      UserError: if files are missing or empty, or a split has both files and a count.
     """
     found = {
         split: tuple(path.expanduser().resolve() for path in paths)
@@ -57,7 +90,7 @@ def config(
         if split in found:
             raise UserError(
                 f"{split}: expected files or a held-out count, got both "
-                f"(drop --held-out-{split})"
+                f"(drop --data.held-out-{split})"
             )
         if count < 0:
             raise UserError(f"held_out_{split}: expected 0 or more, got {count}")
@@ -81,7 +114,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     """Builds a data set of pairs from files of text."""
 
     VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES: ClassVar = {"1.0.0": "Blanks at the ends of lines are dropped."}
+    RELEASE_NOTES: ClassVar = {"1.0.0": "Whitespace at the ends of lines is stripped."}
 
     def _info(self) -> tfds.core.DatasetInfo:
         return tfds.core.DatasetInfo(
@@ -99,9 +132,10 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             lines = held_out_lines(
                 sum(1 for _ in self._read("train")), settings.held_out
             )
-            kept = set().union(*lines.values())
+            taken = set().union(*lines.values())
+            # By sentence, not by line: the text may hold a sentence more than once.
             hidden = {
-                pair[0] for i, pair in enumerate(self._read("train")) if i in kept
+                pair[0] for i, pair in enumerate(self._read("train")) if i in taken
             }
             sources["train"] = (p for p in self._read("train") if p[0] not in hidden)
             for split, numbers in lines.items():
@@ -122,26 +156,27 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
 
 def held_out_lines(total: int, counts: Mapping[str, int]) -> dict[str, set[int]]:
-    """Draws the pairs to hold out: always the same ones of so many.
+    """Samples the pairs to hold out, a pure function of the arguments.
 
-    Training pairs with the source sentence of a held-out pair are left out as well
-    (by the builder), so that no test sentence was seen in training.
+    The builder also drops training pairs whose source sentence is held out, so that no
+    test sentence occurs in training.
 
     Args:
       total: number of pairs in the training text.
-      counts: split to the number of its pairs.
+      counts: number of pairs of each split.
 
     Returns:
-      Split to the indices of its pairs; no two splits share one.
+      The indices of each split's pairs; no two splits share one.
 
     Raises:
       UserError: if no pair is left for training.
     """
     if sum(counts.values()) >= total:
         raise UserError(
-            f"held_out: expected fewer than the {total} pairs there are, got "
+            f"held_out: expected fewer than all {total} training pairs, got "
             f"{sum(counts.values())}"
         )
+    # Raw bits, not Generator.permutation: numpy guarantees that they never change.
     order = np.argsort(np.random.Philox(key=total).random_raw(total), kind="stable")
     ends = np.cumsum(list(counts.values())).tolist()
     starts = [0, *ends[:-1]]

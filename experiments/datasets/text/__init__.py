@@ -1,4 +1,4 @@
-"""Running text: data sets, token files on disk, and windows of tokens.
+"""Plain text for language models: data sets, token files, and windows of tokens.
 
-Sentence pairs are in `pairs`; vocabularies are in `tokenizers`.
+Sentence pairs are in `pairs`; vocabularies are in `tokenizers`, which knows neither.
 """

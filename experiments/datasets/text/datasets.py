@@ -1,7 +1,7 @@
-"""Every plain text to learn a language from, by its settings.
+"""Plain-text data sets for language models, and how their lines are read.
 
-Each is a frozen dataclass with `splits`; a command line makes its flags from the
-fields. A text is its lines, each ended by a newline, whatever the files end lines with.
+Each data set is a frozen dataclass with `splits`; a command line makes its flags of the
+fields. Every line ends with a newline, whatever the file ends its lines with.
 """
 
 import dataclasses
@@ -25,17 +25,17 @@ from experiments.files import write_atomic
 
 
 class Text:
-    """The lines of some files, or of a part of them; read anew each time."""
+    """The lines of some files, or of a range of characters, read at each iteration."""
 
     def __init__(
         self, paths: tuple[Path, ...], start: int = 0, stop: float = math.inf
     ) -> None:
-        """Names a part of files.
+        """Checks that the files exist, and reads nothing yet.
 
         Args:
-          paths: UTF-8 files, plain or gzipped, one after the other.
-          start: the first character of the part, newlines counted.
-          stop: the character after the last.
+          paths: UTF-8 files, plain or gzipped, concatenated in order.
+          start: the first character of the range, newlines counted.
+          stop: the character after the last one of the range.
 
         Raises:
           UserError: if a file is missing or empty.
@@ -44,49 +44,49 @@ class Text:
         self.start, self.stop = start, stop
 
     def __iter__(self) -> Iterator[str]:
-        """Reads the lines, with their newlines; the first and last may be cut.
+        """Yields the lines, with their newlines; the first and last may be cut.
 
         Raises:
           UserError: at bytes that are not UTF-8, or a gzip file that is cut short.
         """
-        seen = 0
+        seen = 0  # characters before the current line, newlines counted
         for path in self.paths:
             for line in read_lines(path):
-                first, last = self.start - seen, self.stop - seen
+                first, last = self.start - seen, self.stop - seen  # within the line
                 if last <= 0:
                     return
                 seen += len(line) + 1
-                if first <= len(line):
+                if first <= len(line):  # the newline is at index len(line)
                     whole = last > len(line)
                     yield f"{line}\n"[max(0, first) : None if whole else int(last)]
 
     @functools.cached_property
     def length(self) -> int:
-        """The number of characters, newlines among them."""
+        """Number of characters, newlines included; reads the whole text once."""
         return sum(map(len, self))
 
     def split(self, held_out: float) -> tuple["Text", "Text"]:
-        """Cuts a share of the characters off the end.
+        """Splits off a share of the characters, at the end.
 
         Returns:
-          What is left, and what was cut off.
+          The text before the cut, and the text after it.
         """
         cut = self.start + int(self.length * (1 - held_out))
         return Text(self.paths, self.start, cut), Text(self.paths, cut, self.stop)
 
 
-Splits = dict[str, Text]  # "train", "validation", and tests
+Splits = dict[str, Text]  # "train", "validation", then test sets
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TextDataset:
-    """What every data set of plain text is: settings that lead to texts."""
+    """Settings of a data set of plain text."""
 
     data_dir: Path | None = None
-    """Where prepared data are kept (default: $ATTNJAX_DATA_DIR or the user's cache)."""
+    """Folder of prepared data (default: $ATTNJAX_DATA_DIR or the user's cache)."""
 
     def splits(self) -> Splits:
-        """Gives the text of each split; train is the first, validation the second.
+        """Returns the text of each split; train is first, validation second.
 
         Raises:
           UserError: if files are missing or empty.
@@ -99,19 +99,19 @@ class TextFiles(TextDataset):
     """Text of your own: UTF-8 files, plain or gzipped."""
 
     text: tuple[Path, ...] = ()
-    """Files to learn from, one after the other."""
+    """Training files, concatenated in order."""
     validation: tuple[Path, ...] = ()
-    """Files to validate on; none: the end of the text."""
+    """Validation files; by default the end of the training text is held out."""
     test: tuple[Path, ...] = ()
-    """Files to test on, if any."""
+    """Test files, if there are any."""
     held_out: float = 0.1
-    """Share of the text, at its end, to validate on where no file is given."""
+    """Share of the training text to hold out for validation if no file is given."""
 
     def splits(self) -> Splits:
         """See `TextDataset`."""
         if not self.text:
             raise UserError(
-                "data.text: expected files to learn from, got none (name them with "
+                "data.text: expected training files, got none (name them with "
                 "--data.text FILE ...)"
             )
         train = Text(self.text)
@@ -124,19 +124,19 @@ class TextFiles(TextDataset):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TinyShakespeare(TextDataset):
-    """A megabyte of Shakespeare's plays, all in one file (Karpathy 2015).
+    """One megabyte of Shakespeare's plays (Karpathy 2015).
 
-    The last tenth is for validation, as in nanoGPT.
+    The last tenth is the validation text, as in nanoGPT.
     """
 
     raw_dir: Path | None = None
-    """Folder with input.txt or input.txt.gz; downloaded if not given."""
+    """Folder with input.txt or input.txt.gz; the file is downloaded by default."""
 
     def splits(self) -> Splits:
         """See `TextDataset`."""
         if self.raw_dir is None:
             folder = resolve_data_dir(self.data_dir) / "tinyshakespeare"
-            path = downloaded(SHAKESPEARE_URL, SHAKESPEARE_SHA256, folder)
+            path = download(SHAKESPEARE_URL, SHAKESPEARE_SHA256, folder)
         else:
             (path,) = _raw_files(self.raw_dir, ("input.txt",))
         return _held_out(Text((path,)), 0.1)
@@ -144,13 +144,13 @@ class TinyShakespeare(TextDataset):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class WikiText2(TextDataset):
-    """Two million words of good Wikipedia articles, tokenised, rare ones as <unk>.
+    """Two million words of Wikipedia articles, tokenised, rare words as <unk>.
 
     Merity et al. 2017, "Pointer Sentinel Mixture Models" (arXiv:1609.07843).
     """
 
     raw_dir: Path | None = None
-    """Folder with wiki.train.tokens, wiki.valid.tokens, wiki.test.tokens or *.gz."""
+    """Folder with wiki.{train,valid,test}.tokens, plain or gzipped."""
 
     def splits(self) -> Splits:
         """See `TextDataset`."""
@@ -167,7 +167,7 @@ class WikiText2(TextDataset):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SourceCode(TextDataset):
-    """The library's own source code: a text that is always there."""
+    """The source code of attnjax itself, which needs no download."""
 
     def splits(self) -> Splits:
         """See `TextDataset`."""
@@ -199,11 +199,11 @@ def _raw_files(raw_dir: Path, names: tuple[str, ...]) -> list[Path]:
     return [path for path in found.values() if path is not None]
 
 
-def downloaded(url: str, sha256: str, folder: Path) -> Path:
-    """Gives a file of known content, fetching it on first use.
+def download(url: str, sha256: str, folder: Path) -> Path:
+    """Returns a file of known content; downloads it on first use.
 
     Raises:
-      UserError: if it cannot be fetched, is another file, or cannot be kept.
+      UserError: if the download fails, its hash differs, or the folder is read-only.
     """
     path = folder / url.rpartition("/")[2]
     if path.is_file():
@@ -213,8 +213,9 @@ def downloaded(url: str, sha256: str, folder: Path) -> Path:
             content = answer.read()
     except (OSError, ValueError) as error:
         raise UserError(
-            f"cannot download {url} ({type(error).__name__}: {error}). Without a "
-            f"network, point --data.raw-dir at a folder with {path.name}"
+            f"raw_dir: expected to download {url}, got {type(error).__name__}: {error} "
+            "(without a network, point --data.raw-dir at a folder with "
+            f"{path.name})"
         ) from error
     found = hashlib.sha256(content).hexdigest()
     if found != sha256:

@@ -1,6 +1,6 @@
-"""The ids of a whole text as one array, made once and mapped from disk.
+"""The token ids of a whole text in one file: written once, then memory-mapped.
 
-Only what is read of it takes memory, so that a text may be larger than that.
+Only the pages that are read take memory, so a text may be larger than memory.
 """
 
 import tempfile
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.cli.counter import Counter
+from experiments.cli.progress_bar import ProgressBar
 from experiments.datasets.data_dir import (
     fingerprint,
     folder_errors,
@@ -19,33 +19,35 @@ from experiments.datasets.tokenizers.text import TextTokenizer
 from experiments.errors import UserError
 from experiments.files import atomic_path, lock
 
-_BUFFER = 1 << 20  # ids that are written together
+_BUFFER = 1 << 20  # ids per write; a list of them takes 8 MB and more
 
 
 def read_tokens(
     text: Text, tokenizer: TextTokenizer, *, name: str, data_dir: Path | None = None
 ) -> np.ndarray:
-    """Gives the ids of a text, encoding it on first use.
+    """Returns the token ids of a text; tokenises it on first use.
 
     Args:
-      text: what to encode, line by line.
-      tokenizer: how.
-      name: what to call the text in an error.
-      data_dir: where prepared data are kept; `data_dir.default_data_dir()` if None.
+      text: the text, tokenised line by line.
+      tokenizer: its tokeniser.
+      name: name of the text in errors.
+      data_dir: folder of prepared data; `data_dir.default_data_dir()` if None.
 
     Returns:
-      Ids, shape [N], of the smallest unsigned dtype that holds them; mapped from a
-      file, read only.
+      Ids, [N], of the smallest unsigned dtype that holds them; memory-mapped and
+      read-only.
 
     Raises:
-      UserError: if the text is empty or cannot be encoded, or the folder cannot be
+      UserError: if the text is empty or cannot be tokenised, or the folder cannot be
         written.
     """
     dtype = np.min_scalar_type(tokenizer.vocab_size - 1)
     if not text.length:
         raise UserError(f"{name}: expected text, got none")
-    made_of = (*_identity(tokenizer), text.start, text.stop)
-    key = fingerprint(made_of, text.paths)
+    # The key hashes all that the ids depend on, so changed files or another tokeniser
+    # get another file and nothing stale is ever read.
+    settings = (*_identity(tokenizer), text.start, text.stop)
+    key = fingerprint(settings, text.paths)
     folder = resolve_data_dir(data_dir) / "tokens"
     path = folder / f"{key}.{dtype}"
     with folder_errors(folder):
@@ -57,7 +59,7 @@ def read_tokens(
 
 
 def _identity(tokenizer: TextTokenizer) -> list[object]:
-    """What makes two tokenisers the same: their kind, and the files they save."""
+    """Returns what identifies a tokeniser: its class and the files that it saves."""
     with tempfile.TemporaryDirectory() as folder:
         tokenizer.save(Path(folder))
         files = [path.read_bytes() for path in sorted(Path(folder).iterdir())]
@@ -71,14 +73,14 @@ def _write(
     with (
         atomic_path(path) as partial,
         partial.open("wb") as file,
-        Counter(f"encoding {name}", text.length) as count,
+        ProgressBar(f"tokenising {name}", text.length) as count,
     ):
         for number, line in enumerate(text, start=1):
             try:
-                buffer += tokenizer.encode(line)
+                buffer += tokenizer.tokenize(line)
             except UserError as error:
                 raise UserError(f"{name}, line {number}: {error}") from error
-            count.add(len(line))
+            count.advance(len(line))
             if len(buffer) >= _BUFFER:
                 np.array(buffer, dtype).tofile(file)
                 buffer.clear()

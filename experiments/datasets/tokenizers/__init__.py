@@ -1,1 +1,4 @@
-"""Tokenizers: from sentences (`sentences`) or running text (`text`) to ids and back."""
+"""Tokenisers: text to token ids and back, of single sentences and of running text.
+
+They take plain strings. Data sets, padding and batches are in `pairs` and `text`.
+"""

@@ -1,7 +1,7 @@
-"""From text to ids and back: SentencePiece, or a shortlist of whole words.
+"""Tokenisers of single sentences: SentencePiece, or a vocabulary of whole words.
 
-Every vocabulary begins with the same four ids. `encode` gives neither BOS nor EOS:
-batches add EOS, and the model's first input is BOS.
+Every vocabulary begins with the same four special tokens. `tokenize` adds neither BOS
+nor EOS: batches append EOS, and the decoder's first input is BOS.
 """
 
 import collections
@@ -19,64 +19,65 @@ from experiments.files import write_atomic
 
 PAD, BOS, EOS, UNK = range(4)
 SPECIALS = ("<pad>", "<s>", "</s>", "<unk>")
-SPACE = "▁"  # how SentencePiece writes the blank before a word
-UNKNOWN = "⁇"  # how an unknown piece is printed
+SPACE = "▁"  # SentencePiece's symbol for the space before a word
+UNKNOWN = "⁇"  # how UNK is printed
 
 
 class Tokenizer(Protocol):
-    """What every tokeniser does.
+    """The interface of a tokeniser of sentences.
 
     Attributes:
-      vocab_size: number of ids, the four special ones among them.
+      vocab_size: number of ids, the four special ones included.
     """
 
     vocab_size: int
 
-    def encode(self, text: str) -> list[int]:
-        """Gives the ids of a sentence, without BOS and EOS."""
+    def tokenize(self, text: str) -> list[int]:
+        """Returns the ids of a sentence, without BOS and EOS."""
 
-    def decode(self, ids: Sequence[int]) -> str:
-        """Gives the text of ids up to the first EOS; PAD and BOS are dropped."""
+    def detokenize(self, ids: Sequence[int]) -> str:
+        """Returns the text of the ids before the first EOS, without PAD and BOS."""
 
-    def pieces(self, ids: Sequence[int]) -> list[str]:
-        """Gives one printable piece for each id, special ones included."""
+    def ids_to_tokens(self, ids: Sequence[int]) -> list[str]:
+        """Returns the token of each id as a string, special tokens included."""
 
     def words(self, ids: Sequence[int]) -> list[list[int]]:
-        """Groups positions into words: word w of `decode(ids).split()` is at [w].
+        """Groups positions by word: group w is word w of `detokenize(ids).split()`.
 
         Positions of PAD, BOS, EOS and whatever follows EOS are in no group.
         """
 
     def save(self, folder: Path, name: str) -> None:
-        """Writes the tokeniser into a folder, whole or not at all."""
+        """Writes the tokeniser into a folder, atomically."""
 
 
 class SentencePiece:
-    """Subword pieces, found in the training text by SentencePiece.
+    """A subword vocabulary, learnt from the training text by SentencePiece.
 
-    The text is not normalised, except that every run of blanks, of whatever kind,
-    becomes one plain blank, so that words are what `str.split` says.
+    The text is not normalised, except that every run of whitespace becomes one space,
+    so that words are those of `str.split`.
     Source: Kudo & Richardson 2018 (arXiv:1808.06226).
     """
 
     def __init__(self, model: bytes) -> None:
-        """Takes a serialised model.
+        """Loads a serialised model.
 
         Raises:
-          UserError: if the bytes are no such model, or one with other special ids.
+          UserError: if the bytes are no such model, or its special ids differ.
         """
         try:
             self._model = sentencepiece.SentencePieceProcessor(model_proto=model)
         except RuntimeError as error:
-            raise UserError("not a SentencePiece model, or one cut short") from error
+            raise UserError(
+                f"{len(model)} bytes that are no whole SentencePiece model"
+            ) from error
         self._proto = model
         self.vocab_size: int = self._model.vocab_size()
         m = self._model
         ids = (m.pad_id(), m.bos_id(), m.eos_id(), m.unk_id())
         if ids != (PAD, BOS, EOS, UNK):
             raise UserError(
-                f"expected a SentencePiece model with pad, bos, eos, unk = 0, 1, 2, 3, "
-                f"got {ids}"
+                f"a SentencePiece model with pad, bos, eos, unk = {ids}, not 0, 1, 2, 3"
             )
 
     @classmethod
@@ -88,25 +89,26 @@ class SentencePiece:
         model: Literal["unigram", "bpe"] = "unigram",
         character_coverage: float = 1.0,
     ) -> Self:
-        """Finds the pieces of a text; the same text gives the same pieces.
+        """Learns the vocabulary of a text; the same text gives the same vocabulary.
 
         Args:
           sentences: the training text.
-          vocab_size: number of pieces, the four special ones among them.
+          vocab_size: size of the vocabulary, the four special tokens included.
           model: "unigram" (Kudo 2018) or "bpe" (Sennrich et al. 2016).
-          character_coverage: share of the characters that get a piece of their own.
+          character_coverage: share of the text's characters that the vocabulary
+            covers; the others become UNK.
 
         Returns:
           The tokeniser.
 
         Raises:
-          UserError: if the text is empty, or has too few pieces or too many
-            characters for the vocabulary.
+          UserError: if the text is empty, too small for the vocabulary, or has more
+            characters than the vocabulary has tokens.
         """
         written = io.BytesIO()
         try:
             sentencepiece.SentencePieceTrainer.train(
-                sentence_iterator=map(_plain_blanks, sentences),
+                sentence_iterator=map(_normalize_whitespace, sentences),
                 model_writer=written,
                 vocab_size=vocab_size,
                 model_type=model,
@@ -118,131 +120,135 @@ class SentencePiece:
                 unk_id=UNK,
                 unk_surface=UNKNOWN,
                 max_sentence_length=1 << 16,
-                num_threads=2,  # fixed: it may change the sums, hence the pieces
+                num_threads=2,  # fixed: the order of sums may change the vocabulary
                 minloglevel=2,
             )
         except RuntimeError as error:
             raise UserError(_training_error(str(error), vocab_size)) from error
         return cls(written.getvalue())
 
-    def encode(self, text: str) -> list[int]:
+    def tokenize(self, text: str) -> list[int]:
         """See `Tokenizer`."""
-        return self._model.encode(_plain_blanks(text))
+        return self._model.encode(_normalize_whitespace(text))
 
-    def decode(self, ids: Sequence[int]) -> str:
+    def detokenize(self, ids: Sequence[int]) -> str:
         """See `Tokenizer`."""
         kept = [i for i in _until_eos(ids) if i not in (PAD, BOS)]
-        return _plain_blanks(self._model.decode(kept))
+        return _normalize_whitespace(self._model.decode(kept))
 
-    def pieces(self, ids: Sequence[int]) -> list[str]:
+    def ids_to_tokens(self, ids: Sequence[int]) -> list[str]:
         """See `Tokenizer`."""
         return [self._model.id_to_piece(int(i)) for i in ids]
 
     def words(self, ids: Sequence[int]) -> list[list[int]]:
-        """See `Tokenizer`: a piece that begins with a blank begins a word."""
+        """See `Tokenizer`: a token that begins with a space begins a word."""
         groups: list[list[int]] = []
-        blank = True  # whether the last group has no text yet
-        for i, piece in _positions(self, ids):
-            if not groups or (piece.startswith(SPACE) and not blank):
+        empty = True  # whether the last group holds only spaces so far
+        for i, token in _positions(self, ids):
+            # Several tokens of only spaces begin one word, not several empty ones.
+            if not groups or (token.startswith(SPACE) and not empty):
                 groups.append([])
-                blank = True
+                empty = True
             groups[-1].append(i)
-            blank = blank and not piece.strip(SPACE)
-        if groups and blank:  # blanks at the end belong to the word before them
+            empty = empty and not token.strip(SPACE)
+        if groups and empty:  # trailing spaces belong to the word before them
             last = groups.pop()
             if groups:
                 groups[-1].extend(last)
         return groups
 
     def save(self, folder: Path, name: str) -> None:
-        """Writes `<name>.model` into a folder, whole or not at all."""
+        """Writes `<name>.model` into a folder, atomically."""
         _write(folder, name, ".model", self._proto)
 
 
 class WordVocabulary:
-    """The most frequent words of a text; every other word is unknown.
+    """The most frequent words of a text; every other word becomes UNK.
 
-    Words are what stands between blanks: the text should be tokenised already.
-    Bahdanau, Cho & Bengio 2015, section 4.1, has 30,000 words a language.
+    Words are separated by whitespace, so punctuation should be split off already.
+    Bahdanau, Cho & Bengio 2015, section 4.1, use 30,000 words per language.
     """
 
     def __init__(self, words: Sequence[str]) -> None:
-        """Takes the words, the most frequent first; they get the ids from 4 on."""
+        """Numbers the words in the given order, after the special tokens."""
         self._words = [*SPECIALS, *words]
         self._ids = {word: i for i, word in enumerate(words, start=len(SPECIALS))}
         self.vocab_size = len(self._words)
 
     @classmethod
     def train(cls, sentences: Iterable[str], vocab_size: int = 30_000) -> Self:
-        """Counts the words of a text; of equally frequent ones the lesser goes first.
+        """Counts the words of a text; equally frequent words are sorted by code point.
 
         Args:
-          sentences: the training text, tokenised.
-          vocab_size: most ids to give out, the four special ones among them.
+          sentences: the training text, words separated by whitespace.
+          vocab_size: largest number of ids, the four special ones included.
 
         Returns:
-          The tokeniser; it has fewer ids where the text has fewer words.
+          The tokeniser; it is smaller than `vocab_size` if the text has fewer words.
 
         Raises:
-          UserError: if the text has no words, or no ids are left for them.
+          UserError: if the text has no words, or `vocab_size` leaves no ids for them.
         """
         if vocab_size <= len(SPECIALS):
             raise UserError(
-                f"vocab_size: expected more than {len(SPECIALS)} (so many ids are "
+                f"vocab_size: expected more than {len(SPECIALS)} (so many tokens are "
                 f"special), got {vocab_size}"
             )
         counts = collections.Counter(
             word for text in sentences for word in text.split()
         )
         if not counts:
-            raise UserError("expected text to take words from, got none")
+            raise UserError("expected training text with words, got none")
         ranked = sorted(counts, key=lambda word: (-counts[word], word))
         return cls(ranked[: vocab_size - len(SPECIALS)])
 
-    def encode(self, text: str) -> list[int]:
+    def tokenize(self, text: str) -> list[int]:
         """See `Tokenizer`."""
         return [self._ids.get(word, UNK) for word in text.split()]
 
-    def decode(self, ids: Sequence[int]) -> str:
+    def detokenize(self, ids: Sequence[int]) -> str:
         """See `Tokenizer`."""
         kept = [int(i) for i in _until_eos(ids) if i not in (PAD, BOS)]
         return " ".join(UNKNOWN if i == UNK else self._words[i] for i in kept)
 
-    def pieces(self, ids: Sequence[int]) -> list[str]:
+    def ids_to_tokens(self, ids: Sequence[int]) -> list[str]:
         """See `Tokenizer`."""
         return [self._words[int(i)] for i in ids]
 
     def words(self, ids: Sequence[int]) -> list[list[int]]:
-        """See `Tokenizer`: every position is a word."""
+        """See `Tokenizer`: every token is a word."""
         return [[i] for i, _ in _positions(self, ids)]
 
     def save(self, folder: Path, name: str) -> None:
-        """Writes `<name>.json` into a folder, whole or not at all."""
+        """Writes `<name>.json` into a folder, atomically."""
         words = self._words[len(SPECIALS) :]
         text = json.dumps({"words": words}, ensure_ascii=False, indent=0)
         _write(folder, name, ".json", text.encode())
 
 
 def load_tokenizer(folder: Path, name: str) -> Tokenizer:
-    """Reads a tokeniser that was saved under a name.
+    """Loads a tokeniser that was saved under a name.
 
     Raises:
-      UserError: if the folder has none of that name, or its file is damaged.
+      UserError: if the folder holds none of that name, or its file is damaged.
     """
-    pieces, words = folder / f"{name}.model", folder / f"{name}.json"
+    subwords, words = folder / f"{name}.model", folder / f"{name}.json"
     try:
-        if pieces.is_file():
-            return SentencePiece(pieces.read_bytes())
+        if subwords.is_file():
+            return SentencePiece(subwords.read_bytes())
         if words.is_file():
             return WordVocabulary(json.loads(words.read_bytes())["words"])
     except (UserError, ValueError, KeyError, TypeError) as error:
-        file = pieces if pieces.is_file() else words
+        file = subwords if subwords.is_file() else words
         raise UserError(f"{file}: expected a tokeniser, got {error}") from error
-    raise UserError(f"{folder}: expected {pieces.name} or {words.name}, got neither")
+    raise UserError(f"{folder}: expected {subwords.name} or {words.name}, got neither")
 
 
-def _plain_blanks(text: str) -> str:
-    """Makes runs of blanks one blank, and SentencePiece's sign for it plain text."""
+def _normalize_whitespace(text: str) -> str:
+    """Replaces runs of whitespace by one space, and SentencePiece's symbol by "_".
+
+    The symbol in the text itself would be detokenised as a space.
+    """
     return " ".join(text.replace(SPACE, "_").split())
 
 
@@ -252,14 +258,14 @@ def _until_eos(ids: Sequence[int]) -> list[int]:
 
 
 def _positions(tokenizer: Tokenizer, ids: Sequence[int]) -> list[tuple[int, str]]:
-    """Positions before EOS that are not PAD or BOS, with their pieces."""
+    """Returns the positions before EOS that are not PAD or BOS, with their tokens."""
     kept = _until_eos(ids)
-    pieces = tokenizer.pieces(kept)
-    return [(i, pieces[i]) for i in range(len(kept)) if kept[i] not in (PAD, BOS)]
+    tokens = tokenizer.ids_to_tokens(kept)
+    return [(i, tokens[i]) for i in range(len(kept)) if kept[i] not in (PAD, BOS)]
 
 
 def _write(folder: Path, name: str, suffix: str, content: bytes) -> None:
-    """Writes a tokeniser's file, and deletes that of another kind with its name."""
+    """Writes a tokeniser's file, and deletes one of the other kind with its name."""
     folder.mkdir(parents=True, exist_ok=True)
     write_atomic(folder / f"{name}{suffix}", content)
     other = {".model": ".json", ".json": ".model"}[suffix]
@@ -267,7 +273,7 @@ def _write(folder: Path, name: str, suffix: str, content: bytes) -> None:
 
 
 def _training_error(message: str, vocab_size: int) -> str:
-    """Says what SentencePiece's message means to who chose the vocabulary's size."""
+    """Translates SentencePiece's messages about the vocabulary's size."""
     if most := re.search(r"too high .* value <= (\d+)", message):
         return f"vocab_size: expected at most {most[1]} for this text, got {vocab_size}"
     if least := re.search(r"smaller than required_chars\. \d+ vs (\d+)", message):
@@ -276,5 +282,5 @@ def _training_error(message: str, vocab_size: int) -> str:
             f"{vocab_size}"
         )
     if "sentences_.empty()" in message:
-        return "expected text to take pieces from, got none"
+        return "expected training text with words, got none"
     return f"SentencePiece: {message}"

@@ -1,7 +1,7 @@
-"""From running text to ids and back: bytes, characters, or the pieces of lines.
+"""Tokenisers of running text: bytes, characters, or the tokens of each line.
 
-Unlike the tokenisers of sentences (`tokenizers`) these keep newlines: the ids of a
-text are those of its lines, one after the other.
+Unlike the tokenisers of sentences (`sentences`) these keep newlines: the ids of a text
+are the concatenated ids of its lines.
 """
 
 import codecs
@@ -12,7 +12,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, Protocol
 
-from experiments.datasets.text.datasets import Text
 from experiments.datasets.tokenizers.sentences import (
     BOS,
     EOS,
@@ -26,17 +25,17 @@ from experiments.datasets.tokenizers.sentences import (
 from experiments.errors import UserError
 from experiments.files import write_atomic
 
-NAME = "tokenizer"  # of its file in a run
+NAME = "tokenizer"  # stem of its file in a run's folder
 
 
 class TextTokenizer(Protocol):
-    """What every tokeniser of running text does.
+    """The interface of a tokeniser of running text.
 
     Attributes:
       vocab_size: number of ids.
       newline: the id that ends a line; a text may begin after it.
-      unknown: the id of whatever has none; None where there is no such id.
-      unused: ids that are in no text.
+      unknown: the id of unknown tokens; None if nothing is unknown.
+      unused: ids that occur in no text.
     """
 
     vocab_size: int
@@ -44,37 +43,37 @@ class TextTokenizer(Protocol):
     unknown: int | None
     unused: tuple[int, ...]
 
-    def encode(self, text: str) -> list[int]:
-        """Gives the ids of a text, of any number of lines or of a part of one.
+    def tokenize(self, text: str) -> list[int]:
+        """Returns the ids of a text: any number of lines, the last may be unfinished.
 
         Raises:
-          UserError: if the text cannot be written in these ids.
+          UserError: if the text holds what has no id.
         """
 
-    def decode(self, ids: Sequence[int]) -> str:
-        """Gives the text of ids."""
+    def detokenize(self, ids: Sequence[int]) -> str:
+        """Returns the text of ids."""
 
     def stream(self, ids: Iterable[int]) -> Iterator[str]:
-        """Gives the text of ids as they come; together it is what `decode` gives."""
+        """Yields the text of each id as it comes; concatenated, as `detokenize`."""
 
     def save(self, folder: Path) -> None:
-        """Writes the tokeniser into a folder, whole or not at all."""
+        """Writes the tokeniser into a folder, atomically."""
 
 
-class Bytes:
-    """The 256 bytes of UTF-8: any text at all."""
+class ByteTokenizer:
+    """The 256 bytes of UTF-8, which cover any text."""
 
     vocab_size = 256
     newline = ord("\n")
     unknown: int | None = None
     unused: tuple[int, ...] = ()
 
-    def encode(self, text: str) -> list[int]:
+    def tokenize(self, text: str) -> list[int]:
         """See `TextTokenizer`."""
         return list(text.encode())
 
-    def decode(self, ids: Sequence[int]) -> str:
-        """See `TextTokenizer`: bytes that are no UTF-8 become U+FFFD."""
+    def detokenize(self, ids: Sequence[int]) -> str:
+        """See `TextTokenizer`: invalid UTF-8 becomes U+FFFD."""
         return bytes(ids).decode(errors="replace")
 
     def stream(self, ids: Iterable[int]) -> Iterator[str]:
@@ -85,34 +84,34 @@ class Bytes:
         yield decoder.decode(b"", final=True)
 
     def save(self, folder: Path) -> None:
-        """See `TextTokenizer`: there is nothing to write."""
+        """See `TextTokenizer`: there is nothing to save."""
 
 
-class Characters:
-    """The characters that a text has, in the order of Unicode."""
+class CharacterTokenizer:
+    """The characters that occur in a text, sorted by code point."""
 
     unknown: int | None = None
     unused: tuple[int, ...] = ()
 
     def __init__(self, characters: Iterable[str]) -> None:
-        """Takes the characters of a text; the newline is always among them."""
+        """Numbers the characters of a text; the newline is always one of them."""
         self._characters = sorted({"\n", *characters})
         self._ids = {c: i for i, c in enumerate(self._characters)}
         self.vocab_size = len(self._characters)
         self.newline = self._ids["\n"]
 
-    def encode(self, text: str) -> list[int]:
+    def tokenize(self, text: str) -> list[int]:
         """See `TextTokenizer`."""
         try:
             return [self._ids[c] for c in text]
         except KeyError as error:
             (c,) = error.args
             raise UserError(
-                f"expected the {self.vocab_size} characters of the text that was "
-                f"learnt from, got {c!r} (U+{ord(c):04X})"
+                f"expected the {self.vocab_size} characters of the training data, got "
+                f"{c!r} (U+{ord(c):04X})"
             ) from None
 
-    def decode(self, ids: Sequence[int]) -> str:
+    def detokenize(self, ids: Sequence[int]) -> str:
         """See `TextTokenizer`."""
         return "".join(self._characters[i] for i in ids)
 
@@ -126,10 +125,10 @@ class Characters:
         write_atomic(folder / f"{NAME}.json", json.dumps(plain) + "\n")
 
 
-class Lines:
-    """Pieces or words of each line, and EOS for its newline.
+class LineTokenizer:
+    """A tokeniser of sentences, applied to each line; EOS stands for the newline.
 
-    Runs of blanks become one plain blank, and none is left at the ends of a line.
+    Runs of whitespace become one space, and lines are stripped.
     """
 
     newline = EOS
@@ -137,23 +136,24 @@ class Lines:
     unused: tuple[int, ...] = (PAD, BOS)
 
     def __init__(self, tokenizer: Tokenizer) -> None:
-        """Takes a tokeniser of sentences."""
+        """Wraps a tokeniser of sentences."""
         self._tokenizer = tokenizer
         self.vocab_size = tokenizer.vocab_size
 
-    def encode(self, text: str) -> list[int]:
+    def tokenize(self, text: str) -> list[int]:
         """See `TextTokenizer`."""
+        # Only what a newline ends gets EOS; the rest is an unfinished line, or "".
         *lines, rest = text.split("\n")
-        whole = ([*self._tokenizer.encode(line), EOS] for line in lines)
-        return [*itertools.chain.from_iterable(whole), *self._tokenizer.encode(rest)]
+        whole = ([*self._tokenizer.tokenize(line), EOS] for line in lines)
+        return [*itertools.chain.from_iterable(whole), *self._tokenizer.tokenize(rest)]
 
-    def decode(self, ids: Sequence[int]) -> str:
+    def detokenize(self, ids: Sequence[int]) -> str:
         """See `TextTokenizer`."""
         lines, line = [], []
-        for id_ in [*ids, EOS]:
+        for id_ in [*ids, EOS]:  # EOS ends the last line; join adds no newline after it
             line.append(int(id_))
             if id_ == EOS:
-                lines.append(self._tokenizer.decode(line))
+                lines.append(self._tokenizer.detokenize(line))
                 line = []
         return "\n".join(lines)
 
@@ -167,8 +167,9 @@ class Lines:
                 line, written = [], ""
             else:
                 line.append(int(id_))
-                # Of the whole line: how a piece is written depends on those before.
-                text = self._tokenizer.decode(line)
+                # Detokenise the whole line each time: a token's text depends on those
+                # before it (a space is written except at the beginning of a line).
+                text = self._tokenizer.detokenize(line)
                 yield text.removeprefix(written)
                 written = text
 
@@ -179,52 +180,58 @@ class Lines:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TextTokenizerConfig:
-    """How running text becomes ids."""
+    """How running text becomes token ids."""
 
     kind: Literal["bytes", "characters", "unigram", "bpe", "words"] = "characters"
-    """Bytes; characters; SentencePiece's pieces; the most frequent whole words."""
-    size: int = 8_000
-    """Ids, for unigram and bpe; most of them, for words."""
-    lines: int = 1_000_000
-    """Most lines of the text that pieces are found in, evenly spread."""
+    """Kind of token: bytes, characters, subwords (unigram or bpe), or whole words."""
+    vocab_size: int = 8_000
+    """Size of the vocabulary for unigram and bpe; its largest size for words."""
+    max_lines: int = 1_000_000
+    """Largest number of lines, evenly spread, from which subwords are learnt."""
 
-    def train(self, splits: Mapping[str, Text]) -> TextTokenizer:
-        """Makes the tokeniser of a text.
+    def train(self, splits: Mapping[str, Iterable[str]]) -> TextTokenizer:
+        """Learns the tokeniser of a text.
 
-        Characters are those of all its splits, all else is found in the first.
+        The characters are those of all splits; every other vocabulary is learnt from
+        the first one only.
+
+        Args:
+          splits: the lines of each split, which are iterated more than once.
 
         Raises:
-          UserError: if the text is at fault, or supports no vocabulary of this size.
+          UserError: if the text is invalid, or too small for the vocabulary.
         """
         if self.kind == "bytes":
-            return Bytes()
+            return ByteTokenizer()
         if self.kind == "characters":
             lines = itertools.chain.from_iterable(splits.values())
-            return Characters(set().union(*map(set, lines)))
+            return CharacterTokenizer(set().union(*map(set, lines)))
         text = next(iter(splits.values()))
         try:
             if self.kind == "words":
-                return Lines(WordVocabulary.train(text, self.size))
-            every = -(-sum(1 for _ in text) // self.lines)
+                return LineTokenizer(WordVocabulary.train(text, self.vocab_size))
+            # SentencePiece holds all its training lines in memory.
+            every = -(-sum(1 for _ in text) // self.max_lines)
             some = itertools.islice(text, 0, None, max(1, every))
-            return Lines(SentencePiece.train(some, self.size, model=self.kind))
+            model = SentencePiece.train(some, self.vocab_size, model=self.kind)
+            return LineTokenizer(model)
         except UserError as error:
             raise UserError(f"tokenizer: {error}") from error
 
     def load(self, folder: Path) -> TextTokenizer | None:
-        """Reads the tokeniser of a run; None where there is none yet.
+        """Loads the tokeniser of a run; None if there is none yet.
 
         Raises:
           UserError: if its file is damaged.
         """
         if self.kind == "bytes":
-            return Bytes()
+            return ByteTokenizer()
         if not any(folder.glob(f"{NAME}.*")):
             return None
         if self.kind != "characters":
-            return Lines(load_tokenizer(folder, NAME))
+            return LineTokenizer(load_tokenizer(folder, NAME))
         path = folder / f"{NAME}.json"
         try:
-            return Characters(json.loads(path.read_bytes())["characters"])
+            return CharacterTokenizer(json.loads(path.read_bytes())["characters"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(f"{path}: expected characters, got {error!r}") from error

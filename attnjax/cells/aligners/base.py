@@ -1,0 +1,48 @@
+"""What an aligner is made of, and the parts of one that has nothing to learn."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from jax import Array
+
+from attnjax.cells.initializers import Initializers
+from attnjax.core.attend import Memory
+
+Tree = Any
+Weighed = tuple[Tree, Array]  # carry, weights [S]
+
+
+class Sizes(NamedTuple):
+    """Widths that an aligner's parameters depend on."""
+
+    D: int  # decoder state
+    E: int  # source states
+    A: int  # hidden layer of the network that scores
+
+
+def no_carry(params: Tree, memory: Memory) -> tuple[()]:
+    """The initial carry of an aligner that carries nothing."""
+    return ()
+
+
+class Aligner(NamedTuple):
+    """The functions that make an aligner, each for one row; batches are `jax.vmap`."""
+
+    init: Callable[[Array, Sizes, Initializers], Tree]
+    """(rng, sizes, initializers) -> params."""
+    project_keys: Callable[[Tree, Array], Array]
+    """(params, source states [..., S, E]) -> keys [..., S, C], once for each source."""
+    weigh: Callable[[Tree, Tree, Array, Array, Memory], Weighed]
+    """(params, carry, query [D], position [], memory) -> (carry, weights [S]), at one
+    target position, counted from 0."""
+    initial_carry: Callable[[Tree, Memory], Tree] = no_carry
+    """(params, memory) -> the carry before the first target position."""
+
+
+class NoParams(NamedTuple):
+    """The parameters of an aligner that has none."""
+
+
+def no_params(rng: Array, sizes: Sizes, initializers: Initializers) -> NoParams:
+    """The `init` of an aligner that has no parameters."""
+    return NoParams()

@@ -1,0 +1,110 @@
+"""Language modelling as a training task: token windows, next-token cross-entropy."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import ClassVar
+
+import jax
+
+from attnjax.train import Batch, Loss, Params
+from experiments.datasets.text.datasets import Splits
+from experiments.datasets.text.token_files import read_tokens
+from experiments.datasets.text.windows import TokenWindows
+from experiments.datasets.tokenizers.text import TextTokenizer
+from experiments.errors import UserError
+from experiments.language_model.config import Config
+from experiments.language_model.evaluation import EvaluationText, Evaluator
+from experiments.language_model.model import build_model
+from experiments.training.parameters import count_parameters
+from experiments.training.task import Best, Task, TaskSetup
+
+
+class LanguageModelTask(Task):
+    """Trains a language model on text."""
+
+    best: ClassVar[Best] = ("loss", "min")
+
+    def __init__(self, config: Config, setup: TaskSetup) -> None:
+        """Reads and tokenises the texts; compiles nothing.
+
+        Raises:
+          UserError: if the texts are invalid, or the settings do not fit the texts or
+            the devices.
+        """
+        self.config = config
+        setup.say("reading text")
+        splits = config.data.splits()
+        self.tokenizer = self._load_tokenizer(splits, setup)
+        self._check_batch_size(setup.mesh.size)
+        train, validation = (
+            read_tokens(
+                splits[name], self.tokenizer, name=name, data_dir=config.data.data_dir
+            )
+            for name in ("train", "validation")
+        )
+        try:
+            self._windows = TokenWindows(
+                train,
+                rows=config.batch_size,
+                length=config.model.max_length,
+                seed=config.seed,
+            )
+        except UserError as error:
+            raise UserError(f"train: {error}") from error
+        self.model, self._params = build_model(config, self.tokenizer)
+        self._num_tokens = len(train)
+        self._evaluator = Evaluator(
+            self.model,
+            rows=config.batch_size // config.accumulation_steps,
+            mesh=setup.mesh,
+        )
+        self._validation = EvaluationText(self.tokenizer, validation)
+
+    def _load_tokenizer(self, splits: Splits, setup: TaskSetup) -> TextTokenizer:
+        config = self.config.tokenizer
+        saved = None if setup.saved is None else config.load(setup.saved)
+        if saved is not None:
+            return saved
+        setup.say("making the vocabulary")
+        return config.train(splits)
+
+    def _check_batch_size(self, devices: int) -> None:
+        parts = self.config.accumulation_steps
+        if self.config.batch_size % (devices * parts):
+            raise UserError(
+                f"batch_size: expected a multiple of {devices * parts} (of {devices} "
+                f"devices x {parts} accumulation steps), got {self.config.batch_size}"
+            )
+
+    def init_params(self) -> Params:
+        """Returns the model's initial parameters."""
+        return self._params
+
+    def loss(self, params: Params, batch: Batch, rng: jax.Array | None) -> Loss:
+        """Computes the cross-entropy of the next tokens."""
+        return self.model.loss(params, batch, rng)
+
+    def batches(self, start: int) -> Iterator[Batch]:
+        """Iterates over this process's rows of the batches from a step on."""
+        return self._windows.iterate(
+            start,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+        )
+
+    def evaluate(self, params: Params) -> Mapping[str, float]:
+        """Computes the loss of the validation text, in nats per token and otherwise."""
+        return self._evaluator(params, self._validation).metrics
+
+    def save(self, folder: Path) -> None:
+        """Writes the tokeniser."""
+        self.tokenizer.save(folder)
+
+    def summary(self) -> str:
+        """Counts tokens, vocabulary, parameters and the tokens of a step."""
+        config = self.config
+        return (
+            f"{self._num_tokens:,} tokens of {self.tokenizer.vocab_size:,} kinds, "
+            f"{count_parameters(self._params):,} parameters, "
+            f"{config.batch_size * config.model.max_length:,} tokens a step"
+        )

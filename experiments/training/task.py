@@ -1,0 +1,125 @@
+"""What is trained: the protocol between one trainer and every experiment.
+
+An experiment states its loss, its batches and its evaluation as a `Task`;
+`experiments.training.trainer.train` does the rest: devices, optimiser, run folder,
+checkpoints, logging, resumption. A new experiment is a task and a config file.
+"""
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol
+
+import grain
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from attnjax.parallel import process_rows
+from attnjax.train import Batch, Loss, Params
+
+Best = tuple[str, Literal["max", "min"]]
+
+
+class TaskSetup(NamedTuple):
+    """What the trainer hands to a task when it is constructed."""
+
+    mesh: Mesh  # devices; a batch is split by rows over all of them
+    saved: Path | None  # folder of the run that is resumed: reload what `save` wrote
+    say: Callable[[str], None]  # reports on stderr what is being prepared
+
+
+class Task(Protocol):
+    """One training problem. Subclass it; abstract methods have no default.
+
+    A task is constructed as `MyTask(config, setup)`, with the config of its run (a
+    `TrainingConfig`) and a `TaskSetup`. The constructor raises UserError if a setting
+    or the data are invalid; no file has been written by then.
+
+    Attributes:
+      best: the metric of `evaluate` that chooses the best checkpoint, and whether its
+        maximum or minimum is best.
+    """
+
+    best: ClassVar[Best]
+
+    @abstractmethod
+    def init_params(self) -> Params:
+        """Returns the parameters before training, a function of the seed."""
+
+    @abstractmethod
+    def loss(self, params: Params, batch: Batch, rng: jax.Array | None) -> Loss:
+        """Computes the loss of a batch; pure, compiled once for each batch shape.
+
+        Args:
+          params: tree of arrays.
+          batch: one batch on the devices, every array of shape [B, ...].
+          rng: random key of this step, for dropout; None disables dropout.
+
+        Returns:
+          The summed loss and its weight: what the mean is taken over (tokens,
+          sequences). Padding has weight 0.
+        """
+
+    @abstractmethod
+    def batches(self, start: int) -> Iterator[Batch]:
+        """Iterates over this process's rows of the batches from a step on, endlessly.
+
+        The batch of a step is a pure function of (seed, step), so that a resumed run
+        continues with the same data. Shapes come from a small fixed set: each of them
+        is compiled. `generate_batches` suits data that are generated on the fly.
+
+        Args:
+          start: number of the first step, from 0.
+        """
+
+    @abstractmethod
+    def evaluate(self, params: Params) -> Mapping[str, float]:
+        """Computes the validation metrics; logged as `validation/NAME`.
+
+        Every process calls it at the same step with the same parameters.
+        """
+
+    def save(self, folder: Path) -> None:
+        """Writes what the parameters are useless without, such as tokenisers."""
+
+    def summary(self) -> str:
+        """Describes data and model in one line, said before training starts."""
+        return ""
+
+    def samples(self, params: Params) -> Iterable[str]:
+        """Decodes, samples or otherwise shows in text what the model does by now.
+
+        Called after each `evaluate` with the same parameters, by every process; the
+        lines are shown beside the metrics.
+        """
+        return ()
+
+
+def generate_batches(
+    make_batch: Callable[[int], Batch], start: int, *, threads: int = 2
+) -> Iterator[Batch]:
+    """Generates batches ahead of their use; for tasks without data files.
+
+    Args:
+      make_batch: maps a step to its whole batch, a tree of numpy arrays [B, ...]; a
+        pure function of (seed, step), called from several threads.
+      start: the first step.
+      threads: number of threads that generate.
+
+    Yields:
+      This process's rows of each batch, without end.
+
+    Example:
+      >>> batches = generate_batches(lambda step: np.full(2, step), start=5)
+      >>> next(batches), next(batches)
+      (array([5, 5]), array([6, 6]))
+    """
+
+    def local(step: Any) -> Batch:
+        batch = make_batch(int(step))
+        return jax.tree.map(lambda x: np.asarray(x)[process_rows(len(x))], batch)
+
+    steps = grain.MapDataset.range(start, 2**62).map(local)
+    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
+    return iter(steps.to_iter_dataset(options))

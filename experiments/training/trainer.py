@@ -1,0 +1,105 @@
+"""The one trainer: takes any task from its config to trained parameters in a run."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import jax
+from jax.sharding import Mesh
+
+from attnjax.parallel import (
+    make_global_batch,
+    make_mesh,
+    replicate,
+    replicated_sharding,
+)
+from attnjax.train import Batch, Params, init_state, make_train_step
+from experiments.cli.checks import check_numbers
+from experiments.runs.folder import Run
+from experiments.runs.processes import on_main
+from experiments.training.config import TrainingConfig
+from experiments.training.fit import fit
+from experiments.training.task import Task, TaskSetup
+
+# A resumed run may log more often and find its data elsewhere; all else must agree.
+MUTABLE_FIELDS = ("log_every", "data.raw_dir", "data.data_dir")
+
+Config = TypeVar("Config", bound=TrainingConfig)
+
+
+def train(
+    make_task: Callable[[Config, TaskSetup], Task],
+    config: Config,
+    folder: Path,
+    *,
+    resume: bool = False,
+    say: Callable[[str], None] = lambda text: None,
+    mesh: Mesh | None = None,
+    title: str = "",
+) -> Params:
+    """Trains a task in a run folder, from the start or from its last checkpoint.
+
+    Args:
+      make_task: the task's class, or a function of config and setup that returns one.
+      config: the settings of the run.
+      folder: folder of the run; new or empty unless `resume`. It is created once the
+        task has accepted the config.
+      resume: continue the run in the folder if there is one.
+      say: reports what is being prepared.
+      mesh: the devices; by default all there are.
+      title: name on the screen; by default that of the folder.
+
+    Returns:
+      The parameters after the last step, or their EMA if one is kept.
+
+    Raises:
+      UserError: if a setting or the data are invalid, the folder cannot be used, or
+        the loss stops being finite.
+      SystemExit: with code 143 or 130 after SIGTERM or Ctrl-C, once a checkpoint is
+        saved.
+    """
+    check_numbers(config)
+    Run.check(folder, config, resume=resume, mutable_fields=MUTABLE_FIELDS)
+    mesh = make_mesh() if mesh is None else mesh
+    task = make_task(config, TaskSetup(mesh, folder if resume else None, say))
+    run = Run.create(folder, config, resume=resume, mutable_fields=MUTABLE_FIELDS)
+    on_main(lambda: task.save(run.folder))
+    if summary := task.summary():
+        say(summary)
+    return _fit(task, config, run, mesh, title)
+
+
+def _fit(
+    task: Task, config: TrainingConfig, run: Run, mesh: Mesh, title: str
+) -> Params:
+    """Builds optimiser, state and step, and runs the loop."""
+    tx = config.optimizer.build(config.steps)
+    keep_ema = config.ema_decay is not None
+    state = fit(
+        run,
+        state=replicate(init_state(task.init_params(), tx, ema=keep_ema), mesh),
+        train_step=make_train_step(
+            task.loss,
+            tx,
+            accumulation_steps=config.accumulation_steps,
+            ema_decay=config.ema_decay,
+            state_sharding=replicated_sharding(mesh),
+        ),
+        batches=lambda start: global_batches(task, mesh, start),
+        steps=config.steps,
+        rng=replicate(jax.random.key(config.seed), mesh),
+        evaluate=task.evaluate,
+        samples=task.samples,
+        log_every=config.log_every,
+        eval_every=config.eval_every,
+        save_every=config.save_every,
+        keep_last=config.keep_last,
+        best=task.best,
+        title=title,
+    )
+    return state.params if state.ema is None else state.ema
+
+
+def global_batches(task: Task, mesh: Mesh, start: int) -> Iterator[Batch]:
+    """Places the batches of a task on the devices, split by rows."""
+    return (make_global_batch(batch, mesh) for batch in task.batches(start))

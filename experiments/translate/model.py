@@ -1,0 +1,260 @@
+"""A translation model with its tokenisers, as pure functions of parameters."""
+
+import dataclasses
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Protocol, Self
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import Array
+
+from attnjax.core.losses import linear_cross_entropy, token_cross_entropy
+from attnjax.decode import Hypotheses, Step, beam_search, ensemble
+from attnjax.models.rnn_encdec import RNNEncoderDecoder, RNNEncoderDecoderConfig
+from attnjax.models.rnnsearch import RNNSearch, RNNSearchConfig
+from attnjax.models.state import split
+from attnjax.models.transformer import Transformer, TransformerConfig
+from attnjax.train import Loss, Params
+from experiments.cli.exit_codes import invalid_settings
+from experiments.datasets.pairs.batching import Batch
+from experiments.datasets.tokenizers.sentences import (
+    BOS,
+    EOS,
+    PAD,
+    UNK,
+    Tokenizer,
+    load_tokenizer,
+)
+from experiments.translate.config import Config, SearchConfig
+
+
+class EncoderDecoder(Protocol):
+    """What a model must offer to be trained and searched here.
+
+    Every `attnjax.models.SequenceModel` does. The memory is what `encode` returns, the
+    carry what one decoding step passes to the next; both are the model's own trees.
+    """
+
+    @property
+    def output(self) -> tuple[Array, Array]:
+        """Matrix [V, M] and bias [V] of the output layer."""
+
+    def features(
+        self, source: Array, mask: Array, previous: Array, rng: Array | None = None
+    ) -> tuple[Array, Array]:
+        """Inputs of the output layer [B, T, M], and attention weights [B, T, S]."""
+
+    def __call__(
+        self, source: Array, mask: Array, previous: Array, rng: Array | None = None
+    ) -> tuple[Array, Array]:
+        """Teacher-forced logits [B, T, V] and attention weights [B, T, S]."""
+
+    def encode(self, source: Array, mask: Array) -> Any:
+        """Encodes source ids [B, S] into a memory."""
+
+    def start(self, memory: Any, size: int | None = None) -> Any:
+        """The carry before the first target token, with room for `size` tokens."""
+
+    def step(self, memory: Any, carry: Any, token: Array) -> tuple[Any, Array, Array]:
+        """Decodes one token: carry, logits [B, V] and attention weights [B, S]."""
+
+
+MODELS: dict[type, Callable[..., Any]] = {
+    RNNSearchConfig: RNNSearch,
+    RNNEncoderDecoderConfig: RNNEncoderDecoder,
+    TransformerConfig: Transformer,
+}
+
+
+class Tokenizers(NamedTuple):
+    """The tokenisers of both languages."""
+
+    source: Tokenizer
+    target: Tokenizer
+
+    def save(self, folder: Path) -> None:
+        """Writes both into the folder of a run."""
+        self.source.save(folder, "source")
+        self.target.save(folder, "target")
+
+    @classmethod
+    def saved(cls, folder: Path) -> Self | None:
+        """Reads both from the folder of a run; None if they were never saved."""
+        if not any(folder.glob("target.*")):
+            return None
+        return cls(load_tokenizer(folder, "source"), load_tokenizer(folder, "target"))
+
+
+@dataclasses.dataclass(frozen=True)
+class TranslationModel:
+    """A model and its tokenisers; every method takes the parameters.
+
+    Attributes:
+      rebuild: makes the model of a tree of parameters.
+      tokenizers: of both languages.
+    """
+
+    rebuild: Callable[[Params], EncoderDecoder]
+    tokenizers: Tokenizers
+
+    def loss(
+        self,
+        params: Params,
+        batch: Batch,
+        rng: Array | None,
+        *,
+        label_smoothing: float = 0.0,
+    ) -> Loss:
+        """Cross-entropy of the target tokens, summed, in nats; and their number."""
+        source, target = map(jnp.asarray, batch)
+        previous = previous_tokens(target)
+        model, real = self.rebuild(params), target != PAD
+        units, _ = model.features(source, source != PAD, previous, rng)
+        counts = real.astype(jnp.float32)
+        matrix, bias = model.output
+        nats = linear_cross_entropy(
+            units, matrix, bias, target, counts, smoothing=label_smoothing
+        )
+        return Loss(nats, real.sum())
+
+    def align(self, params: Params, batch: Batch) -> Array:
+        """Attention weights [B, T, S] of the teacher-forced target."""
+        return self.teacher_forced(params, batch)[1]
+
+    def token_log_probs(self, params: Params, batch: Batch) -> Array:
+        """Log-probabilities of the target's tokens, [B, T], in nats; 0 at padding."""
+        logits, _ = self.teacher_forced(params, batch)
+        target = jnp.asarray(batch.target)
+        return jnp.where(target != PAD, -token_cross_entropy(logits, target), 0)
+
+    def teacher_forced(self, params: Params, batch: Batch) -> tuple[Array, Array]:
+        """Logits [B, T, V] and attention weights [B, T, S], given the target."""
+        source, target = map(jnp.asarray, batch)
+        previous = previous_tokens(target)
+        return self.rebuild(params)(source, source != PAD, previous)
+
+    def _decoding_step(
+        self, params: Params, source: Array, mask: Array, size: int
+    ) -> tuple[Step, Any]:
+        """The step that decodes a token, and the carry before the first one."""
+        model = self.rebuild(params)
+        memory = model.encode(source, mask)
+        return partial(model.step, memory), model.start(memory, size)
+
+    def search(
+        self,
+        params: Params,
+        source: Array,
+        *,
+        search: SearchConfig,
+        n_best: int = 1,
+    ) -> Hypotheses:
+        """Translates source ids [B, S] by beam search; padding rows stay empty."""
+        mask = source != PAD
+        lengths = jnp.sum(mask, axis=1)
+        limit = (lengths.astype(jnp.float32) * search.max_length_ratio).astype(
+            jnp.int32
+        ) + 10
+        size = int(source.shape[1] * search.max_length_ratio) + 10
+        step, carry = self._decoding_step(params, source, mask, size)
+        return beam_search(
+            step,
+            carry,
+            batch_size=source.shape[0],
+            beam_size=max(search.beam_size, n_best),
+            max_length=jnp.where(lengths > 0, limit, 0),
+            max_decode_length=size,
+            bos=BOS,
+            eos=EOS,
+            pad=PAD,
+            suppress_tokens=(UNK,) if search.suppress_unk else (),
+            no_repeat_ngram_size=search.no_repeat_ngram_size,
+            length_penalty=search.length_penalty,
+            coverage_penalty=search.coverage_penalty,
+            source_mask=mask,
+            n_best=n_best,
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Ensemble(TranslationModel):
+    """Several models of one architecture that decode together.
+
+    Every leaf of the parameters has a leading axis N, one entry per model. It is not
+    made for training: its loss has no dropout and materialises all logits.
+    """
+
+    combine: Literal["log-linear", "linear"] = "log-linear"
+
+    def loss(
+        self,
+        params: Params,
+        batch: Batch,
+        rng: Array | None,
+        *,
+        label_smoothing: float = 0.0,
+    ) -> Loss:
+        """Cross-entropy of the combined probabilities, without label smoothing."""
+        nats = -self.token_log_probs(params, batch).sum()
+        return Loss(nats, (jnp.asarray(batch.target) != PAD).sum())
+
+    def teacher_forced(self, params: Params, batch: Batch) -> tuple[Array, Array]:
+        """Combines the models as decoding does, all positions in one step."""
+        (B, T), teacher_forced = batch.target.shape, super().teacher_forced
+
+        def step(params: Params, carry: tuple[()], token: Array) -> Any:
+            logits, weights = teacher_forced(params, batch)
+            logits = logits.reshape(B * T, -1)  # [B, T, V] -> [B*T, V]
+            weights = weights.reshape(B * T, -1)  # [B, T, S] -> [B*T, S]
+            return carry, logits, weights
+
+        combined = ensemble(step, params, combine=self.combine)
+        _, logits, weights = combined((), jnp.zeros(B * T, jnp.int32))
+        logits = logits.reshape(B, T, -1)  # [B*T, V] -> [B, T, V]
+        weights = weights.reshape(B, T, -1)  # [B*T, S] -> [B, T, S]
+        return logits, weights
+
+    def _decoding_step(
+        self, params: Params, source: Array, mask: Array, size: int
+    ) -> tuple[Step, Any]:
+        def encode(params: Params) -> Any:
+            return self.rebuild(params).encode(source, mask)
+
+        def initial_carry(params: Params, memory: Any) -> Any:
+            return self.rebuild(params).start(memory, size)
+
+        def step(member: Any, carry: Any, token: Array) -> Any:
+            params, memory = member
+            return self.rebuild(params).step(memory, carry, token)
+
+        members = params, jax.vmap(encode)(params)
+        # [N, B, ...] -> [B, N, ...]: beam search reorders the first axis of a carry.
+        carry = jax.vmap(initial_carry, out_axes=1)(*members)
+        return ensemble(step, members, combine=self.combine), carry
+
+
+def previous_tokens(target: Array) -> Array:
+    """The token before each target position: BOS, then the target without its last."""
+    return jnp.concatenate([jnp.full_like(target[:, :1], BOS), target[:, :-1]], axis=1)
+
+
+def build_model(
+    config: Config, tokenizers: Tokenizers
+) -> tuple[TranslationModel, Params]:
+    """Builds the model of a config, and its initial parameters.
+
+    Raises:
+      UserError: if the model's sizes do not fit together.
+    """
+    sized = dataclasses.replace(
+        config.model,
+        source_vocab_size=tokenizers.source.vocab_size,
+        target_vocab_size=tokenizers.target.vocab_size,
+    )
+    with invalid_settings("model"):
+        model = MODELS[type(sized)](sized, rngs=nnx.Rngs(params=config.seed))
+    rebuild, params = split(model)
+    return TranslationModel(rebuild, tokenizers), params
