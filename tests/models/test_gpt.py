@@ -212,7 +212,7 @@ def test_decoding_with_the_cache_is_decoding_without():
     cache, logits = m.prefill(m.model.start(3, capacity=T), TOKENS[:, :4])
     del logits
     found = greedy(
-        m.model.step, cache, batch_capacity=3, max_length=5, bos=2, eos=1, min_length=5
+        m.model.step, cache, batch_size=3, max_length=5, bos=2, eos=1, min_length=5
     )
     text = np.concatenate([TOKENS[:, :4], np.full((3, 1), 2)], axis=1)
     for t in range(4):
