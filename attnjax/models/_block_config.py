@@ -139,7 +139,9 @@ class BlockConfig:
 
     def rope_frequencies(self) -> frequencies.Frequencies:
         """Scaled RoPE frequencies, in radians a position, for every pair of a head."""
-        unscaled = frequencies.rope_frequencies(self.resolved_head_dim, theta=self.rope_theta)
+        unscaled = frequencies.rope_frequencies(
+            self.resolved_head_dim, theta=self.rope_theta
+        )
         match self.rope_scaling:
             case "none":
                 return unscaled
