@@ -9,30 +9,17 @@ from experiments.errors import UserError
 # fields of the experiments' configs, so that a renamed field does not lose its check.
 COUNTS = (  # at least 1
     *("steps", "batch_tokens", "batch_size", "batch_size_multiple"),
-    *(
-        "num_buckets",
-        "max_length",
-        "max_source_length",
-        "accumulation_steps",
-        "log_every",
-        "keep_last",
-    ),
-    *("beam_size", "lines"),
+    *("num_buckets", "max_length", "max_source_length", "accumulation_steps"),
+    *("log_every", "keep_last", "beam_size", "max_lines"),
     *("vocab_size", "source_vocab_size", "target_vocab_size"),
     *("embed_dim", "hidden_dim", "align_dim", "readout_dim"),
     *("num_layers", "encoder_layers", "decoder_layers", "d_model", "d_ff"),
-    *("num_heads", "num_kv_heads", "rope_original_max_length"),
+    *("num_heads", "num_kv_heads", "head_dim", "rope_original_max_length"),
 )
 AMOUNTS = (  # at least 0
     *("eval_every", "save_every", "learning_rate", "warmup_steps", "end_lr_ratio"),
-    *(
-        "max_grad_norm",
-        "weight_decay",
-        "epsilon",
-        "seed",
-        "norm_epsilon",
-        "sliding_window",
-    ),
+    *("max_grad_norm", "weight_decay", "epsilon", "seed"),
+    *("norm_epsilon", "sliding_window"),
     *("length_penalty", "max_length_ratio", "coverage_penalty", "no_repeat_ngram_size"),
     *("train", "validation", "test", "held_out_validation", "held_out_test"),
 )

@@ -209,7 +209,7 @@ BAD = {
     ),
     "heads": (
         (*GOOD, "--model.block.num-heads", 5),
-        "model: heads: expected a divisor of the width 128, got 5",
+        "model: num_heads: expected a divisor of d_model = 128, got 5",
     ),
     "context": (
         (*GOOD, "--model.max-length", 0),

@@ -86,8 +86,8 @@ def test_an_unknown_word_becomes_what_it_reads(smoke_run, tmp_path, monkeypatch)
     dictionary = tmp_path / "words"
     dictionary.write_text("3\ttrois\nMay\tmai\n")
     loaded = load_run(smoke_run)
-    bias = loaded.params["emitter"]["b_output"]
-    loaded.params["emitter"]["b_output"] = bias.at[3].add(50.0)
+    bias = loaded.params["deep_output"]["b_output"]
+    loaded.params["deep_output"]["b_output"] = bias.at[3].add(50.0)
     texts = {}
     for name, settings in {
         "as written": {},
