@@ -7,7 +7,7 @@ import jax
 from jax.sharding import Mesh
 from jaxtyping import PyTree
 
-from attnjax.parallel import replicated_sharding
+from attnjax.parallel import replicate
 from attnjax.train import Params
 
 Model = TypeVar("Model")
@@ -42,27 +42,25 @@ def weight_decay_mask(params: Params) -> PyTree:
 
 
 def abstract_params(
-    build: Callable[[], tuple[Model, Params]], mesh: Mesh
+    build: Callable[[], tuple[Model, Params]], mesh: Mesh | None = None
 ) -> tuple[Model, Params]:
     """Builds a model without drawing its parameters.
 
     Args:
       build: returns a model, as pure functions of parameters, and parameters.
-      mesh: the devices on which a checkpoint will be restored.
+      mesh: the devices on which a checkpoint will be restored; None: not decided.
 
     Returns:
-      The model, and the shapes, dtypes and (replicated) shardings of its parameters.
+      The model, and the shapes and dtypes of its parameters, with replicated shardings
+      where a mesh is given.
     """
     models: list[Model] = []
 
     def init() -> Params:
+        # eval_shape returns nothing but arrays, so the model leaves by a list.
         model, params = build()
         models.append(model)
         return params
 
-    sharding = replicated_sharding(mesh)
-    shapes = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
-        jax.eval_shape(init),
-    )
-    return models[0], shapes
+    shapes = jax.eval_shape(init)
+    return models[0], shapes if mesh is None else replicate(shapes, mesh)

@@ -14,12 +14,12 @@ import jax
 from jax.experimental.compilation_cache.compilation_cache import reset_cache
 
 from attnjax.train import init_state, make_train_step
-from experiments.bench.abstract import abstract_init
 from experiments.bench.cases.training import random_batch
 from experiments.bench.shapes import MULTI30K_BATCHES, TINY_BATCHES
 from experiments.bench.systems import ATTNJAX
 from experiments.bench.timing import measure
 from experiments.bench.transformer_configs import TRAINING, build, set_vocab_size
+from experiments.training.parameters import abstract_params
 from experiments.translate.config import Config
 from experiments.translate.model import TranslationModel
 
@@ -63,7 +63,7 @@ def time_compiling(options: Any) -> list[dict[str, Any]]:
 def compile_call(config: Config, spec: Any) -> Callable[[], Any]:
     """Tracing, lowering and compiling of a config's training step, without caches."""
     tx = config.optimizer.build(config.steps)
-    rebuild, params = abstract_init(partial(build, config.model))
+    rebuild, params = abstract_params(partial(build, config.model))
     state = jax.eval_shape(lambda params: init_state(params, tx), params)
     batch = random_batch(spec, config.model.target_vocab_size)
     rng = jax.random.key(config.seed)

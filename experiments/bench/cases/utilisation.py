@@ -17,7 +17,6 @@ import jax.numpy as jnp
 from jax import lax
 
 from attnjax.core import precision
-from experiments.bench.abstract import abstract_init
 from experiments.bench.cases import gpt
 from experiments.bench.cases.training import random_batch, training_calls
 from experiments.bench.flops import matmul_flops
@@ -32,6 +31,7 @@ from experiments.bench.transformer_configs import (
 )
 from experiments.language_model.config import Config as LanguageConfig
 from experiments.language_model.configs import GPT2_124M
+from experiments.training.parameters import abstract_params
 from experiments.translate.config import Config
 from experiments.translate.configs import WMT14_TRANSFORMER_BIG
 from experiments.translate.model import TranslationModel
@@ -120,7 +120,7 @@ def gpt_flops(config: LanguageConfig) -> int:
     """Model FLOPs of a training step of a GPT."""
     shape = config.batch_size, config.model.max_length + 1
     init = partial(gpt.random_init, config, config.model.vocab_size)
-    model, params = abstract_init(init)
+    model, params = abstract_params(init)
     windows = jax.ShapeDtypeStruct(shape, jnp.int32)
     return FLOPS_FACTOR * matmul_flops(model.loss, params, windows)
 
@@ -158,7 +158,7 @@ def transformer_step(options: Any, dtype: Any) -> TrainingStep:
 
 def transformer_flops(config: Config, spec: BatchSpec) -> int:
     """Model FLOPs of a training step of a Transformer."""
-    rebuild, params = abstract_init(partial(build, config.model))
+    rebuild, params = abstract_params(partial(build, config.model))
     loss = partial(TranslationModel(rebuild, None).loss, rng=None)  # type: ignore[arg-type]
     batch = random_batch(spec, config.model.target_vocab_size)
     return FLOPS_FACTOR * matmul_flops(loss, params, batch)
