@@ -116,7 +116,7 @@ def make_mesh(data: int | None = None) -> Mesh:
         )
     axes = {DATA: count}
     return Mesh(
-        np.array(devices[:count]).reshape(tuple(axes.values())),
+        np.array(devices[:count]).reshape(tuple(axes.values())),  # -> [data]
         tuple(axes),
         axis_types=(AxisType.Auto,) * len(axes),
     )

@@ -2,7 +2,7 @@
 
 NumPy, float64, one row at a time, hypotheses as lists of ids. This file imports
 nothing from attnjax; a model is any object with the arrays `embed`, `recur`, `emit`,
-`keys` and `mask` (see `decode_cases.Model`).
+`keys` and `mask` (see `tests/decode/cases.py`).
 """
 
 import math

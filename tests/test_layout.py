@@ -5,7 +5,9 @@ import doctest
 import graphlib
 import importlib
 import inspect
+import itertools
 import pkgutil
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -175,6 +177,48 @@ def test_functions_are_short(path):
         if body:
             lines = body[-1].end_lineno - body[0].lineno + 1
             assert lines <= MAX_BODY, f"{node.name} has {lines} lines of body"
+
+
+RESHAPING = {"reshape", "swapaxes", "moveaxis", "transpose", "expand_dims"}
+
+
+@each_source
+def test_lines_that_move_axes_say_the_shapes(path):
+    """A comment like `# [B, T, H*D] -> [B, T, H, D]`, in the statement or above it."""
+    text = path.read_text()
+    lines = text.splitlines()
+    bare = [
+        node.lineno
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.Assign | ast.Return | ast.Expr | ast.AugAssign)
+        and any(
+            isinstance(call, ast.Call)
+            and isinstance(call.func, ast.Attribute)
+            and call.func.attr in RESHAPING
+            for call in ast.walk(node)
+        )
+        and not any(
+            "[" in line.partition("#")[2]
+            for line in lines[node.lineno - 2 : node.end_lineno]
+        )
+    ]
+    assert not bare, f"{_name(path)}: no shape comment at lines {bare}"
+
+
+@each_source
+def test_help_texts_are_sentences(path):
+    """The string under a field is its help: a capital letter, then a full stop."""
+    wrong = [
+        f"{node.name}.{field.target.id}: {text}"
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ClassDef)
+        for field, below in itertools.pairwise(node.body)
+        if isinstance(field, ast.AnnAssign)
+        and isinstance(below, ast.Expr)
+        and isinstance(below.value, ast.Constant)
+        and not re.fullmatch(r"[A-Z].*[.]", text := below.value.value, re.DOTALL)
+    ]
+    assert not wrong
 
 
 @pytest.mark.parametrize("path", LIBRARY, ids=_name)

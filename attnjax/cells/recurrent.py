@@ -41,15 +41,15 @@ class RecurrentCell(NamedTuple):
     num_gates: int
     """Blocks of width D that the projected inputs have, side by side."""
     init: Callable[[Array, int, int, Initializers], Tree]
-    """(rng, M, D, initializers) -> params, for inputs of width M."""
+    """Draws parameters for inputs of width M: (rng, M, D, initializers) -> params."""
     project_inputs: Callable[[Tree, Array], Array]
-    """(params, x [..., M]) -> projected inputs [..., num_gates*D]."""
+    """Projects the inputs: (params, x [..., M]) -> inputs [..., num_gates*D]."""
     step: Callable[[Tree, Tree, Array], tuple[Tree, Array]]
-    """(params, carry, inputs [num_gates*D]) -> (carry, hidden [D]), for one row."""
+    """Steps one row: (params, carry, inputs [num_gates*D]) -> (carry, hidden [D])."""
     initial_carry: Callable[[Array], Tree]
-    """Hidden states [..., D] -> the carry that holds them; all else in it is 0."""
+    """Makes the carry that holds hidden states [..., D]; all else in it is 0."""
     hidden: Callable[[Tree], Array]
-    """Carry -> its hidden states [..., D]."""
+    """Returns the hidden states of a carry, [..., D]."""
 
 
 GRU = RecurrentCell(

@@ -273,4 +273,6 @@ def _is_tangent(tangent: Any) -> bool:
 
 
 def _where(keep: Array, new: Array, old: Array) -> Array:
-    return jnp.where(keep.reshape(keep.shape + (1,) * (new.ndim - keep.ndim)), new, old)
+    # [B] -> [B, 1, ...], as many axes as a row of the carry has
+    keep = keep.reshape(keep.shape + (1,) * (new.ndim - keep.ndim))
+    return jnp.where(keep, new, old)

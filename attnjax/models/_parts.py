@@ -216,9 +216,8 @@ class DeepOutput(nnx.Module):
         t = precision.matmul(x, self.w_readout[...].astype(dtype))
         t = t + self.b_readout[...].astype(dtype)
         if self.maxout:
-            t = jnp.max(
-                t.reshape(*t.shape[:-1], -1, 2), axis=-1
-            )  # [..., 2*l] -> [..., l]
+            pairs = t.reshape(*t.shape[:-1], -1, 2)  # [..., 2*l] -> [..., l, 2]
+            t = jnp.max(pairs, axis=-1)
         else:
             t = jnp.tanh(t)
         return dropout(rng, t, rate=dropout_rate)

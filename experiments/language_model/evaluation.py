@@ -104,11 +104,11 @@ class Evaluator:
           text: the text.
           progress: called after every batch with the number of its tokens.
         """
-        crops = consecutive_windows(
+        windows = consecutive_windows(
             text.tokens, first=text.first, rows=self._rows, length=self._length
         )
         total = count = 0.0
-        for batch in crops:
+        for batch in windows:
             loss = self._loss(params, place_batch(batch, self._mesh))
             total += float(loss.total)
             count += float(loss.num_tokens)

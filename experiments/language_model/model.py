@@ -34,21 +34,21 @@ class LanguageModel(NamedTuple):
     tokenizer: TextTokenizer
     config: GPTConfig
 
-    def loss(self, params: Params, crops: Array, rng: Array | None = None) -> Loss:
+    def loss(self, params: Params, windows: Array, rng: Array | None = None) -> Loss:
         """Cross-entropy of the windows' tokens, summed, in nats; and their number.
 
         Args:
           params: the model's parameters.
-          crops: windows of ids, [B, T + 1]: each token predicts the next. Negative
+          windows: windows of ids, [B, T + 1]: each token predicts the next. Negative
             ids (`datasets.text.windows.IGNORE_INDEX`) are padding.
           rng: random key for dropout; None disables it.
         """
-        inputs, targets = jnp.maximum(crops[:, :-1], 0), crops[:, 1:]
+        inputs, targets = jnp.maximum(windows[:, :-1], 0), windows[:, 1:]
         model = self.rebuild(params)
-        units, _ = model.features(inputs, rng=rng)
+        features, _ = model.features(inputs, rng=rng)
         real = targets >= 0
         nats = linear_cross_entropy(
-            units,
+            features,
             *model.output,
             targets,
             real.astype(jnp.float32),
@@ -70,6 +70,6 @@ def build_model(
         rebuild, params = split(GPT(sized, rngs=nnx.Rngs(params=config.seed)))
         model = LanguageModel(rebuild, tokenizer, sized)
         # Traced now, so that an invalid setting is found before the run is created.
-        crops = jax.ShapeDtypeStruct((1, sized.max_length + 1), jnp.int32)
-        jax.eval_shape(model.loss, params, crops, jax.random.key(0))
+        windows = jax.ShapeDtypeStruct((1, sized.max_length + 1), jnp.int32)
+        jax.eval_shape(model.loss, params, windows, jax.random.key(0))
     return model, params

@@ -116,7 +116,7 @@ class LineageConfig:
 
     @property
     def tokenizer(self) -> TokenizerConfig:
-        """One token for each unit of the phrases, a few hundred in all."""
+        """One id for each token of the phrases, a few hundred in all."""
         return TokenizerConfig(
             kind="words", source_vocab_size=8_000, target_vocab_size=8_000
         )

@@ -16,10 +16,8 @@ from experiments.datasets.pairs.datasets import Pair
 from experiments.files import write_atomic
 from experiments.lineage.compare import Language, Result
 
-LENGTH_OF_EXAMPLES = (
-    12,
-    18,
-)  # units: long enough to be reordered, short enough to draw
+# In source tokens: long enough to be reordered, short enough to draw.
+LENGTH_OF_EXAMPLES = (12, 18)
 
 
 def records(results: Sequence[Result]) -> list[dict[str, Any]]:
@@ -49,7 +47,7 @@ def write_results(results: Sequence[Result], path: Path) -> None:
 def table(pair: str, results: Sequence[Result]) -> Table:
     """The table that compares the systems on one pair."""
     rows = Table(
-        title=f"{pair}: held-out phrases; exact match also by source units",
+        title=f"{pair}: held-out phrases; exact match also by source tokens",
         title_justify="left",
     )
     rows.add_column("system")
@@ -145,7 +143,7 @@ def show_examples(
 
 
 def _words(given: Pair, text: str) -> tuple[list[str], list[str]]:
-    """The units of both sides without their marks, and EOS."""
+    """The tokens of both sides without their marks, and EOS."""
     return (
         [*map(strip_marks, given.source.split()), "</s>"],
         [*map(strip_marks, text.split()), "</s>"],

@@ -135,7 +135,7 @@ class Decode(SearchOptions):
 
     An empty line gives an empty line. All input is checked before the first line of
     output. The input has the form of the training text: raw for SentencePiece,
-    tokenised for whole words, and for the embedded phrases units separated by blanks
+    tokenised for whole words, and for the embedded phrases tokens separated by blanks
     ("3 : 3 0 PM"), which the output has too.
     """
 

@@ -112,11 +112,11 @@ class TranslationModel:
         source, target = map(jnp.asarray, batch)
         previous = previous_tokens(target)
         model, real = self.rebuild(params), target != PAD
-        units, _ = model.features(source, source != PAD, previous, rng)
+        features, _ = model.features(source, source != PAD, previous, rng)
         counts = real.astype(jnp.float32)
         matrix, bias = model.output
         nats = linear_cross_entropy(
-            units, matrix, bias, target, counts, smoothing=label_smoothing
+            features, matrix, bias, target, counts, smoothing=label_smoothing
         )
         return Loss(nats, real.sum())
 

@@ -14,7 +14,7 @@ from attnjax.decode import beam_search
 from attnjax.models.rnnsearch import RNNSearch, RNNSearchConfig
 from attnjax.models.state import split
 from attnjax.train import Loss, init_state, make_train_step
-from tests.decode_cases import compiled_quickly
+from tests.decode.cases import compiled_quickly
 
 pytestmark = pytest.mark.learning
 

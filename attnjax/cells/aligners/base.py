@@ -29,14 +29,15 @@ class Aligner(NamedTuple):
     """The functions that make an aligner, each for one row; batches are `jax.vmap`."""
 
     init: Callable[[Array, Sizes, Initializers], Tree]
-    """(rng, sizes, initializers) -> params."""
+    """Draws the parameters: (rng, sizes, initializers) -> params."""
     project_keys: Callable[[Tree, Array], Array]
-    """(params, source states [..., S, E]) -> keys [..., S, C], once for each source."""
+    """Projects the source states, once for each source: (params, states [..., S, E]) ->
+    keys [..., S, C]."""
     weigh: Callable[[Tree, Tree, Array, Array, Memory], Weighed]
-    """(params, carry, query [D], position [], memory) -> (carry, weights [S]), at one
-    target position, counted from 0."""
+    """Weighs the source at one target position, counted from 0: (params, carry,
+    query [D], position [], memory) -> (carry, weights [S])."""
     initial_carry: Callable[[Tree, Memory], Tree] = no_carry
-    """(params, memory) -> the carry before the first target position."""
+    """Makes the carry before the first target position: (params, memory) -> carry."""
 
 
 class NoParams(NamedTuple):

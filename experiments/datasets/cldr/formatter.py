@@ -1,8 +1,8 @@
 """Formats phrases in one locale, as spans labelled with their fields.
 
 Patterns, names and numbers are Babel's, so the concatenated spans are what Babel
-prints; `tests/experiments/test_cldr.py` compares the two. A phrase is a `Spec`: a
-family, a style and values, the same for every locale.
+prints; `tests/experiments/datasets/test_cldr.py` compares the two. A phrase is a
+`Spec`: a family, a style and values, the same for every locale.
 """
 
 import datetime

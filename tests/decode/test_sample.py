@@ -12,7 +12,7 @@ from attnjax.decode import greedy, keep_min_p, keep_top_k, keep_top_p
 from attnjax.decode.logits_processors import warp_logits
 from tests import oracle_decode as oracle
 from tests.conftest import TOLERANCE
-from tests.decode_cases import (
+from tests.decode.cases import (
     BOS,
     DECODERS,
     EOS,

@@ -24,7 +24,7 @@ from experiments.training.fit import Run
 from tests.experiments import train_toy
 from tests.experiments.commands import free_port
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).resolve().parents[3]
 TIMED = ("time", "tokens_per_second")
 
 

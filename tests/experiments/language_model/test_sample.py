@@ -1,7 +1,6 @@
-"""Measuring language models and letting them write, from the real command line."""
+"""Sampling from the real command line, against sampling without a cache."""
 
 import itertools
-import json
 import shutil
 import subprocess
 from functools import partial
@@ -9,138 +8,18 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import pytest
 
 from attnjax.decode import keep_min_p, keep_top_k, keep_top_p
 from attnjax.decode import sample as draw_whole
-from attnjax.parallel import make_mesh
 from experiments.datasets.tokenizers.sentences import BOS, EOS, PAD
-from experiments.language_model.loading import load_run
 from experiments.language_model.sampling import Sampler, stream_samples
 from experiments.runs.folder import Run
 from tests.experiments import commands
-from tests.experiments.commands import contents, finish
+from tests.experiments.commands import finish
+from tests.experiments.language_model.stepping import CONTEXT, logits_of
 
 run = partial(commands.run, program="language_model")
-CONTEXT = 11
-
-
-@pytest.fixture(scope="module")
-def evaluated(language_run, tmp_path_factory) -> Path:
-    """A copy of the run, evaluated."""
-    folder = tmp_path_factory.mktemp("evaluated") / "run"
-    shutil.copytree(language_run, folder)
-    assert run("evaluate", folder) == 0
-    return folder
-
-
-@pytest.fixture(scope="module")
-def loaded(language_run):
-    return load_run(language_run, mesh=make_mesh(1))
-
-
-@pytest.fixture(scope="module")
-def pieces(pieces_run, tmp_path_factory):
-    """A copy of the run of subword pieces, loaded."""
-    folder = tmp_path_factory.mktemp("pieces") / "run"
-    shutil.copytree(pieces_run, folder)
-    return load_run(folder, mesh=make_mesh(1))
-
-
-def logits_of(loaded):
-    """Gives a function of ids, at most the context: their logits, without a cache.
-
-    Ids are padded at the end, which a causal model cannot see: one program serves all.
-    """
-    forward = jax.jit(lambda params, ids: loaded.model.rebuild(params)(ids)[0][0])
-    length = loaded.model.config.max_length
-
-    def logits(ids):
-        padded = jnp.array([[*ids, *[0] * (length - len(ids))]], jnp.int32)
-        return forward(loaded.params, padded)[: len(ids)]
-
-    return logits
-
-
-def nats(loaded, text: str) -> tuple[float, int]:
-    """A loop over crops, one token after the other: their nats, and how many."""
-    model, tokenizer = logits_of(loaded), loaded.model.tokenizer
-    ids = [tokenizer.newline, *tokenizer.tokenize(text)]
-    total, count = 0.0, 0
-    for start in range(0, len(ids) - 1, CONTEXT):
-        crop = ids[start : start + CONTEXT]
-        logits = model(crop)
-        for t, target in enumerate(ids[start + 1 : start + CONTEXT + 1]):
-            row = np.asarray(logits[t], np.float64)
-            total += np.log(np.exp(row).sum()) - row[target]
-            count += 1
-    return total, count
-
-
-def test_every_token_of_the_validation_text_is_counted_once(evaluated, loaded, corpus):
-    text = corpus.read_text(encoding="utf-8")
-    text = text[int(len(text) * 0.9) :]
-    total, count = nats(loaded, text)
-    record = json.loads((evaluated / "evaluation.json").read_text())
-    assert list(record["texts"]) == ["validation"]
-    score = record["texts"]["validation"]
-    assert score["tokens"] == score["characters"] == count == len(text)
-    assert count % CONTEXT  # so that the last crop is not full
-    assert score["bytes"] == len(text.encode()) > len(text)
-    assert score["unknown"] == 0
-    np.testing.assert_allclose(score["loss"], total / count, rtol=1e-5)
-    np.testing.assert_allclose(
-        [score["perplexity"], score["bits_per_character"], score["bits_per_byte"]],
-        [
-            np.exp(total / count),
-            total / np.log(2) / count,
-            total / np.log(2) / score["bytes"],
-        ],
-        rtol=1e-5,
-    )
-
-
-def test_the_best_checkpoints_loss_is_what_training_found(evaluated, loaded):
-    record = json.loads((evaluated / "evaluation.json").read_text())
-    lines = {line["step"]: line for line in Run.open(evaluated).metrics()}
-    want = lines[record["step"]]["validation/loss"]
-    assert want == min(lines[step]["validation/loss"] for step in (4, 8))
-    np.testing.assert_allclose(record["texts"]["validation"]["loss"], want, rtol=1e-6)
-
-
-def test_other_texts_can_be_measured_each_apart(
-    language_run, loaded, tmp_path, data_dir, capsys
-):
-    folder = Path(shutil.copytree(language_run, tmp_path / "run"))
-    one, two = tmp_path / "one", tmp_path / "two"
-    one.write_text("a café\n")
-    two.write_text("words of a line\n" * 5)
-    chosen = ("--text", one, two, "--checkpoint", "last")
-    assert run("evaluate", folder, *chosen) == 0
-    texts = json.loads((folder / "evaluation.json").read_text())["texts"]
-    assert list(texts) == [str(one), str(two)]
-    last = load_run(language_run, "last", mesh=make_mesh(1))
-    for path in (one, two):
-        total, count = nats(last, path.read_text())
-        np.testing.assert_allclose(texts[str(path)]["loss"], total / count, rtol=1e-5)
-    out, err = capsys.readouterr()
-    assert f"evaluating {two}: 80 tokens" in err
-    table = [line.split() for line in out.splitlines()]
-    assert table[0] == ["step", "8,", *out.splitlines()[0].split()[2:]]
-    assert table[3][:4] == [str(two), "80", "0", f"{texts[str(two)]['loss']:.4f}"]
-
-
-def test_bits_of_a_text_with_unknown_words_are_not_claimed(pieces, tmp_path, capsys):
-    text = tmp_path / "text"
-    text.write_text("a line of ζ words\n")
-    assert run("evaluate", pieces.run.folder, "--text", text) == 0
-    record = json.loads((pieces.run.folder / "evaluation.json").read_text())
-    score = record["texts"][str(text)]
-    assert score["unknown"] == 1
-    assert score["loss"] > 0
-    assert "bits_per_character" not in score
-    assert "bits_per_byte" not in score
 
 
 def likely(logits, options):
@@ -331,38 +210,6 @@ def test_unknown_words_and_blanks_are_no_prompt(sample, pieces):
     code, out, err = sample("--prompt", " \t", folder=folder)
     assert (code, out) == (2, "")
     assert "prompt: expected text, got blanks only" in err
-
-
-BAD_TEXTS = {
-    "absent": (("--text", "absent"), "absent: expected a file, got nothing of that"),
-    "empty": (("--text", "nothing"), "nothing: expected lines of text, got an empty"),
-    "encoding": (("--text", "latin"), "latin: expected UTF-8, got byte 0xe9 in line 1"),
-    "character": (
-        ("--text", "good", "strange"),
-        "strange, line 2: expected the 26 characters of the training data, "
-        "got 'Z' (U+005A)",
-    ),
-    "raw data": (("--raw-dir", "."), "raw_dir: expected none (this run's text is no"),
-}
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"), BAD_TEXTS.values(), ids=BAD_TEXTS.keys()
-)
-def test_bad_texts_are_named_and_change_nothing(
-    arguments, message, language_run, tmp_path, monkeypatch, capsys
-):
-    (tmp_path / "good").write_text("a line\n")
-    (tmp_path / "strange").write_text("a line\nZ\n")
-    (tmp_path / "latin").write_bytes(b"caf\xe9\n")
-    (tmp_path / "nothing").write_text("")
-    monkeypatch.chdir(tmp_path)
-    before = contents(language_run)
-    assert run("evaluate", language_run, *arguments) == 2
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert f"error: {message}" in err
-    assert contents(language_run) == before
 
 
 def test_what_is_no_run_is_named(sample, tmp_path, language_run):

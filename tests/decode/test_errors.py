@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from attnjax.decode import greedy, keep_min_p, keep_top_k, keep_top_p, sample
-from tests.decode_cases import (
+from tests.decode.cases import (
     BOS,
     DECODERS,
     EOS,

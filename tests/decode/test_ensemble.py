@@ -11,7 +11,7 @@ import pytest
 from attnjax.core.precision import matmul
 from attnjax.decode import beam_search, ensemble, greedy
 from tests.conftest import TOLERANCE
-from tests.decode_cases import (
+from tests.decode.cases import (
     B,
     assert_same,
     decoder,

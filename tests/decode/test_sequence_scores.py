@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from attnjax.decode import score_sequences
-from tests.decode_cases import (
+from tests.decode.cases import (
     BOS,
     EOS,
     PAD,

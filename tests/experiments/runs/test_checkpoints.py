@@ -1,4 +1,4 @@
-"""Checkpoints alone; how a run uses them is tested in test_run."""
+"""Checkpoints alone; how a run uses them is tested in `training/test_fit.py`."""
 
 import threading
 

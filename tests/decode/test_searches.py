@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.decode_cases import (
+from tests.decode.cases import (
     BOS,
     DECODERS,
     EOS,

@@ -11,7 +11,7 @@ import pytest
 
 from attnjax.decode import beam_search, greedy
 from attnjax.decode.selection import top_k
-from tests.decode_cases import (
+from tests.decode.cases import (
     BOS,
     EOS,
     B,
