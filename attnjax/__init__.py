@@ -41,7 +41,6 @@ from attnjax.core.windows import local_p as local_p
 from attnjax.core.context import read as read
 from attnjax.core.attend import attend as attend
 from attnjax.core.attend import attend_heads as attend_heads
-from attnjax.core.attend import attention_fn as attention_fn
 from attnjax.core.attend import Attended as Attended
 from attnjax.core.attend import Memory as Memory
 from attnjax.core.mlp import mlp as mlp
@@ -106,6 +105,7 @@ from attnjax.models.transformer import TransformerConfig as TransformerConfig
 from attnjax.models.gpt import GPT as GPT
 from attnjax.models.gpt import GPTConfig as GPTConfig
 from attnjax.models._block_config import BlockConfig as BlockConfig
+from attnjax.models.flax_attention import attention_fn as attention_fn
 from attnjax.models.state import split as split
 from attnjax.models.state import split_abstract as split_abstract
 

@@ -168,8 +168,12 @@ def diagonal(position, length, size, rate=1.0):
 
 
 def local_p(position, mask, half_width):
-    """Luong 2015, eq. 10: exp(-(s-p)^2 / (2 sigma^2)) in [p-D, p+D], sigma = D/2."""
+    """Luong 2015, eq. 10: exp(-(s-p)^2 / (2 sigma^2)) in [p-D, p+D], sigma = D/2.
+
+    s counts from the first word, wherever padding is.
+    """
     sigma_ = half_width / 2
+    position = position + next((s for s, m in enumerate(mask) if m), 0)
     return np.array(
         [
             math.exp(-((s - position) ** 2) / (2 * sigma_**2))

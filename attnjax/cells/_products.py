@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import Array, lax
+from jax import Array
 from jax.ad_checkpoint import checkpoint_name
 from jax.extend.core import Jaxpr, JaxprEqn, Var
 
@@ -60,26 +60,21 @@ class Product(NamedTuple):
         """
         y = self.output
         if self.side == 1 and _is_matmul(self.dot):
-            rows = x.reshape(-1, x.shape[-1])  # [T, B, ..., K] -> [T*B*..., K]
+            rows = precision.as_rows(x)  # [T, B, ..., K] -> [T*B*..., K]
             dy = precision.weight_tangent(rows, dw)
         else:
-            rows = x.reshape(-1, *x.shape[2:])  # [T, B, ...] -> [T*B, ...]
+            T, B = x.shape[:2]
+            rows = x.reshape(T * B, *x.shape[2:])  # [T, B, ...] -> [T*B, ...]
             dy = jax.vmap(self._one_tangent, in_axes=(0, None))(rows, dw)
         # [T*B*..., N] or [T*B, ...] -> [T, B, ...]
         return dy.astype(y.dtype).reshape(*x.shape[:2], *y.shape)
 
     def _one_tangent(self, x: Array, dw: Array) -> Array:
         """The tangent of one row, in the dtype in which it accumulates."""
-        left, right = map(precision.backward_operand, self.operands(x, dw))
-        accumulate_dtype = precision.promoted(
-            left, right, _jaxprs.aval(self.dot.outvars[0]).dtype
-        )
-        return lax.dot_general(
-            left,
-            right,
+        return precision.backward_dot(
+            *self.operands(x, dw),
             self.dot.params["dimension_numbers"],
-            precision=self.dot.params["precision"],
-            preferred_element_type=accumulate_dtype,
+            self.dot.params["precision"],
         )
 
 

@@ -71,7 +71,7 @@ def luong(
     """
     fed = precision.matmul(carry.attentional, params.w_feed)
     layers, hidden = step_layers(cell, params.layers, carry.layers, inputs + fed)
-    attended = attend(hidden, *memory, score=score)
+    attended = attend(hidden, memory.keys, memory.values, mask=memory.mask, score=score)
     both = jnp.concatenate([attended.context, hidden])  # [E], [D] -> [E+D]
     attentional = jnp.tanh(precision.matmul(both, params.w_attentional))
     return LuongState(layers, attentional), LuongOutput(attentional, attended.weights)

@@ -55,17 +55,37 @@ def check_ids(name: str, ids: Any, vocab: int) -> None:
     Raises:
       ValueError: naming an id that is out of range.
     """
-    if isinstance(ids, jax.core.Tracer) or not np.size(ids):
+    known = known_value(ids)
+    if known is None:
         return
-    if isinstance(ids, jax.Array) and not ids.is_fully_addressable:
-        return
-    known = np.asarray(ids)
     wrong = known[(known < 0) | (known >= vocab)]
     if wrong.size:
         raise ValueError(
             f"{name}: expected ids from 0 to {vocab - 1}, got {wrong[0]} (was it "
             "another tokeniser that made them?)"
         )
+
+
+def check_below(name: str, numbers: Any, limit: int, why: str) -> None:
+    """Checks that numbers are below a limit; those that are not known yet pass.
+
+    Raises:
+      ValueError: naming the largest, if it is too large.
+    """
+    known = known_value(numbers)
+    if known is not None and known.size and known.max() >= limit:
+        raise ValueError(
+            f"{name}: expected numbers below {limit}, got {known.max()} ({why})"
+        )
+
+
+def known_value(x: Any) -> np.ndarray | None:
+    """The value of an array; None while a program is traced, or on other processes."""
+    if isinstance(x, jax.core.Tracer):
+        return None
+    if isinstance(x, jax.Array) and not x.is_fully_addressable:
+        return None
+    return np.asarray(x)
 
 
 def _check(name: str, value: Any, annotation: Any, sizes: dict[str, Any]) -> None:
@@ -115,23 +135,24 @@ def _check_shape(
     name: str, shape: tuple[int, ...], letters: str, sizes: dict[str, Any]
 ) -> None:
     axes, known = letters.split(), dict(sizes)
+    whole = axes, shape
     if axes and axes[0] == "...":
         axes, shape = axes[1:], shape[len(shape) - len(axes) + 1 :]
     elif axes and axes[0].startswith("*"):
         leading = shape[: max(0, len(shape) - len(axes) + 1)]
         bound = sizes.setdefault(axes[0], leading)
         if bound != leading:
-            _complain(name, shape, axes, known, "the leading axes must agree")
+            _complain(name, whole, known, "the leading axes must agree")
         axes, shape = axes[1:], shape[len(leading) :]
     if len(shape) != len(axes):
         extra = len(shape) - len(axes)
         hint = (
             "a batch? wrap the call in jax.vmap" if extra > 0 else "an axis is missing"
         )
-        _complain(name, shape, axes, known, hint)
+        _complain(name, whole, known, hint)
     for axis, size in zip(axes, shape, strict=True):
         if _wanted(axis, size, sizes) != size:
-            _complain(name, shape, axes, known, "")
+            _complain(name, whole, known, "")
 
 
 def _wanted(axis: str, size: int, sizes: dict[str, Any]) -> int:
@@ -158,14 +179,15 @@ def _evaluate(axis: str, sizes: dict[str, Any]) -> int | None:
 
 def _complain(
     name: str,
-    shape: tuple[int, ...],
-    axes: list[str],
+    whole: tuple[list[str], tuple[int, ...]],
     sizes: dict[str, Any],
     hint: str,
 ) -> typing.NoReturn:
+    axes, shape = whole
+
     def spell(axis: str) -> str:
         if axis.startswith("*"):
-            return ", ".join(map(str, sizes.get(axis, (axis,))))
+            return ", ".join(map(str, sizes.get(axis, ("...",))))
         bound = None if axis.isdigit() else _evaluate(axis, sizes)
         return axis if bound is None else f"{axis}={bound}"
 

@@ -40,8 +40,8 @@ def attend(
     query: Float[Array, "D"],
     keys: Float[Array, "S C"],
     values: Float[Array, "S E"],
-    mask: Bool[Array, "S"] | None = None,
     *,
+    mask: Bool[Array, "S"] | None = None,
     bias: Float[Array, "S"] | None = None,
     score: Score = scores.scaled_dot,
     weighting: Weighting = weights.masked_softmax,
@@ -57,13 +57,13 @@ def attend(
       keys: shape [S, C]; the score decides which C fits D.
       values: shape [S, E].
       mask: True = attend, shape [S]; None attends everywhere.
-      bias: added to the scores, shape [S].
+      bias: added to the scores, shape [S]; its dtype does not change the results'.
       score: maps query and keys to scores [S].
       weighting: maps scores and mask to weights [S].
 
     Returns:
-      The context [E], in the promoted dtype of the inputs, and the weights [S].
-      With nothing to attend to, both are 0.
+      The context [E], in the promoted dtype of query, keys and values, and the
+      weights [S], in that of query and keys. With nothing to attend to, both are 0.
 
     Raises:
       ValueError: if shapes disagree.
@@ -77,17 +77,17 @@ def attend(
     if bias is not None:
         dtype = precision.promoted(scored, bias)
         scored = scored.astype(dtype) + bias.astype(dtype)
-    normalised = weighting(scored, mask)
+    normalised = weighting(scored, mask).astype(precision.promoted(query, keys))
     return Attended(contexts.read(normalised, values), normalised)
 
 
 @shaped
 def attend_heads(
-    query: Float[Array, "B T H D"],
-    keys: Float[Array, "B S N C"],
-    values: Float[Array, "B S N E"],
-    mask: Bool[Array, "..."] | None = None,
+    query: Float[Array, "*B T H D"],
+    keys: Float[Array, "*B S N C"],
+    values: Float[Array, "*B S N E"],
     *,
+    mask: Bool[Array, "..."] | None = None,
     bias: Float[Array, "..."] | None = None,
     score: Callable[..., Array] = scores.scaled_dot,
     score_params: Any = None,
@@ -95,26 +95,28 @@ def attend_heads(
 ) -> Attended:
     """Attends for every head and target of a batch.
 
-    The axes are those of `jax.nn.dot_product_attention`. With N key heads for H
-    query heads, query heads h*G .. h*G + G - 1 share key head h, G = H / N. To use
-    it inside `nnx.MultiHeadAttention`, see `attention_fn`.
+    The axes are those of `jax.nn.dot_product_attention`, with any number of leading
+    axes, none included. With N key heads for H query heads, query heads h*G .. h*G +
+    G - 1 share key head h, G = H / N. To use it inside `nnx.MultiHeadAttention`, see
+    `attention_fn`.
 
     Source: Vaswani et al. 2017 (arXiv:1706.03762), section 3.2.2; grouped heads:
     Ainslie et al. 2023 (arXiv:2305.13245).
 
     Args:
-      query: shape [B, T, H, D].
-      keys: shape [B, S, N, C].
-      values: shape [B, S, N, E].
-      mask: True = attend, broadcastable to [B, H, T, S]; None attends everywhere.
-      bias: added to the scores, broadcastable to [B, H, T, S].
+      query: shape [..., T, H, D].
+      keys: shape [..., S, N, C].
+      values: shape [..., S, N, E].
+      mask: True = attend, broadcastable to [..., H, T, S]; None attends everywhere.
+      bias: added to the scores, broadcastable to [..., H, T, S]; its dtype does not
+        change the results'.
       score: maps one query and its keys to scores [S].
       score_params: parameters of each head's score, leaves [H, ...]; where given,
         the score is called as `score(params, query, keys)`.
       weighting: maps scores and mask to weights [S].
 
     Returns:
-      Contexts [B, T, H, E] and weights [B, H, T, S].
+      Contexts [..., T, H, E] and weights [..., H, T, S].
 
     Raises:
       ValueError: if shapes disagree, or H is not a multiple of N.
@@ -125,15 +127,15 @@ def attend_heads(
       >>> attend_heads(x, x[:, :, :2], x[:, :, :2]).weights.shape
       (1, 4, 2, 2)
     """
-    B, T, H, _ = query.shape
-    S, N = keys.shape[1:3]
-    if H % N:
+    *leading, T, H, D = query.shape
+    S, N, E = *keys.shape[-3:-1], values.shape[-1]
+    if N == 0 or H % N:
         raise ValueError(
             f"query: expected a number of heads that is a multiple of the {N} key "
             f"heads, got {H} (each key head serves H / N query heads)"
         )
     G = H // N
-    wanted = (B, H, T, S)
+    wanted = (*leading, H, T, S)
     mask, mask_axes = _mapped("mask", mask, wanted, N)
     bias, bias_axes = _mapped("bias", bias, wanted, N)
 
@@ -141,99 +143,54 @@ def attend_heads(
         p: Any, q: Array, k: Array, v: Array, m: Array | None, b: Array | None
     ) -> Attended:
         bound = score if score_params is None else partial(score, p)
-        return attend(q, k, v, m, bias=b, score=bound, weighting=weighting)
+        return attend(q, k, v, mask=m, bias=b, score=bound, weighting=weighting)
 
-    def over(axis: str, function: Any, axes: tuple[Any, ...], out: Any = 0) -> Any:
+    def over(axis: Any, function: Any, axes: tuple[Any, ...], out: Any = 0) -> Any:
         return jax.vmap(function, (*axes, mask_axes[axis], bias_axes[axis]), out)
 
     by_axis = Attended(1, 0)  # type: ignore[arg-type]  # axes, not arrays
     each = over("T", one, (None, 0, None, None))
     if G > 1:
-        query = query.reshape(B, T, N, G, -1)  # [B, T, H, D] -> [B, T, N, G, D]
+        query = query.reshape(*leading, T, N, G, D)  # [..., T, H, D], H = N * G
         score_params = jax.tree.map(
             lambda p: p.reshape(N, G, *p.shape[1:]),  # [H, ...] -> [N, G, ...]
             score_params,
         )
         each = over("G", each, (0, 1, None, None), by_axis)
     each = over("N", each, (0, 1, 1, 1), by_axis)
-    each = over("B", each, (None, 0, 0, 0))
+    for axis in reversed(range(len(leading))):
+        each = over(axis, each, (None, 0, 0, 0))
     found = each(score_params, query, keys, values, mask, bias)
     return Attended(
-        found.context.reshape(B, T, H, -1),  # [B, T, N, G, E] -> [B, T, H, E]
-        found.weights.reshape(wanted),  # [B, N, G, T, S] -> [B, H, T, S]
+        found.context.reshape(*leading, T, H, E),  # [..., T, N, G, E] -> [..., T, H, E]
+        found.weights.reshape(wanted),  # [..., N, G, T, S] -> [..., H, T, S]
     )
-
-
-def attention_fn(
-    *, score: Score = scores.scaled_dot, weighting: Weighting = weights.masked_softmax
-) -> Callable[..., Array]:
-    """Makes an `attention_fn` for `flax.nnx.MultiHeadAttention`.
-
-    It returns contexts only, as flax expects; use `attend_heads` for the weights.
-    Dropout on weights is not supported.
-
-    Args:
-      score: maps one query and its keys to scores [S].
-      weighting: maps scores and mask to weights [S].
-
-    Returns:
-      A function of (query, key, value, mask=None, bias=None, ...) that gives
-      contexts [B, T, H, E].
-
-    Raises (when called):
-      ValueError: if the dropout rate is not 0.
-
-    Example:
-      >>> x = jnp.ones((1, 2, 4, 3))
-      >>> attention_fn()(x, x, x).shape
-      (1, 2, 4, 3)
-    """
-
-    def attention(
-        query: Array,
-        key: Array,
-        value: Array,
-        mask: Array | None = None,
-        bias: Array | None = None,
-        dropout_rate: float = 0.0,
-        deterministic: bool = False,
-        **_: object,
-    ) -> Array:
-        if dropout_rate and not deterministic:
-            raise ValueError(
-                f"dropout_rate: expected 0, got {dropout_rate} (apply dropout to "
-                "the module's inputs or outputs)"
-            )
-        if mask is not None and mask.dtype != bool:
-            mask = mask > 0  # flax's mask helpers return float masks of 0 and 1
-        return attend_heads(
-            query, key, value, mask, bias=bias, score=score, weighting=weighting
-        ).context
-
-    return attention
 
 
 def _mapped(
     name: str, x: Array | None, wanted: tuple[int, ...], N: int
-) -> tuple[Array | None, dict[str, int | None]]:
-    """Squeezes axes of size 1, and gives the vmap axis (0 or None) of B, N, G and T.
+) -> tuple[Array | None, dict[Any, int | None]]:
+    """Squeezes axes of size 1, and gives the vmap axis (0 or None) of each axis.
 
-    So a mask shared by heads or targets is not repeated for each of them.
+    So a mask shared by heads or targets is not repeated for each of them. Leading axes
+    are named by number, the others N, G and T.
     """
+    leading, (H, _, S) = wanted[:-3], wanted[-3:]
+    names = [*range(len(leading)), "N", "G", "T"]
     if x is None:
-        return None, dict.fromkeys("BNGT")
-    _, H, _, S = wanted
+        return None, dict.fromkeys(names)
     try:
         jax.eval_shape(lambda x: jnp.broadcast_to(x, wanted), x)
     except ValueError:
+        axes = ["B", "H", "T", "S"] if len(leading) == 1 else ["...", "H", "T", "S"]
         raise ValueError(
-            f"{name}: expected a shape that broadcasts to [B, H, T, S] = "
+            f"{name}: expected a shape that broadcasts to [{', '.join(axes)}] = "
             f"{list(wanted)}, got {list(x.shape)} (put 1 where an axis is shared)"
         ) from None
-    b, h, t, s = (1,) * (4 - x.ndim) + x.shape
+    *first, h, t, s = (1,) * (len(wanted) - x.ndim) + x.shape
     N, G = (1, 1) if h == 1 else (N, H // N)
-    sizes = {"B": b, "N": N, "G": G, "T": t}
+    sizes = dict(zip(names, [*first, N, G, t], strict=True))
     kept = [size for size in sizes.values() if size != 1]
-    axes = {axis: None if size == 1 else 0 for axis, size in sizes.items()}
-    # [B or 1, H or 1, T or 1, S] -> [B, N, G, T, S] without the axes of size 1
-    return jnp.broadcast_to(x.reshape(*kept, s), (*kept, S)), axes
+    axes_of = {axis: None if size == 1 else 0 for axis, size in sizes.items()}
+    # [..., H or 1, T or 1, S] -> [..., N, G, T, S] without the axes of size 1
+    return jnp.broadcast_to(x.reshape(*kept, s), (*kept, S)), axes_of

@@ -14,7 +14,6 @@ from jaxtyping import Array, Float, Int
 
 from attnjax.core import precision
 from attnjax.core._checks import shaped
-from attnjax.core.positions import learned
 
 
 def alibi_slopes(heads: int, *, dtype: DTypeLike = jnp.float32) -> Float[Array, "H"]:
@@ -170,7 +169,7 @@ def relative_bias(
       [[[5.0, 7.0]]]
     """
     # [..., T, S, H] -> [..., H, T, S]
-    return jnp.moveaxis(learned(table, buckets), -1, -3)
+    return jnp.moveaxis(table[buckets], -1, -3)
 
 
 def _offsets(query_positions: Array, key_positions: Array) -> Array:

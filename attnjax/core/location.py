@@ -86,7 +86,7 @@ def location_aware(
       v: scoring vector (the paper's w), shape [A].
 
     Returns:
-      Scores, shape [S], in the promoted dtype of the inputs.
+      Scores, shape [S], in at least float32.
 
     Raises:
       ValueError: if a shape disagrees with the letters above, or R is even.

@@ -9,7 +9,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from attnjax.core import precision
-from attnjax.core._checks import shaped
+from attnjax.core._checks import check_ids, shaped
 
 
 @shaped
@@ -29,10 +29,12 @@ def token_cross_entropy(
       smoothing: epsilon, probability mass spread evenly over the vocabulary.
 
     Returns:
-      Nats, shape [...], in at least float32.
+      Nats, shape [...], in at least float32; NaN for a label outside the vocabulary
+      that is not known while a program is traced.
 
     Raises:
-      ValueError: if shapes disagree, or smoothing is outside [0, 1).
+      ValueError: if shapes disagree, smoothing is outside [0, 1), or a known label is
+        outside the vocabulary.
       TypeError: if labels are not integers.
 
     Example:
@@ -40,6 +42,14 @@ def token_cross_entropy(
       Array(1.3863, dtype=float32)
     """
     _check_smoothing(smoothing)
+    check_ids("labels", labels, logits.shape[-1])
+    inside = (labels >= 0) & (labels < logits.shape[-1])
+    nats = _token_nats(logits, labels, smoothing)
+    return nats * jnp.where(inside, jnp.ones((), nats.dtype), jnp.nan)
+
+
+def _token_nats(logits: Array, labels: Array, smoothing: float) -> Array:
+    """Cross-entropy of labels in the vocabulary; of others, a number without sense."""
     logits = precision.upcast(logits)
     log_total = jax.nn.logsumexp(logits, axis=-1)
     # A comparison instead of a gather: its gradient is a select, not a scatter.
@@ -75,16 +85,18 @@ def linear_cross_entropy(
       matrix: W, shape [V, M].
       bias: b, shape [V]; None adds nothing.
       labels: token ids, shape [B, T].
-      weights: factor of each position, such as 0 for padding, shape [B, T].
+      weights: factor of each position, such as 0 for padding, shape [B, T]. A label
+        outside the vocabulary, such as the -100 of other libraries, must have 0.
       smoothing: as of `token_cross_entropy`.
       chunk_size: approximate number of positions in a chunk, over all rows.
 
     Returns:
-      Nats, in at least float32.
+      Nats, in at least float32; NaN if a label outside the vocabulary counts and is not
+      known while a program is traced.
 
     Raises:
-      ValueError: if shapes disagree, smoothing is outside [0, 1), or chunk_size is
-        below 1.
+      ValueError: if shapes disagree, smoothing is outside [0, 1), chunk_size is below
+        1, or a known label outside the vocabulary counts.
       TypeError: if labels are not integers.
 
     Example:
@@ -96,6 +108,13 @@ def linear_cross_entropy(
     if chunk_size < 1:
         raise ValueError(f"chunk_size: expected at least 1 position, got {chunk_size}")
     dtype = precision.promoted(x, matrix)
+    V = matrix.shape[0]
+    weights = weights.astype(precision.accumulation_dtype(dtype))
+    # Where a weight is 0 the label does not matter.
+    counted = jnp.where(weights == 0, 0, labels)
+    check_ids("labels", counted, V)
+    inside = (counted >= 0) & (counted < V)
+    weights = jnp.where(inside, weights, jnp.nan)
     arrays = x.astype(dtype), matrix.astype(dtype), bias, weights
     arrays, labels = precision.same_devices((arrays, labels))
     return _linear_nats(*arrays, labels, smoothing, chunk_size)
@@ -122,7 +141,7 @@ def _linear_nats(
     def add(total: Array, chunk: Any) -> tuple[Array, None]:
         x, weights, labels = chunk
         logits = _logits(x, matrix, bias)
-        nats = token_cross_entropy(logits, labels, smoothing=smoothing)
+        nats = _token_nats(logits, labels, smoothing)
         return total + jnp.sum(nats * weights), None
 
     zero, _ = _zero_sums(x, matrix)
@@ -146,7 +165,7 @@ def _linear_nats_forward(
         total, d_matrix, d_bias = sums
         x, weights, labels = chunk
         logits = _logits(x, matrix, bias)
-        nats = token_cross_entropy(logits, labels, smoothing=smoothing)
+        nats = _token_nats(logits, labels, smoothing)
         is_label = jnp.arange(V) == labels[..., None]
         target = smoothing / V + jnp.where(is_label, 1 - smoothing, 0)
         # The gradient of cross-entropy: probabilities minus target.
@@ -180,13 +199,13 @@ _linear_nats.defvjp(_linear_nats_forward, _linear_nats_backward)
 
 def _logits(x: Array, matrix: Array, bias: Array | None) -> Array:
     """Logits [B, t, V] in at least float32, whatever dtype the operands have."""
-    rows = x.reshape(-1, x.shape[-1])  # [B, t, M] -> [B*t, M]
+    rows = precision.as_rows(x)  # [B, t, M] -> [B*t, M]
     dtype = precision.accumulation_dtype(x.dtype)
     axes = (((1,), (1,)), ((), ()))
     logits = lax.dot_general(rows, matrix, axes, preferred_element_type=dtype)
     if bias is not None:
         logits += bias.astype(dtype)
-    return logits.reshape(*x.shape[:-1], -1)  # [B*t, V] -> [B, t, V]
+    return logits.reshape(*x.shape[:-1], len(matrix))  # [B*t, V] -> [B, t, V]
 
 
 def _zero_sums(x: Array, matrix: Array) -> tuple[Array, Array]:
@@ -204,9 +223,10 @@ def _split_chunks(arrays: tuple[Array, ...], chunk_size: int) -> tuple[Array, ..
     The batch axis is not split, because it is the one that is sharded over devices.
     """
     B, T = arrays[0].shape[:2]
-    fewest = min(T, max(1, -(-B * T // chunk_size)))
+    fewest = max(1, min(T, -(-B * T // chunk_size)))
     # Of the numbers of chunks up to twice the fewest, the one with the least padding.
-    count = min(range(fewest, min(2 * fewest, T) + 1), key=lambda C: -T % C)
+    most = max(fewest, min(2 * fewest, T))
+    count = min(range(fewest, most + 1), key=lambda C: -T % C)
     size = -(-T // count)
 
     def split(x: Array) -> Array:
@@ -220,4 +240,5 @@ def _split_chunks(arrays: tuple[Array, ...], chunk_size: int) -> tuple[Array, ..
 def _join_chunks(chunks: Array, T: int) -> Array:
     """The inverse of `_split_chunks`, without the padding."""
     x = jnp.moveaxis(chunks, 0, 1)  # [C, B, t, ...] -> [B, C, t, ...]
-    return x.reshape(x.shape[0], -1, *x.shape[3:])[:, :T]  # -> [B, T, ...]
+    B, C, t = x.shape[:3]
+    return x.reshape(B, C * t, *x.shape[3:])[:, :T]  # -> [B, T, ...]

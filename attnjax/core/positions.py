@@ -11,7 +11,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from attnjax.core import precision
-from attnjax.core._checks import shaped
+from attnjax.core._checks import check_below, shaped
 from attnjax.core.frequencies import Frequencies, rope_frequencies
 from attnjax.core.frequencies import angles as rotation_angles
 
@@ -71,9 +71,9 @@ def learned(
 ) -> Float[Array, "*B M"]:
     """Looks positions up in a table.
 
-    A position outside the table, a negative one included, gives zeros and no gradient.
-    Positions have no value while a program is traced, so this cannot raise an error,
-    and clamping to another row would hide it. Check lengths where they are known.
+    A negative position is padding: it gives zeros and no gradient. A position beyond
+    the table is an error where its value is known; inside `jax.jit` it is not, and the
+    result is NaN: clamped to the last row it would look plausible.
 
     Source: Gehring et al. 2017 (arXiv:1705.03122), section 3.1.
 
@@ -85,16 +85,18 @@ def learned(
       Shape [..., M], in the dtype of `table`.
 
     Raises:
-      ValueError: if `table` is not of rank 2.
+      ValueError: if `table` is not of rank 2, or a known position is beyond it.
       TypeError: if positions are not integers.
 
     Example:
-      >>> learned(jnp.array([[5.0], [7.0]]), jnp.array([1, 2, -1])).tolist()
-      [[7.0], [0.0], [0.0]]
+      >>> learned(jnp.array([[5.0], [7.0]]), jnp.array([1, 0, -1])).tolist()
+      [[7.0], [5.0], [0.0]]
     """
-    return table.at[positions].get(
-        mode="fill", fill_value=0, wrap_negative_indices=False
-    )
+    L = table.shape[0]
+    check_below("positions", positions, L, "the table has no more rows")
+    rows = table.at[jnp.maximum(positions, 0)].get(mode="fill", fill_value=jnp.nan)
+    # [...] -> [..., 1]
+    return jnp.where((positions < 0)[..., None], 0, rows)
 
 
 @shaped

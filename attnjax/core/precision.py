@@ -6,6 +6,8 @@ sums accumulate in at least float32, and results come back in the compute dtype.
 dtype is the widest one here, so float64 works throughout.
 """
 
+import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -42,7 +44,7 @@ def upcast(x: Array) -> Array:
     return x.astype(accumulation_dtype(x.dtype))
 
 
-def matmul(x: Array, w: Array) -> Array:
+def matmul(x: Array, w: Array, *, upcast_result: bool = False) -> Array:
     """Multiplies the last axis of `x` with the first of `w`.
 
     Leading axes of `x` are flattened to one, so that the gradient of `w` is one
@@ -53,9 +55,12 @@ def matmul(x: Array, w: Array) -> Array:
     Args:
       x: shape [..., K].
       w: shape [K, N] or [K].
+      upcast_result: whether to keep the dtype in which the sums accumulate. Scores and
+        logits need it: a softmax of rounded ones has twice the error.
 
     Returns:
-      Shape [..., N] or [...], in the promoted dtype of the inputs.
+      Shape [..., N] or [...], in the promoted dtype of the inputs, or in the dtype in
+      which they accumulate.
 
     Raises:
       ValueError: if the sizes of K differ.
@@ -72,18 +77,24 @@ def matmul(x: Array, w: Array) -> Array:
     dtype = promoted(x, w)
     rows = x.astype(dtype)
     if x.ndim > 2:
-        rows = rows.reshape(-1, x.shape[-1])  # [..., K] -> [rows, K]
-    product = _product(rows, w.astype(dtype))
+        rows = as_rows(rows)
+    product = _product(rows, w.astype(dtype), upcast_result)
     return product.reshape(*x.shape[:-1], *w.shape[1:])  # [rows, N] -> [..., N]
 
 
-def _product(x: Array, w: Array) -> Array:
+def as_rows(x: Array) -> Array:
+    """Flattens all axes but the last: [..., K] -> [rows, K]."""
+    # Not -1, which has no answer if an axis is empty.
+    return x.reshape(math.prod(x.shape[:-1]), x.shape[-1])  # [..., K] -> [rows, K]
+
+
+def _product(x: Array, w: Array, upcast_result: bool) -> Array:
     """Chooses how `x @ w` is differentiated; x has one axis or two."""
     matrices = x.ndim == w.ndim == 2
     if _is_low_precision(x.dtype):
         if matrices:
-            return _low_precision(*same_devices((x, w)))
-        return _low_precision_vector(x, w)
+            return _low_precision(*same_devices((x, w)), upcast_result)
+        return _low_precision_vector(upcast_result)(x, w)
     if matrices and _prefer_transposed(*w.shape):
         return _transposed_gradient(x, w)
     return _dot(x, w)
@@ -99,10 +110,9 @@ def weight_gradient(x: Array, g: Array) -> Array:
     Returns:
       Shape [K, N], accumulated in at least float32, in the dtype of `g`.
     """
-    rows = x.reshape(-1, x.shape[-1])  # [..., K] -> [rows, K]
-    outputs = g.reshape(-1, g.shape[-1])  # [..., N] -> [rows, N]
+    rows, outputs = as_rows(x), as_rows(g)
     if _prefer_transposed(rows.shape[1], outputs.shape[1]):
-        transposed = lax.optimization_barrier(_over_rows(outputs, rows))
+        transposed = _cpu_barrier(_over_rows(outputs, rows))
         return transposed.T.astype(g.dtype)  # [N, K] -> [K, N]
     return _over_rows(rows, outputs).astype(g.dtype)
 
@@ -118,36 +128,43 @@ def weight_tangent(x: Array, dw: Array) -> Array:
       Shape [rows, N], without an axis that an argument lacks, in the dtype of `x`.
     """
     if dw.ndim == 2 and _prefer_transposed(*dw.shape):
-        dw = lax.optimization_barrier(dw.T).T  # [K, N] -> [N, K] -> [K, N]
+        dw = _cpu_barrier(dw.T).T  # [K, N] -> [N, K] -> [K, N]
     return _backward_dot(x, dw)
 
 
-def backward_operand(x: Array) -> Array:
-    """Casts an operand of a backward product that `vmap` may batch.
+def backward_dot(x: Array, w: Array, dimension_numbers: Any, precision: Any) -> Array:
+    """A dot of the backward pass, which `vmap` may batch, in the accumulation dtype.
 
     XLA:CPU does not accumulate every low-precision dot in float32, and it does not
     implement each batched one whose result is float32. It upcasts the operands of
-    those in any case; upcast them explicitly.
+    those in any case, so they are upcast explicitly where a program is lowered for a
+    CPU, whatever the device of the process that traces it.
     """
-    return upcast(x) if _on_cpu() else x
+    dot = functools.partial(
+        lax.dot_general,
+        dimension_numbers=dimension_numbers,
+        precision=precision,
+        preferred_element_type=accumulation_dtype(promoted(x, w)),
+    )
+    if not (_is_low_precision(x.dtype) or _is_low_precision(w.dtype)):
+        return dot(x, w)
+    return lax.platform_dependent(
+        x, w, cpu=lambda x, w: dot(upcast(x), upcast(w)), default=dot
+    )
+
+
+def _cpu_barrier(x: Array) -> Array:
+    """An optimisation barrier in programs that are lowered for a CPU."""
+    return lax.platform_dependent(x, cpu=lax.optimization_barrier, default=lambda x: x)
 
 
 def _over_rows(x: Array, g: Array) -> Array:
     """Contracts the rows: [rows, K], [rows, N] -> [K, N]."""
-    return lax.dot_general(
-        backward_operand(x),
-        backward_operand(g),
-        (((0,), (0,)), ((), ())),
-        preferred_element_type=accumulation_dtype(g.dtype),
-    )
+    return backward_dot(x, g, (((0,), (0,)), ((), ())), None)
 
 
 def _is_low_precision(dtype: DTypeLike) -> bool:
     return bool(jnp.finfo(dtype).bits < 32)
-
-
-def _on_cpu() -> bool:
-    return jax.default_backend() == "cpu"
 
 
 def _prefer_transposed(K: int, N: int) -> bool:
@@ -156,8 +173,9 @@ def _prefer_transposed(K: int, N: int) -> bool:
     In a product that contracts the rows of both operands, XLA:CPU reads the columns of
     the left one at up to half the speed where these are the longer ones. XLA folds a
     transpose of the result back into the product; an optimisation barrier stops it.
+    Elsewhere there is no barrier, and XLA chooses.
     """
-    return K > N and _on_cpu()
+    return K > N
 
 
 def same_devices(tree: Tree) -> Tree:
@@ -184,23 +202,24 @@ def same_devices(tree: Tree) -> Tree:
     return jax.tree.map(cast, tree)
 
 
-def _dot(x: Array, w: Array) -> Array:
-    """`x @ w` in the dtype of both, accumulated in at least float32."""
+def _dot(x: Array, w: Array, upcast_result: bool = False) -> Array:
+    """`x @ w`, accumulated in at least float32, in the dtype of both unless upcast."""
     axes = (((x.ndim - 1,), (0,)), ((), ()))
     accumulate_dtype = accumulation_dtype(x.dtype)
     product = lax.dot_general(x, w, axes, preferred_element_type=accumulate_dtype)
-    return product.astype(x.dtype)
+    return product if upcast_result else product.astype(x.dtype)
 
 
 def _backward_dot(x: Array, w: Array) -> Array:
     """`x @ w` as a tangent, whose transpose takes low-precision operands too."""
     axes = (((x.ndim - 1,), (0,)), ((), ()))
-    product = lax.dot_general(backward_operand(x), backward_operand(w), axes)
-    return product.astype(x.dtype)
+    return backward_dot(x, w, axes, None).astype(x.dtype)
 
 
 def _product_rule(
-    of_dx: Callable[[Array, Array], Array], of_dw: Callable[[Array, Array], Array]
+    of_dx: Callable[[Array, Array], Array],
+    of_dw: Callable[[Array, Array], Array],
+    upcast_result: bool = False,
 ) -> Callable[..., tuple[Array, Array]]:
     """The JVP rule of `x @ w`, each term by a function of its own."""
 
@@ -211,7 +230,8 @@ def _product_rule(
             terms.append(of_dx(dx, w))
         if not isinstance(dw, SymbolicZero):
             terms.append(of_dw(x, dw))
-        return _dot(x, w), sum(terms[1:], start=terms[0])
+        y = _dot(x, w, upcast_result)
+        return y, sum(terms[1:], start=terms[0]).astype(y.dtype)
 
     return rule
 
@@ -225,35 +245,40 @@ def _transposed_gradient(x: Array, w: Array) -> Array:
 _transposed_gradient.defjvp(_product_rule(_dot, weight_tangent), symbolic_zeros=True)
 
 
-@jax.custom_jvp
-def _low_precision_vector(x: Array, w: Array) -> Array:
+@functools.cache
+def _low_precision_vector(upcast_result: bool) -> Callable[[Array, Array], Array]:
     """`_dot` of one row or with one column, as inside `vmap` over queries.
 
     Under `vmap`, the gradient of an operand that all rows share must stay one product.
     So the tangent is a plain product, of which JAX batches the transpose.
     """
-    return checkpoint_name(_dot(x, w), MATMUL)
+
+    @jax.custom_jvp
+    def product(x: Array, w: Array) -> Array:
+        return checkpoint_name(_dot(x, w, upcast_result), MATMUL)
+
+    rule = _product_rule(_backward_dot, weight_tangent, upcast_result)
+    product.defjvp(rule, symbolic_zeros=True)
+    return product
 
 
-_low_precision_vector.defjvp(
-    _product_rule(_backward_dot, weight_tangent), symbolic_zeros=True
-)
-
-
-@jax.custom_vjp
-def _low_precision(x: Array, w: Array) -> Array:
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _low_precision(x: Array, w: Array, upcast_result: bool) -> Array:
     """`_dot` of matrices whose backward products take low-precision operands too."""
-    return checkpoint_name(_dot(x, w), MATMUL)
+    return checkpoint_name(_dot(x, w, upcast_result), MATMUL)
 
 
-def _low_precision_forward(x: Array, w: Array) -> tuple[Array, tuple[Array, Array]]:
-    return _dot(x, w), (x, w)
+def _low_precision_forward(
+    x: Array, w: Array, upcast_result: bool
+) -> tuple[Array, tuple[Array, Array]]:
+    return _dot(x, w, upcast_result), (x, w)
 
 
 def _low_precision_backward(
-    residuals: tuple[Array, Array], g: Array
+    upcast_result: bool, residuals: tuple[Array, Array], g: Array
 ) -> tuple[Array, Array]:
     x, w = residuals
+    g = g.astype(x.dtype)
     axes = (((1,), (1,)), ((), ()))
     dx = lax.dot_general(g, w, axes, preferred_element_type=jnp.float32)
     return dx.astype(x.dtype), weight_gradient(x, g)

@@ -1,8 +1,10 @@
 """Windows: weights that depend on the positions of the keys, not on their content.
 
 `diagonal` returns weights; `local_p` returns a factor to multiply the weights of a
-score by. Positions are counted in keys, from 0, and may be fractions.
+score by. Positions are counted in keys, from 0 at the first real one, and may be fractions.
 """
+
+from typing import Any
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
@@ -28,7 +30,7 @@ def diagonal(
 
     Args:
       position: i, the target position in steps from 0, shape [].
-      mask: True = a real key, shape [S]; the real keys come first.
+      mask: True = a real key, shape [S].
       rate: r, keys for each target step: the ratio of source to target lengths.
 
     Returns:
@@ -47,7 +49,7 @@ def diagonal(
     target = precision.upcast(position)
     last = jnp.sum(mask, dtype=target.dtype) - 1
     cursor = jnp.minimum(rate * target, last)
-    distance = jnp.abs(jnp.arange(mask.shape[0], dtype=target.dtype) - cursor)
+    distance = jnp.abs(_index(mask, target.dtype) - cursor)
     return jnp.where(mask, jnp.maximum(1 - distance, 0), 0).astype(position.dtype)
 
 
@@ -89,7 +91,13 @@ def local_p(
             "(the paper uses 10)"
         )
     centre = precision.upcast(position)
-    distance = jnp.arange(mask.shape[0], dtype=centre.dtype) - centre
+    distance = _index(mask, centre.dtype) - centre
     factor = jnp.exp(-0.5 * (distance / (half_width / 2)) ** 2)
     inside = mask & (jnp.abs(distance) <= half_width)
     return jnp.where(inside, factor, 0).astype(position.dtype)
+
+
+def _index(mask: Array, dtype: Any) -> Array:
+    """The position of each key, where the first real one is at 0: [S] -> [S]."""
+    first = jnp.argmax(mask).astype(dtype)
+    return jnp.arange(mask.shape[0], dtype=dtype) - first

@@ -42,6 +42,14 @@ def embed(table: nnx.Param, ids: Array, dtype: DTypeLike) -> Array:
     return table[...][ids].astype(dtype)
 
 
+def token_positions(mask: Array, offset: Array | int = 0) -> Array:
+    """Counts the tokens of each row, wherever its padding is: [..., T] -> [..., T].
+
+    Padding, where the mask is False, is at position -1.
+    """
+    return jnp.where(mask, offset + jnp.cumsum(mask, axis=-1, dtype=jnp.int32) - 1, -1)
+
+
 def split_rng(rng: Array | None, count: int) -> list[Array | None]:
     """Splits a random key in `count`; None, which means no dropout, is repeated."""
     return [None] * count if rng is None else list(jax.random.split(rng, count))
@@ -72,9 +80,12 @@ class OutputLayer(NamedTuple):
     bias: Float[Array, "V"] | None
 
     def logits(self, features: Float[Array, "... M"]) -> Float[Array, "... V"]:
-        """Computes W x + b."""
-        product = precision.matmul(features, self.matrix.T)  # W is [V, M]
-        return product if self.bias is None else product + self.bias
+        """Computes W x + b, in at least float32."""
+        # W is [V, M]
+        product = precision.matmul(features, self.matrix.T, upcast_result=True)
+        return (
+            product if self.bias is None else product + self.bias.astype(product.dtype)
+        )
 
 
 class SequenceModel(nnx.Module):
@@ -92,7 +103,7 @@ class SequenceModel(nnx.Module):
 
         Args:
           source: token ids, shape [B, S].
-          mask: True = a token, False = padding after it, shape [B, S].
+          mask: True = a token, False = padding, on either side; shape [B, S].
           rng: random key for dropout; None means no dropout.
 
         Returns:
@@ -216,7 +227,8 @@ class DeepOutput(nnx.Module):
         t = precision.matmul(x, self.w_readout[...].astype(dtype))
         t = t + self.b_readout[...].astype(dtype)
         if self.maxout:
-            pairs = t.reshape(*t.shape[:-1], -1, 2)  # [..., 2*l] -> [..., l, 2]
+            width = t.shape[-1] // 2
+            pairs = t.reshape(*t.shape[:-1], width, 2)  # [..., 2*l] -> [..., l, 2]
             t = jnp.max(pairs, axis=-1)
         else:
             t = jnp.tanh(t)

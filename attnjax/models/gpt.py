@@ -17,7 +17,7 @@ from jax import Array
 from attnjax.core import positions as places
 from attnjax.core.dropout import dropout
 from attnjax.models._block_config import BlockConfig
-from attnjax.models._parts import OutputLayer, embed, split_rng
+from attnjax.models._parts import OutputLayer, embed, split_rng, token_positions
 from attnjax.models._stacks import Stack
 from attnjax.transformer.attention import MATERIALISED, Attention
 from attnjax.transformer.cache import KVCache
@@ -117,7 +117,8 @@ class GPT(nnx.Module):
           the last block.
 
         Raises:
-          ValueError: if there are more tokens than the context length.
+          ValueError: if there are more tokens than the context length; where
+            `positions` are given, if a known one is beyond a learned table.
         """
         last = self.config.num_layers - 1
         out = self._run(tokens, positions, segments, rng, weights_of=(last,))
@@ -166,7 +167,8 @@ class GPT(nnx.Module):
         Args:
           cache: what `start`, `prefill` or `step` returned; it need not be empty.
           tokens: ids, shape [B, T].
-          mask: True = a token, False = padding after the row's last; shape [B, T].
+          mask: True = a token, False = padding, on either side; shape [B, T]. Logits
+            at padding mean nothing.
 
         Returns:
           The new cache, and the logits of the token after each, [B, T, V].
@@ -176,9 +178,9 @@ class GPT(nnx.Module):
         """
         if mask is None:
             mask = jnp.ones(tokens.shape, bool)
-        # [B] -> [B, 1], + [T]
-        positions = cache.lengths[:, None] + jnp.arange(tokens.shape[1])
-        out = self._continue(cache, tokens, jnp.where(mask, positions, -1))
+        # [B] -> [B, 1]
+        positions = token_positions(mask, cache.lengths[:, None])
+        out = self._continue(cache, tokens, positions)
         return out.cache, self.output.logits(out.x)
 
     def step(self, carry: KVCache, token: Array) -> tuple[KVCache, Array, Array]:
@@ -209,8 +211,8 @@ class GPT(nnx.Module):
         weights_of: tuple[int, ...],
     ) -> TransformerOutput:
         """Applies the blocks to whole texts."""
-        self._check_length(tokens)
         if positions is None:
+            self._check_length(tokens.shape[1])
             positions = jnp.broadcast_to(jnp.arange(tokens.shape[1]), tokens.shape)
         rngs = split_rng(rng, 2)
         x = self._embed(tokens, positions, rngs[0])
@@ -238,9 +240,9 @@ class GPT(nnx.Module):
             x = x + places.sinusoidal(positions, block.d_model, dtype=jnp.dtype(dtype))
         return dropout(rng, x, rate=block.dropout)
 
-    def _check_length(self, tokens: Array) -> None:
-        if tokens.shape[1] > self.config.max_length:
+    def _check_length(self, length: int) -> None:
+        if length > self.config.max_length:
             raise ValueError(
-                f"tokens: expected at most {self.config.max_length}, got "
-                f"{tokens.shape[1]} (cut the text, or raise max_length)"
+                f"tokens: expected at most {self.config.max_length}, got {length} "
+                "(cut the text, or raise max_length)"
             )

@@ -131,7 +131,7 @@ class RNNEncoderDecoder(SequenceModel):
 
         Args:
           source: token ids, shape [B, S].
-          mask: True = a token, False = padding after it, shape [B, S].
+          mask: True = a token, False = padding, on either side; shape [B, S].
           rng: random key for dropout; None means no dropout.
 
         Returns:

@@ -129,7 +129,7 @@ class RNNSearch(SequenceModel):
 
         Args:
           source: token ids, shape [B, S].
-          mask: True = a token, False = padding after it, shape [B, S].
+          mask: True = a token, False = padding, on either side; shape [B, S].
           rng: random key for dropout; None means no dropout.
 
         Returns:
@@ -161,8 +161,11 @@ class RNNSearch(SequenceModel):
         changes nothing.
         """
         params = self.decoder(self.config.dtype)
-        # The backward half of the first position has seen the whole source.
-        first = memory.values[:, 0, self.config.hidden_dim :]  # [B, S, 2*D] -> [B, D]
+        # The backward half of the first token has seen the whole source.
+        backward = memory.values[:, :, self.config.hidden_dim :]  # [B, S, D]
+        first = jnp.argmax(memory.mask, axis=1)  # [B]
+        # [B] -> [B, 1, 1]; [B, 1, D] -> [B, D]
+        first = jnp.take_along_axis(backward, first[:, None, None], axis=1)[:, 0]
         w_start = self.w_start[...].astype(first.dtype)
         hidden = jnp.tanh(precision.matmul(first, w_start))
         layers = jnp.split(

@@ -17,7 +17,13 @@ from jax import Array
 from attnjax.core import positions as places
 from attnjax.core.dropout import dropout
 from attnjax.models._block_config import BlockConfig
-from attnjax.models._parts import OutputLayer, SequenceModel, embed, split_rng
+from attnjax.models._parts import (
+    OutputLayer,
+    SequenceModel,
+    embed,
+    split_rng,
+    token_positions,
+)
 from attnjax.models._stacks import Stack
 from attnjax.transformer.attention import MATERIALISED, Attention
 from attnjax.transformer.block import EncoderMemory
@@ -121,19 +127,20 @@ class Transformer(SequenceModel):
 
         Args:
           source: token ids, shape [B, S].
-          mask: True = a token, False = padding after it, shape [B, S].
+          mask: True = a token, False = padding, on either side; shape [B, S].
           rng: random key for dropout; None means none.
 
         Returns:
           Keys and values of every decoder block, [L, B, N, S, D], and the mask.
 
         Raises:
-          ValueError: if positions are learned and there are fewer than source tokens.
+          ValueError: if positions are learned and there are fewer than source tokens
+            in a row, where the mask is known; inside `jax.jit` the result is NaN.
         """
         rngs = split_rng(rng, 2)
         shared = self.config.share_embeddings
         table = self.target_embedding if shared else self.source_embedding
-        positions = jnp.where(mask, jnp.arange(source.shape[1]), -1)
+        positions = token_positions(mask)
         x = self._embed(table, source, positions, "source", rngs[0])
         states = self.encoder(x, positions, rng=rngs[1]).x
         return self.decoder.encoder_memory(states, mask)
@@ -230,7 +237,6 @@ class Transformer(SequenceModel):
         if block.position_embedding == "sinusoidal":
             x = x + places.sinusoidal(positions, block.d_model, dtype=jnp.dtype(dtype))
         elif block.position_embedding == "learned":
-            _check_length(side, ids.shape[1], self.config.max_length)
             learned = (
                 self.source_positions if side == "source" else self.target_positions
             )
@@ -244,11 +250,3 @@ class Transformer(SequenceModel):
         Source: Garg et al. 2019 (arXiv:1909.02074), section 4.1.
         """
         return max(0, self.config.decoder_layers - 2)
-
-
-def _check_length(side: str, length: int, most: int) -> None:
-    if length > most:
-        raise ValueError(
-            f"{side}: expected at most {most} tokens, got {length} (max_length is the "
-            "number of learned positions)"
-        )

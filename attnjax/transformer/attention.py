@@ -30,8 +30,8 @@ class AttentionFn(Protocol):
         query: Float[Array, "B T H D"],
         keys: Float[Array, "B S N D"],
         values: Float[Array, "B S N E"],
-        mask: Any,
         *,
+        mask: Any,
         bias: Float[Array, "B H T S"] | None,
         score: Callable[..., Array],
         score_params: Tree,
@@ -54,15 +54,21 @@ def materialised_attention(
     query: Float[Array, "B T H D"],
     keys: Float[Array, "B S N D"],
     values: Float[Array, "B S N E"],
-    mask: Any,
     *,
+    mask: Any,
     bias: Float[Array, "B H T S"] | None = None,
     score: Callable[..., Array],
     score_params: Tree = None,
 ) -> Float[Array, "B T H E"]:
     """`attend_heads`, which materialises scores [B, H, T, S]; takes every score."""
     return attend_heads(
-        query, keys, values, mask, bias=bias, score=score, score_params=score_params
+        query,
+        keys,
+        values,
+        mask=mask,
+        bias=bias,
+        score=score,
+        score_params=score_params,
     ).context
 
 
@@ -87,8 +93,8 @@ MATERIALISED = Attention()
 def mean_head_weights(
     query: Float[Array, "B T H D"],
     keys: Float[Array, "B S N D"],
-    mask: AttentionMask,
     *,
+    mask: AttentionMask,
     bias: Float[Array, "B H T S"] | None,
     score: Callable[..., Array],
     score_params: Tree,
@@ -103,7 +109,7 @@ def mean_head_weights(
         query,
         keys,
         keys,
-        mask.to_dense(),
+        mask=mask.to_dense(),
         bias=bias,
         score=score,
         score_params=score_params,

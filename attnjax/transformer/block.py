@@ -233,8 +233,9 @@ def _self_attention(
         "score": design.score,
         "score_params": params.score,
     }
-    context = design.attention.fn(query, keys, values, shared.prepared[0], **rest)
-    weights = partial(mean_head_weights, query, keys, shared.mask, **rest)
+    mask, prepared = shared.mask, shared.prepared[0]
+    context = design.attention.fn(query, keys, values, mask=prepared, **rest)
+    weights = partial(mean_head_weights, query, keys, mask=mask, **rest)
     return linear(params.output, merge_heads(context)), (cache, weights)
 
 
@@ -259,8 +260,9 @@ def _cross_attention(
         "score": design.cross_attention_score,
         "score_params": params.score,
     }
-    context = design.attention.fn(query, keys, values, shared.prepared[1], **rest)
-    weights = partial(mean_head_weights, query, keys, shared.cross_mask, **rest)
+    mask, prepared = shared.cross_mask, shared.prepared[1]
+    context = design.attention.fn(query, keys, values, mask=prepared, **rest)
+    weights = partial(mean_head_weights, query, keys, mask=mask, **rest)
     return linear(params.output, merge_heads(context)), weights
 
 
@@ -286,9 +288,11 @@ def _residual(
 
 def split_heads(x: Float[Array, "B T H*D"], heads: int) -> Float[Array, "B T H D"]:
     """Splits the last axis into heads."""
-    return x.reshape(*x.shape[:-1], heads, -1)  # [B, T, H*D] -> [B, T, H, D]
+    width = x.shape[-1] // heads
+    return x.reshape(*x.shape[:-1], heads, width)  # [B, T, H*D] -> [B, T, H, D]
 
 
 def merge_heads(x: Float[Array, "B T H D"]) -> Float[Array, "B T H*D"]:
     """Concatenates the heads."""
-    return x.reshape(*x.shape[:-2], -1)  # [B, T, H, D] -> [B, T, H*D]
+    H, D = x.shape[-2:]
+    return x.reshape(*x.shape[:-2], H * D)  # [B, T, H, D] -> [B, T, H*D]

@@ -8,16 +8,20 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
+
+from attnjax.core._checks import check_below
 
 
 class KVCache(NamedTuple):
     """Keys and values of L layers for up to S tokens a row.
 
-    A ring buffer: the slot of a token is its position modulo S, so with a sliding
-    window of fewer than S positions a cache serves texts of any length. The head axis
-    comes before the slots because that is the layout of the attention dots; in the
-    other order every decoding step would transpose the whole cache.
+    The slot of a token is its position modulo S. With a sliding window of fewer than S
+    positions that is a ring buffer, which serves texts of any length; without one, a
+    token beyond the capacity is an error, or NaN while a program is traced.
+
+    The head axis comes before the slots because that is the layout of the attention
+    dots; in the other order every decoding step would transpose the whole cache.
     """
 
     keys: Float[Array, "B L N S D"]
@@ -78,22 +82,45 @@ def check_capacity(cache: KVCache, T: int, sliding_window: int | None) -> None:
         )
 
 
+def check_full(cache: KVCache, positions: Int[Array, "B T"]) -> Bool[Array, "B T"]:
+    """Finds the tokens for which a cache without a sliding window has no slot.
+
+    Returns:
+      Whether a token has no slot, of those whose position is not known yet.
+
+    Raises:
+      ValueError: if a token whose position is known has no slot.
+    """
+    S = cache.positions.shape[1]
+    check_below("positions", positions, S, "the KV cache is full: start a larger one")
+    return positions >= S
+
+
 def allocate(
-    cache: KVCache, positions: Int[Array, "B T"]
+    cache: KVCache, positions: Int[Array, "B T"], *, ring: bool
 ) -> tuple[KVCache, Int[Array, "B T"]]:
     """Allocates the slots of new tokens.
 
     A token at position -1 is padding: its slot is S, which is out of range, so that
     the writes below drop it.
 
+    Args:
+      cache: the cache.
+      positions: of the new tokens.
+      ring: whether a token may take the slot of one that no query attends to any more,
+        because the attention has a sliding window. Otherwise tokens beyond the
+        capacity are dropped too.
+
     Returns:
       The cache with the new positions and lengths, and the slots [B, T].
     """
     B, S = cache.positions.shape
-    slots = jnp.where(positions >= 0, positions % S, S)
-    rows = jnp.arange(B)[:, None]
+    fits = positions >= 0 if ring else (positions >= 0) & (positions < S)
+    slots = jnp.where(fits, positions % S, S)
+    rows = jnp.arange(B)[:, None]  # [B] -> [B, 1]
     in_slots = cache.positions.at[rows, slots].set(positions, mode="drop")
-    lengths = jnp.maximum(cache.lengths, positions.max(axis=1) + 1)
+    last = positions.max(axis=1, initial=-1)
+    lengths = jnp.maximum(cache.lengths, last + 1)
     return cache._replace(positions=in_slots, lengths=lengths), slots
 
 

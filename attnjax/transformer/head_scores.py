@@ -52,7 +52,8 @@ def _cosine_init(rng: Array, H: int, D: int) -> Tree:
 
 
 def _cosine(inverse_temperature: Array, query: Array, keys: Array) -> Array:
-    return inverse_temperature * scores.cosine(query, keys)
+    cosines = scores.cosine(query, keys)
+    return inverse_temperature.astype(cosines.dtype) * cosines
 
 
 HEAD_SCORES = {

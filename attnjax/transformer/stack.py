@@ -18,7 +18,13 @@ from attnjax.transformer.block import (
     Shared,
     block,
 )
-from attnjax.transformer.cache import KVCache, LayerCache, allocate, check_capacity
+from attnjax.transformer.cache import (
+    KVCache,
+    LayerCache,
+    allocate,
+    check_capacity,
+    check_full,
+)
 
 
 class TransformerOutput(NamedTuple):
@@ -74,18 +80,22 @@ def transformer_stack(
 
     Returns:
       The residual stream after the last block, the cache with the new tokens, and the
-      attention weights.
+      attention weights. Without a sliding window, a token for which the cache has no
+      slot gets NaN where its position is not known yet.
 
     Raises:
       ValueError: if the cache has too few slots for the new tokens beside the sliding
-        window of the first of them, or `weights_of` names no layer.
+        window of the first of them, a token whose position is known has no slot, or
+        `weights_of` names no layer.
     """
     L = jax.tree.leaves(params)[0].shape[0]
     _check_layers(weights_of, L)
-    slots, key_positions = None, positions
+    slots, full, key_positions = None, None, positions
     if cache is not None:
         check_capacity(cache, x.shape[1], design.sliding_window)
-        cache, slots = allocate(cache, positions)
+        ring = design.sliding_window is not None
+        full = None if ring else check_full(cache, positions)
+        cache, slots = allocate(cache, positions, ring=ring)
         key_positions = cache.positions
     self_mask = AttentionMask(
         query_positions=positions,
@@ -112,6 +122,8 @@ def transformer_stack(
     )
     if cache is not None:
         cache = cache._replace(keys=arrays[0], values=arrays[1])
+    if full is not None:
+        x = jnp.where(full[..., None], jnp.nan, x)  # [B, T] -> [B, T, 1]
     return TransformerOutput(x, cache, weights)
 
 

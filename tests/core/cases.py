@@ -1,6 +1,5 @@
 """The table that the contract is tested over: every score, and every weighting."""
 
-import functools
 from typing import NamedTuple
 
 import jax
@@ -99,11 +98,13 @@ class Case:
         self.score, self.score_oracle, self.width = SCORES[score]
         self.weighting, self.weighting_oracle = WEIGHTINGS[weighting]
         self.sums_to_one = weighting in SUM_TO_ONE
-        self.plain = functools.partial(
-            attention.attend, score=self.score, weighting=self.weighting
-        )
         self.attend = jax.jit(self.plain)
         self.gradients = jax.jit(jax.grad(self.objective, argnums=(0, 1, 2)))
+
+    def plain(self, query, keys, values, mask=None, **options):
+        """`attend` with this score and weighting."""
+        chosen = {"score": self.score, "weighting": self.weighting} | options
+        return attention.attend(query, keys, values, mask=mask, **chosen)
 
     def objective(self, query, keys, values, mask):
         """A scalar in which every component of the context counts differently."""

@@ -7,12 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
 
 from attnjax.core import masks
-from attnjax.core.attend import Attended, Memory, attend, attend_heads, attention_fn
+from attnjax.core.attend import Attended, attend, attend_heads
 from attnjax.core.scores import additive
-from attnjax.core.weights import sparsemax
 from tests.arg_specs import ATTENTION
 from tests.core.cases import draw
 
@@ -22,7 +20,12 @@ B, T, S, H, D, E = ATTENTION
 # 50 roundings of products and sums of width 11 and 7, in float32.
 CLOSE = 2e-5
 
-heads = jax.jit(attend_heads)  # one compilation a shape, not one an operation
+
+@jax.jit  # one compilation a shape, not one an operation
+def heads(query, keys, values, mask=None, bias=None):
+    return attend_heads(query, keys, values, mask=mask, bias=bias)
+
+
 jax_heads = jax.jit(jax.nn.dot_product_attention)
 
 
@@ -39,7 +42,11 @@ def _mask():
 @jax.jit
 def _ladder(query, keys, values, mask):
     """Multi-head attention as the three vmaps that it is."""
-    over_targets = jax.vmap(attend, in_axes=(0, None, None, 0))
+
+    def one(query, keys, values, mask):
+        return attend(query, keys, values, mask=mask)
+
+    over_targets = jax.vmap(one, in_axes=(0, None, None, 0))
     out = Attended(context=1, weights=0)
     over_heads = jax.vmap(over_targets, in_axes=(1, 1, 1, 0), out_axes=out)
     return jax.vmap(over_heads)(query, keys, values, mask)
@@ -171,43 +178,75 @@ def test_packed_sentences_do_not_leak():
     np.testing.assert_allclose(packed, jnp.concatenate(apart, axis=1), 1e-5, 1e-6)
 
 
-def test_a_memory_is_the_last_three_arguments():
-    query, keys, values = (x[0, :, 0] for x in _inputs())
-    memory = Memory(keys, values, jnp.ones(S, bool))
-    chex.assert_trees_all_equal(
-        attend(query[0], *memory), attend(query[0], keys, values, memory.mask)
-    )
-
-
 def test_the_ladder_costs_two_products():
     text = jax.jit(attend_heads).lower(*_inputs()).as_text()
     assert text.count("dot_general") == 2
 
 
-def test_fits_flax_multi_head_attention():
-    def module(**options):
-        return nnx.MultiHeadAttention(
-            num_heads=3, in_features=D, qkv_features=6, decode=False,
-            rngs=nnx.Rngs(0), **options,
-        )  # fmt: skip
+LEADING = [(), (1,), (2,), (2, 3), (1, 2, 1)]
 
-    x = jnp.asarray(draw(7, B, T, D), "float32")
-    mask = nnx.make_causal_mask(jnp.ones((B, T)))
-    want = module()(x, mask=mask)
-    np.testing.assert_allclose(
-        module(attention_fn=attention_fn())(x, mask=mask), want, CLOSE, CLOSE
+
+@pytest.mark.parametrize("leading", LEADING, ids=str)
+@pytest.mark.parametrize("shared", [1, H])
+def test_any_number_of_leading_axes(leading, shared):
+    """As many `vmap`s around heads as there are leading axes, with masks that share."""
+    N = H // shared
+    query, keys, values = (
+        jnp.asarray(draw(10 + i, *leading, *shape), "float32")
+        for i, shape in enumerate([(T, H, D), (S, N, D), (S, N, E)])
     )
-    other = module(attention_fn=attention_fn(weighting=sparsemax))(x, mask=mask)
-    assert not np.allclose(other, want, 1e-3)
+    for shape in [(T, S), (H, 1, S), (*leading, 1, T, S), (*leading, H, T, S)]:
+        mask = jnp.asarray(draw(13, *shape) > -1)
+        bias = jnp.asarray(draw(14, *shape), "float32")
+        got = heads(query, keys, values, mask, bias)
+        full = (jnp.broadcast_to(x, (*leading, H, T, S)) for x in (mask, bias))
+        # One row after the other, each as a batch of one.
+        flat = (
+            x.reshape(-1, 1, *x.shape[len(leading) :])
+            for x in (query, keys, values, *full)
+        )
+        want = jax.lax.map(lambda row: heads(*row), tuple(flat))
+        want = jax.tree.map(lambda x, like: x.reshape(like.shape), want, got)
+        chex.assert_trees_all_close(got, want, rtol=1e-5, atol=1e-6)
 
 
-def test_flax_dropout_is_refused():
-    x = _inputs()
-    with pytest.raises(
-        ValueError, match=r"^dropout_rate: expected 0, got 0\.5 \(apply"
-    ):
-        attention_fn()(*x, dropout_rate=0.5)
-    attention_fn()(*x, dropout_rate=0.5, deterministic=True)
+@pytest.mark.parametrize("empty", ["B", "T", "S"])
+def test_nothing_to_do_gives_the_empty_array(empty):
+    sizes = {"B": B, "T": T, "S": S} | {empty: 0}
+    query = jnp.ones((sizes["B"], sizes["T"], H, D))
+    keys = jnp.ones((sizes["B"], sizes["S"], H, D))
+    found = attend_heads(query, keys, keys)
+    assert found.context.shape == query.shape
+    assert found.weights.shape == (sizes["B"], H, sizes["T"], sizes["S"])
+    assert not found.context.any()
+
+
+def _errors(context, q, k, v):
+    """The error of low-precision contexts, and the root mean square of the exact."""
+    q, k, v = (np.asarray(x, np.float64) for x in (q, k, v))
+    scored = np.einsum("bthd,bshd->bhts", q, k) / np.sqrt(q.shape[-1])
+    likelihood = np.exp(scored)
+    weights = likelihood / likelihood.sum(-1, keepdims=True)
+    want = np.einsum("bhts,bshe->bthe", weights, v)
+    error = np.asarray(context, np.float64) - want
+    return np.sqrt(np.mean(error**2)), np.sqrt(np.mean(want**2))
+
+
+def test_bfloat16_is_as_exact_as_jax():
+    """Scores keep the bits of their sums until the weights are made."""
+    q, k, v = (jnp.asarray(draw(20 + i, 4, 64, 4, 64), "bfloat16") for i in range(3))
+    ours, _ = _errors(heads(q, k, v).context, q, k, v)
+    with jax.numpy_dtype_promotion("standard"):
+        theirs, size = _errors(jax_heads(q, k, v), q, k, v)
+    assert ours < 1.05 * theirs < 0.01 * size
+
+
+@pytest.mark.parametrize("bias", ["bfloat16", "float32", "float64"])
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+def test_a_bias_does_not_change_the_dtype(dtype, bias):
+    with jax.enable_x64(True):
+        found = heads(*_inputs(dtype=dtype), bias=jnp.zeros((T, S), bias))
+        assert found.context.dtype == found.weights.dtype == dtype
 
 
 @pytest.mark.parametrize(
@@ -234,12 +273,12 @@ def test_flax_dropout_is_refused():
         (
             {"query": jnp.ones((T, H, D))},
             ValueError,
-            r"^query: expected shape \[B, T, H, D\], got \[5, 3, 11\] \(",
+            r"^keys: expected shape \[S, N, C\], got \[2, 7, 3, 11\] \(",
         ),
         (
             {"values": jnp.ones((B, S + 1, H, E))},
             ValueError,
-            r"^values: expected shape \[B=2, S=7, N=3, E\], got \[2, 8, 3, 13\]",
+            r"^values: expected shape \[2, S=7, N=3, E\], got \[2, 8, 3, 13\]",
         ),
     ],
 )

@@ -116,7 +116,7 @@ def attention(name, **settings):
         scaling=D**-0.5,
         **settings,
     )
-    return wanted, partial(attend_heads, *map(jnp.asarray, (q, k, v)), mask)
+    return wanted, partial(attend_heads, *map(jnp.asarray, (q, k, v)), mask=mask)
 
 
 def test_scores_are_capped_as_in_gemma_2():

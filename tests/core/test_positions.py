@@ -138,8 +138,8 @@ def test_a_learned_position_is_a_row():
     np.testing.assert_array_equal(got, TABLE[PLACES])
 
 
-def test_a_position_without_a_row_says_nothing_and_learns_nothing():
-    table, outside = jnp.asarray(TABLE, "float32"), [-1, -L, L, L + 1, 2**31 - 1]
+def test_padding_says_nothing_and_learns_nothing():
+    table, outside = jnp.asarray(TABLE, "float32"), [-1, -L, -(2**31)]
     t = jnp.array([2, *outside, 2])
     with jax.debug_nans(True):
         got = positions.learned(table, t)
@@ -149,6 +149,16 @@ def test_a_position_without_a_row_says_nothing_and_learns_nothing():
     want = np.zeros((L, D))
     want[2] = 2  # read twice
     np.testing.assert_array_equal(gradient, want)
+
+
+@pytest.mark.parametrize("beyond", [L, L + 1, 2**31 - 1])
+def test_a_position_beyond_the_table_is_an_error_or_nan(beyond):
+    table, t = jnp.asarray(TABLE, "float32"), jnp.array([0, beyond])
+    with pytest.raises(ValueError, match=rf"^positions: .* below {L}, got {beyond} \("):
+        positions.learned(table, t)
+    got = jax.jit(positions.learned)(table, t)
+    np.testing.assert_array_equal(got[0], table[0])
+    assert np.isnan(got[1]).all()
 
 
 # --- rotary -------------------------------------------------------------------
@@ -260,7 +270,8 @@ def test_cached_decoding_is_training():
 
     def read(q, t_q, rotated):
         mask = causal(t_q, t)[:, None]
-        return attend_heads(positions.apply_rope(q, t_q), rotated, v, mask).context
+        rotated_q = positions.apply_rope(q, t_q)
+        return attend_heads(rotated_q, rotated, v, mask=mask).context
 
     whole = read(q, t, positions.apply_rope(k, t))
     cache = jnp.zeros_like(k)
@@ -306,7 +317,7 @@ BAD = {
     ),
     "rope-scalar": (
         lambda: positions.apply_rope(jnp.array(1.0), jnp.array(1)),
-        r"^x: expected shape \[D\], got \[\] \(an axis is missing\)",
+        r"^x: expected shape \[\.\.\., D\], got \[\] \(an axis is missing\)",
     ),
 }
 

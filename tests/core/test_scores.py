@@ -68,8 +68,9 @@ def test_three_thousand_terms_are_summed_wide(name, dtype):
             N,
         ),
     }[name]()
-    assert got.dtype == dtype
-    np.testing.assert_allclose(got.astype("float32"), want, rtol=2**-8)
+    assert got.dtype == "float32"  # a softmax of rounded scores has twice the error
+    rtol = 2**-8 if name == "bilinear" else 1e-6  # its projected query is rounded
+    np.testing.assert_allclose(got, want, rtol)
 
 
 BAD = {

@@ -34,6 +34,11 @@ class BilinearParams(NamedTuple):
     matrix: Float[Array, "D E"]
 
 
+def normalise(matched: Array, query: Array, memory: Memory) -> Array:
+    """Softmax of scores [S], in the dtype of the query."""
+    return weights.masked_softmax(matched, memory.mask).astype(query.dtype)
+
+
 def additive_init(
     rng: Array, sizes: Sizes, initializers: Initializers
 ) -> AdditiveParams:
@@ -57,7 +62,7 @@ def additive_weigh(
     """Softmax of the additive score (arXiv:1409.0473, appendix A.1.2); no carry."""
     projected = precision.matmul(query, params.w_query)
     matched = scores.additive(projected, memory.keys, params.v)
-    return carry, weights.masked_softmax(matched, memory.mask)
+    return carry, normalise(matched, query, memory)
 
 
 def _bilinear_init(
@@ -71,7 +76,7 @@ def _bilinear_weigh(
 ) -> Weighed:
     """Softmax of the "general" score (arXiv:1508.04025, eq. 8); no carry."""
     matched = scores.bilinear(query, memory.keys, params.matrix)
-    return carry, weights.masked_softmax(matched, memory.mask)
+    return carry, normalise(matched, query, memory)
 
 
 def _dot_keys(params: NoParams, values: Array) -> Array:
@@ -84,7 +89,7 @@ def _dot_weigh(
     params: NoParams, carry: Tree, query: Array, position: Array, memory: Memory
 ) -> Weighed:
     """Softmax of the "dot" score (arXiv:1508.04025, eq. 8); no carry."""
-    return carry, weights.masked_softmax(scores.dot(query, memory.keys), memory.mask)
+    return carry, normalise(scores.dot(query, memory.keys), query, memory)
 
 
 ADDITIVE = Aligner(additive_init, additive_keys, additive_weigh)

@@ -13,6 +13,7 @@ from attnjax.cells.aligners.content import (
     AdditiveParams,
     additive_init,
     additive_keys,
+    normalise,
 )
 from attnjax.cells.initializers import Initializers
 from attnjax.core import location, precision, weights
@@ -67,7 +68,7 @@ def _location_weigh(
         w_location=params.w_location,
         v=params.score.v,
     )
-    given = weights.masked_softmax(matched, memory.mask)
+    given = normalise(matched, query, memory)
     return given, given
 
 
