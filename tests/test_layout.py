@@ -28,7 +28,7 @@ ARROWS = {
     | {"flax.nnx", "attnjax.core", "attnjax.cells", "attnjax.transformer"}
     | {f"attnjax.models.{name}" for name in ("_parts", "_block_config", "_stacks")},
     "attnjax/decode": ARRAYS | {"optax", "attnjax.core", "attnjax.decode"},
-    "attnjax/train.py": ARRAYS | {"optax", "attnjax.core"},
+    "attnjax/train": ARRAYS | {"optax", "attnjax.core", "attnjax.train"},
     "attnjax/parallel.py": ARRAYS | {"optax", "attnjax.core"},
     "tests/oracles.py": {"numpy"},
     "tests/oracle_models.py": {"numpy", "tests.oracles"},

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Int
 
 from attnjax.core import precision
 from attnjax.core._checks import check_ids, shaped
+from attnjax.core._sharding import keep_rows_apart
 
 
 @shaped
@@ -53,12 +54,18 @@ def _token_nats(logits: Array, labels: Array, smoothing: float) -> Array:
     logits = precision.upcast(logits)
     log_total = jax.nn.logsumexp(logits, axis=-1)
     # A comparison instead of a gather: its gradient is a select, not a scatter.
-    is_label = jnp.arange(logits.shape[-1]) == labels[..., None]
+    is_label = _is_label(labels, logits.shape[-1])
     nats = log_total - jnp.sum(jnp.where(is_label, logits, 0), axis=-1)
     if smoothing == 0:
         return nats
     spread = log_total - jnp.mean(logits, axis=-1)
     return (1 - smoothing) * nats + smoothing * spread
+
+
+def _is_label(labels: Array, V: int) -> Array:
+    """Labels as one of V: [...] -> [..., V]."""
+    dtype = precision.promoted(labels, jnp.int32)
+    return jnp.arange(V, dtype=dtype) == labels.astype(dtype)[..., None]
 
 
 @shaped
@@ -107,13 +114,26 @@ def linear_cross_entropy(
     _check_smoothing(smoothing)
     if chunk_size < 1:
         raise ValueError(f"chunk_size: expected at least 1 position, got {chunk_size}")
-    dtype = precision.promoted(x, matrix)
-    V = matrix.shape[0]
-    weights = weights.astype(precision.accumulation_dtype(dtype))
     # Where a weight is 0 the label does not matter.
     counted = jnp.where(weights == 0, 0, labels)
-    check_ids("labels", counted, V)
-    inside = (counted >= 0) & (counted < V)
+    check_ids("labels", counted, matrix.shape[0])
+    total = partial(_checked_nats, smoothing, chunk_size)
+    return keep_rows_apart(total, (x, matrix, bias, counted, weights), None)
+
+
+def _checked_nats(
+    smoothing: float,
+    chunk_size: int,
+    x: Array,
+    matrix: Array,
+    bias: Array | None,
+    labels: Array,
+    weights: Array,
+) -> Array:
+    """The sum, NaN if a label outside the vocabulary counts."""
+    dtype = precision.promoted(x, matrix)
+    weights = weights.astype(precision.accumulation_dtype(dtype))
+    inside = (labels >= 0) & (labels < matrix.shape[0])
     weights = jnp.where(inside, weights, jnp.nan)
     arrays = x.astype(dtype), matrix.astype(dtype), bias, weights
     arrays, labels = precision.same_devices((arrays, labels))
@@ -166,7 +186,7 @@ def _linear_nats_forward(
         x, weights, labels = chunk
         logits = _logits(x, matrix, bias)
         nats = _token_nats(logits, labels, smoothing)
-        is_label = jnp.arange(V) == labels[..., None]
+        is_label = _is_label(labels, V)
         target = smoothing / V + jnp.where(is_label, 1 - smoothing, 0)
         # The gradient of cross-entropy: probabilities minus target.
         d_logits = (jax.nn.softmax(logits) - target) * weights[..., None]

@@ -1,7 +1,8 @@
 """Windows: weights that depend on the positions of the keys, not on their content.
 
 `diagonal` returns weights; `local_p` returns a factor to multiply the weights of a
-score by. Positions are counted in keys, from 0 at the first real one, and may be fractions.
+score by. Positions are counted in keys, from 0 at the first real one; they may be
+fractions.
 """
 
 from typing import Any

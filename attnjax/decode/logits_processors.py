@@ -84,8 +84,11 @@ def keep_top_p(
     probabilities = jnp.exp(values - log_normaliser(values)[..., None])
     preceding = jnp.cumsum(probabilities, axis=-1) - probabilities
     p = jnp.asarray(p, values.dtype)
+    # A sum that reaches p exactly may be rounded to just below it, and one id too many
+    # would be kept. Sums within some roundings of p count as reaching it.
+    below = preceding < p - 8 * jnp.finfo(values.dtype).eps
     first = jnp.arange(logits.shape[-1]) == 0
-    return _mask_others(logits, ids, (preceding < p) | first | (p >= 1))
+    return _mask_others(logits, ids, below | first | (p >= 1))
 
 
 @shaped
@@ -130,16 +133,32 @@ def warp_logits(
 ) -> Float[Array, "... V"]:
     """Applies temperature, top-k, top-p and min-p, in this order.
 
+    The logits are shifted so that the highest is 0, which changes no probability. So
+    the smallest temperature gives the most likely id, and an infinite one the uniform
+    distribution.
+
     Example:
       >>> logits = jnp.log(jnp.array([0.1, 0.4, 0.3, 0.2]))
       >>> options = {"temperature": 1.0, "top_k": 3, "top_p": 0.7, "min_p": 0.0}
       >>> warp_logits(logits, **options) > -jnp.inf
       Array([False,  True,  True, False], dtype=bool)
     """
-    logits = logits / jnp.asarray(temperature, logits.dtype)
+    logits = _divide(logits, temperature)
     if top_k is not None:
         logits = keep_top_k(logits, top_k)
     return keep_min_p(keep_top_p(logits, top_p), min_p)
+
+
+def _divide(logits: Array, temperature: Any) -> Array:
+    """Divides logits by the temperature, without overflow at either end."""
+    if not isinstance(temperature, jax.Array) and temperature == 1:
+        return logits
+    tiny = jnp.finfo(logits.dtype).tiny
+    divisor = jnp.maximum(jnp.asarray(temperature, logits.dtype), tiny)
+    peak = logits.max(axis=-1, keepdims=True)
+    # -inf is a suppressed id, whatever the temperature.
+    shifted = logits - jnp.where(jnp.isfinite(peak), peak, 0)
+    return jnp.where(logits == -jnp.inf, logits, shifted / divisor)
 
 
 def check_warp_arguments(

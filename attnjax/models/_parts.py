@@ -13,6 +13,7 @@ from attnjax.cells.initializers import Initializers
 from attnjax.core import precision
 from attnjax.core._checks import check_ids
 from attnjax.core.dropout import dropout
+from attnjax.models._methods import batched
 
 Tree = Any
 
@@ -156,6 +157,7 @@ class SequenceModel(nnx.Module):
         """The output layer: matrix [V, l] and bias [V]."""
         raise NotImplementedError
 
+    @batched
     def __call__(
         self, source: Array, mask: Array, previous: Array, rng: Array | None = None
     ) -> tuple[Array, Array]:

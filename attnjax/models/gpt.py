@@ -17,6 +17,7 @@ from jax import Array
 from attnjax.core import positions as places
 from attnjax.core.dropout import dropout
 from attnjax.models._block_config import BlockConfig
+from attnjax.models._methods import batched
 from attnjax.models._parts import OutputLayer, embed, split_rng, token_positions
 from attnjax.models._stacks import Stack
 from attnjax.transformer.attention import MATERIALISED, Attention
@@ -94,6 +95,7 @@ class GPT(nnx.Module):
         if not config.tie_output:
             self.w_output = nnx.Param(normal(rngs.params(), (config.vocab_size, M)))
 
+    @batched
     def __call__(
         self,
         tokens: Array,
@@ -124,6 +126,7 @@ class GPT(nnx.Module):
         out = self._run(tokens, positions, segments, rng, weights_of=(last,))
         return self.output.logits(out.x), out.weights[0]
 
+    @batched
     def features(
         self,
         tokens: Array,
@@ -159,6 +162,7 @@ class GPT(nnx.Module):
             batch_size, capacity, jnp.dtype(self.config.dtype)
         )
 
+    @batched
     def prefill(
         self, cache: KVCache, tokens: Array, mask: Array | None = None
     ) -> tuple[KVCache, Array]:
@@ -183,6 +187,7 @@ class GPT(nnx.Module):
         out = self._continue(cache, tokens, positions)
         return out.cache, self.output.logits(out.x)
 
+    @batched
     def step(self, carry: KVCache, token: Array) -> tuple[KVCache, Array, Array]:
         """Processes one token a row: a step for `attnjax.decode`.
 
@@ -213,7 +218,9 @@ class GPT(nnx.Module):
         """Applies the blocks to whole texts."""
         if positions is None:
             self._check_length(tokens.shape[1])
-            positions = jnp.broadcast_to(jnp.arange(tokens.shape[1]), tokens.shape)
+            positions = jnp.broadcast_to(
+                jnp.arange(tokens.shape[1], dtype=jnp.int32), tokens.shape
+            )
         rngs = split_rng(rng, 2)
         x = self._embed(tokens, positions, rngs[0])
         return self.decoder(

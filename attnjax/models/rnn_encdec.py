@@ -26,6 +26,7 @@ from attnjax.cells.recurrent import (
 )
 from attnjax.core import precision
 from attnjax.core.dropout import dropout
+from attnjax.models._methods import batched
 from attnjax.models._parts import (
     DeepOutput,
     OutputLayer,
@@ -124,6 +125,7 @@ class RNNEncoderDecoder(SequenceModel):
             rngs=rngs,
         )
 
+    @batched
     def encode(
         self, source: Array, mask: Array, rng: Array | None = None
     ) -> EncoderOutput:
@@ -157,6 +159,7 @@ class RNNEncoderDecoder(SequenceModel):
         vector = jnp.tanh(precision.matmul(cell.hidden(last[-1]), w_vector))
         return EncoderOutput(dropout(rngs[-1], vector, rate=rate), mask)
 
+    @batched
     def start(
         self, memory: EncoderOutput, max_decode_length: int | None = None
     ) -> DecoderState:
@@ -172,6 +175,7 @@ class RNNEncoderDecoder(SequenceModel):
         )  # [B, n*D] -> n x [B, D]
         return DecoderState(tuple(map(self._cell.initial_carry, layers)))
 
+    @batched
     def step(
         self, memory: EncoderOutput, carry: DecoderState, token: Array
     ) -> tuple[DecoderState, Array, Array]:
@@ -186,6 +190,7 @@ class RNNEncoderDecoder(SequenceModel):
         weights = jnp.zeros(memory.mask.shape, logits.dtype)
         return DecoderState(layers), logits, weights
 
+    @batched
     def features(
         self, source: Array, mask: Array, previous: Array, rng: Array | None = None
     ) -> tuple[Array, Array]:

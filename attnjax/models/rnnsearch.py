@@ -36,6 +36,7 @@ from attnjax.cells.scan import scan
 from attnjax.core import precision
 from attnjax.core.attend import Memory
 from attnjax.core.dropout import dropout
+from attnjax.models._methods import batched
 from attnjax.models._parts import (
     DeepOutput,
     OutputLayer,
@@ -124,6 +125,7 @@ class RNNSearch(SequenceModel):
             rngs=rngs,
         )
 
+    @batched
     def encode(self, source: Array, mask: Array, rng: Array | None = None) -> Memory:
         """Runs the bidirectional encoder.
 
@@ -152,6 +154,7 @@ class RNNSearch(SequenceModel):
         keys = self._aligner.project_keys(self.decoder(dtype).aligner, values)
         return Memory(keys, values, mask)
 
+    @batched
     def start(
         self, memory: Memory, max_decode_length: int | None = None
     ) -> RNNSearchState:
@@ -174,6 +177,7 @@ class RNNSearch(SequenceModel):
         begin = partial(initial_carry, params, aligner=self._aligner, cell=self._cell)
         return jax.vmap(begin)(layers, memory)
 
+    @batched
     def step(
         self, memory: Memory, carry: RNNSearchState, token: Array
     ) -> tuple[RNNSearchState, Array, Array]:
@@ -186,6 +190,7 @@ class RNNSearch(SequenceModel):
         logits = self.output.logits(self._deep_output(out, embedded))
         return carry, logits, out.weights
 
+    @batched
     def features(
         self, source: Array, mask: Array, previous: Array, rng: Array | None = None
     ) -> tuple[Array, Array]:

@@ -4,8 +4,9 @@ Training, checkpoints and decoding see dicts; only the code that calls the model
 sees the module. Paths are stable and readable: `decoder/gru/u_gates`.
 """
 
+import dataclasses
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import jax
 from flax import nnx
@@ -25,8 +26,9 @@ def split(model: Model) -> tuple[Callable[[Params], Model], Params]:
 
     Returns:
       `rebuild(params) -> model`, pure and free of arrays, so that a jitted function
-      can close over it; and the parameters as nested dicts of arrays. The variables
-      of a rebuilt model keep their type and metadata, such as `out_sharding`.
+      can close over it, and picklable; and the parameters as nested dicts of arrays.
+      The variables of a rebuilt model keep their type and metadata, such as
+      `out_sharding`.
 
     Raises:
       ValueError: if the model has state that is not a parameter, or if two
@@ -48,14 +50,7 @@ def split(model: Model) -> tuple[Callable[[Params], Model], Params]:
     paths = _readable_paths([path for path, _ in flat])
     # Variables without their arrays: `replace` copies their type and metadata.
     variables = {path: variable.replace(None) for path, variable in flat}
-
-    def rebuild(params: Params) -> Model:
-        filled = {
-            path: variable.replace(_find(params, paths[path]))
-            for path, variable in variables.items()
-        }
-        return nnx.merge(graphdef, nnx.from_flat_state(filled))
-
+    rebuild: _Rebuild[Model] = _Rebuild(graphdef, variables, paths)
     params: Params = {}
     for path, variable in flat:
         *parents, name = paths[path]
@@ -64,6 +59,22 @@ def split(model: Model) -> tuple[Callable[[Params], Model], Params]:
             node = node.setdefault(parent, {})
         node[name] = variable.get_value()
     return rebuild, params
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Rebuild(Generic[Model]):
+    """Makes a model from its parameters; a class, because closures do not pickle."""
+
+    graphdef: Any
+    variables: dict[tuple[Any, ...], Any]
+    paths: dict[tuple[Any, ...], Path]
+
+    def __call__(self, params: Params) -> Model:
+        filled = {
+            path: variable.replace(_find(params, self.paths[path]))
+            for path, variable in self.variables.items()
+        }
+        return nnx.merge(self.graphdef, nnx.from_flat_state(filled))
 
 
 def split_abstract(

@@ -17,6 +17,7 @@ from jax import Array
 from attnjax.core import positions as places
 from attnjax.core.dropout import dropout
 from attnjax.models._block_config import BlockConfig
+from attnjax.models._methods import batched
 from attnjax.models._parts import (
     OutputLayer,
     SequenceModel,
@@ -58,6 +59,11 @@ class TransformerConfig:
     """The score of cross-attention."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Dtype of computation; parameters are float32."""
+
+
+def _memory_axes(memory: EncoderMemory) -> EncoderMemory:
+    """Keys and values are [L, B, N, S, D], the mask is [B, S]."""
+    return EncoderMemory(1, 1, 0)  # type: ignore[arg-type]  # axes, not arrays
 
 
 class Transformer(SequenceModel):
@@ -120,6 +126,7 @@ class Transformer(SequenceModel):
             self.source_positions = table(config.max_length)
             self.target_positions = table(config.max_length)
 
+    @batched(batch_axes=_memory_axes)
     def encode(
         self, source: Array, mask: Array, rng: Array | None = None
     ) -> EncoderMemory:
@@ -145,6 +152,7 @@ class Transformer(SequenceModel):
         states = self.encoder(x, positions, rng=rngs[1]).x
         return self.decoder.encoder_memory(states, mask)
 
+    @batched
     def start(self, memory: EncoderMemory, capacity: int | None = None) -> KVCache:
         """Allocates the decoder's empty KV cache.
 
@@ -156,6 +164,7 @@ class Transformer(SequenceModel):
         capacity = capacity or self.config.max_length
         return self.decoder.init_cache(B, capacity, dtype)
 
+    @batched
     def step(
         self, memory: EncoderMemory, carry: KVCache, token: Array
     ) -> tuple[KVCache, Array, Array]:
@@ -183,6 +192,7 @@ class Transformer(SequenceModel):
         # [B, 1, M] -> [B, M]; [1, B, 1, S] -> [B, S]
         return out.cache, self.output.logits(out.x[:, 0]), out.weights[0, :, 0]
 
+    @batched
     def __call__(
         self, source: Array, mask: Array, previous: Array, rng: Array | None = None
     ) -> tuple[Array, Array]:
@@ -191,6 +201,7 @@ class Transformer(SequenceModel):
         out = self._run(source, mask, previous, rng, weights_of=layers)
         return self.output.logits(out.x), out.weights[0]
 
+    @batched
     def features(
         self, source: Array, mask: Array, previous: Array, rng: Array | None = None
     ) -> tuple[Array, Any]:
@@ -209,7 +220,9 @@ class Transformer(SequenceModel):
         """Runs encoder and decoder over known targets."""
         rngs = split_rng(rng, 3)
         memory = self.encode(source, mask, rngs[0])
-        positions = jnp.broadcast_to(jnp.arange(previous.shape[1]), previous.shape)
+        positions = jnp.broadcast_to(
+            jnp.arange(previous.shape[1], dtype=jnp.int32), previous.shape
+        )
         x = self._embed(self.target_embedding, previous, positions, "target", rngs[1])
         return self.decoder(
             x, positions, memory=memory, rng=rngs[2], weights_of=weights_of

@@ -117,7 +117,7 @@ def allocate(
     B, S = cache.positions.shape
     fits = positions >= 0 if ring else (positions >= 0) & (positions < S)
     slots = jnp.where(fits, positions % S, S)
-    rows = jnp.arange(B)[:, None]  # [B] -> [B, 1]
+    rows = jnp.arange(B, dtype=jnp.int32)[:, None]  # [B] -> [B, 1]
     in_slots = cache.positions.at[rows, slots].set(positions, mode="drop")
     last = positions.max(axis=1, initial=-1)
     lengths = jnp.maximum(cache.lengths, last + 1)
@@ -128,7 +128,7 @@ def write(
     cache: LayerCache, keys: Float[Array, "B T N D"], values: Float[Array, "B T N D"]
 ) -> LayerCache:
     """Writes the new tokens' keys and values of one layer into their slots."""
-    rows = jnp.arange(cache.slots.shape[0])[:, None]
+    rows = jnp.arange(cache.slots.shape[0], dtype=jnp.int32)[:, None]
 
     def put(old: Array, new: Array) -> Array:
         # The advanced indices [B, T] come first, then the slice over heads: the

@@ -175,7 +175,7 @@ def _layers(
     # prevent_cse=False is safe inside a loop only: unrolled, XLA could merge the
     # recomputation with the forward pass (CSE) and defeat remat.
     unroll = 1 if remat is not None else _unroll(L)
-    layers = (jnp.arange(L), params, keys_values, rngs)
+    layers = (jnp.arange(L, dtype=jnp.int32), params, keys_values, rngs)
     carry, _ = lax.scan(body, (x, arrays, weights), layers, unroll=unroll)
     return carry
 
@@ -192,7 +192,7 @@ def _share(
         S = memory.mask.shape[1]
         cross_mask = AttentionMask(
             query_positions=self_mask.query_positions,
-            key_positions=jnp.where(memory.mask, jnp.arange(S), -1),
+            key_positions=jnp.where(memory.mask, jnp.arange(S, dtype=jnp.int32), -1),
         )
     prepare = design.attention.prepare_mask
     prepared = (
@@ -218,7 +218,7 @@ def _keep_weights(
     """Computes the weights of a layer, if it is one of those asked for."""
     if not weights_of:
         return buffer
-    chosen = jnp.array(weights_of) == index  # [W]
+    chosen = jnp.array(weights_of, jnp.int32) == index  # [W]
 
     def keep(buffer: Array) -> Array:
         found = weights().astype(buffer.dtype)

@@ -13,23 +13,19 @@ from typing import Any, NamedTuple, TypeAlias
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int, Key, PyTree, Shaped
+from jaxtyping import Array, Int, Key, PyTree, Shaped
 
-from attnjax.core.precision import upcast
+from attnjax.train.accumulation import (
+    Batch,
+    LossFn,
+    Params,
+    accumulate_gradients,
+    mean_loss,
+    reciprocal,
+    upcast,
+)
 
-Params: TypeAlias = PyTree  # of arrays
-Batch: TypeAlias = PyTree  # of arrays of shape [B, ...]
 Metrics: TypeAlias = dict[str, Shaped[Array, ""]]
-
-
-class Loss(NamedTuple):
-    """A summed loss and its number of tokens, so that microbatches add up exactly.
-
-    Means would not add up: microbatches hold unequal numbers of tokens.
-    """
-
-    total: Float[Array, ""]  # nats, summed over tokens
-    num_tokens: Shaped[Array, ""]
 
 
 class TrainState(NamedTuple):
@@ -41,7 +37,6 @@ class TrainState(NamedTuple):
     ema: Params | None = None  # exponential moving average of the parameters
 
 
-LossFn = Callable[[Params, Batch, Key[Array, ""]], Loss]
 TrainStep = Callable[[TrainState, Batch, Key[Array, ""]], tuple[TrainState, Metrics]]
 
 
@@ -68,7 +63,7 @@ def init_state(
       (0, (3,))
     """
     # In bfloat16 the increments of a slow average would round to zero.
-    average = jax.tree.map(_upcast, params) if ema else None
+    average = jax.tree.map(upcast, params) if ema else None
     with jax.numpy_dtype_promotion("standard"):
         opt_state = tx.init(params)
     state = TrainState(jnp.zeros((), jnp.int32), params, opt_state, average)
@@ -99,7 +94,10 @@ def make_train_step(
 
     Args:
       loss_fn: `(params, batch, rng) -> Loss`, pure.
-      tx: the optimiser, including gradient clipping.
+      tx: the optimiser, including gradient clipping. It is given what optax passes as
+        extra arguments: `value` (the mean loss), `grad` (its gradient) and `value_fn`
+        (the mean loss as a function of the parameters), so that `optax.lbfgs`,
+        `optax.contrib.reduce_on_plateau` and others that need them work.
       accumulation_steps: number K of microbatches whose gradients are accumulated
         before the update, to save memory. Microbatch k holds rows k, k+K, k+2K, ..., so
         that a batch sharded over devices needs no resharding.
@@ -141,13 +139,23 @@ def make_train_step(
         loss, grads = accumulate_gradients(
             loss_fn, state.params, batch, rng, accumulation_steps=accumulation_steps
         )
-        scale = 1 / jnp.where(loss.num_tokens > 0, loss.num_tokens, 1)
+        scale = reciprocal(loss.num_tokens)
+        value_fn = partial(
+            mean_loss, loss_fn, batch, rng, accumulation_steps=accumulation_steps
+        )
         grads = jax.tree.map(lambda g: g * scale.astype(g.dtype), grads)
         grads = optax.tree.cast_like(grads, state.params)
         # optax mixes integer counts with floats: strict dtype promotion rejects that.
         with jax.numpy_dtype_promotion("standard"):
-            grad_norm = optax.tree.norm(jax.tree.map(_upcast, grads))
-            updates, opt_state = tx.update(grads, state.opt_state, state.params)
+            grad_norm = optax.tree.norm(jax.tree.map(upcast, grads))
+            updates, opt_state = optax.with_extra_args_support(tx).update(
+                grads,
+                state.opt_state,
+                state.params,
+                value=loss.total * scale,
+                grad=grads,
+                value_fn=value_fn,
+            )
             params = optax.apply_updates(state.params, updates)
             ema = _update_ema(state, params, ema_decay)
         apply = loss.num_tokens > 0
@@ -177,66 +185,6 @@ def _check_options(accumulation_steps: int, ema_decay: float | None) -> None:
         raise ValueError(f"ema_decay: expected [0, 1), got {ema_decay} ({hint})")
 
 
-def accumulate_gradients(
-    loss_fn: LossFn,
-    params: Params,
-    batch: Batch,
-    rng: Key[Array, ""],
-    *,
-    accumulation_steps: int = 1,
-) -> tuple[Loss, Params]:
-    """Sums loss and gradients over microbatches; pure, so it also works under pmap.
-
-    Args:
-      loss_fn: `(params, batch, rng) -> Loss`.
-      params: tree of arrays.
-      batch: tree of arrays whose first axis is the batch, shape [B, ...].
-      rng: random key; microbatch k gets `fold_in(rng, k)` where there are several.
-      accumulation_steps: number of microbatches.
-
-    Returns:
-      The summed loss, both fields in at least float32, and the gradient of its
-      total, unscaled, in at least float32.
-
-    Raises:
-      ValueError, TypeError: as `make_train_step`.
-    """
-
-    def checked_loss(
-        params: Params, rows: Batch, rng: Key[Array, ""]
-    ) -> tuple[Array, Loss]:
-        loss = _checked(loss_fn(params, rows, rng))
-        return loss.total, loss
-
-    def microbatch_gradients(rows: Batch, rng: Key[Array, ""]) -> tuple[Loss, Params]:
-        (_, loss), grads = jax.value_and_grad(checked_loss, has_aux=True)(
-            params, rows, rng
-        )
-        return loss, jax.tree.map(_upcast, grads)
-
-    if accumulation_steps == 1:
-        return microbatch_gradients(batch, rng)
-    # Not optax.MultiSteps: it averages gradients over microbatches of unequal size.
-    microbatches = jax.tree.map(
-        lambda x: _to_microbatches(x, accumulation_steps), batch
-    )
-    rngs = jax.vmap(jax.random.fold_in, (None, 0))(rng, jnp.arange(accumulation_steps))
-    first = jax.tree.map(lambda x: x[0], microbatches)
-    shapes = jax.eval_shape(microbatch_gradients, first, rng)
-    sums, _ = jax.lax.scan(
-        lambda sums, xs: (jax.tree.map(jnp.add, sums, microbatch_gradients(*xs)), None),
-        jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes),
-        (microbatches, rngs),
-    )
-    return sums
-
-
-def _upcast(x: Array) -> Array:
-    """Casts `x` to at least float32; integer counts become float32."""
-    floating = jnp.issubdtype(x.dtype, jnp.floating)
-    return upcast(x) if floating else x.astype(jnp.float32)
-
-
 def _update_ema(
     state: TrainState, params: Params, decay: float | None
 ) -> Params | None:
@@ -251,34 +199,3 @@ def _update_ema(
     t = state.step.astype(jnp.float32)
     step_size = 1 - jnp.minimum(decay, (1 + t) / (10 + t))  # warm-up
     return optax.incremental_update(params, state.ema, step_size)
-
-
-def _checked(loss: Any) -> Loss:
-    """Checks the return value of the caller's loss function, and upcasts it."""
-    if not isinstance(loss, Loss):
-        raise TypeError(
-            f"loss_fn: expected it to return a Loss(total, num_tokens), "
-            f"got {type(loss).__name__} (sum over tokens, do not average)"
-        )
-    for name, value in loss._asdict().items():
-        if jnp.shape(value) != ():
-            raise ValueError(
-                f"loss_fn: expected a scalar {name}, got shape "
-                f"{list(jnp.shape(value))} (sum over the batch)"
-            )
-    return Loss(*(_upcast(jnp.asarray(value)) for value in loss))
-
-
-def _to_microbatches(x: Array, count: int) -> Array:
-    """Splits a batch into microbatches: [B, ...] to [count, B / count, ...].
-
-    Row i goes to microbatch i % count: contiguous slices of a sharded batch would each
-    lie on few devices.
-    """
-    if x.shape[0] % count:
-        raise ValueError(
-            f"batch: expected a multiple of accumulation_steps = {count} rows, got "
-            f"{x.shape[0]} (use another accumulation_steps, or pad the batch)"
-        )
-    # [B, ...] -> [B / count, count, ...] -> [count, B / count, ...]
-    return x.reshape(x.shape[0] // count, count, *x.shape[1:]).swapaxes(0, 1)
