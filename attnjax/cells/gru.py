@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 
 from attnjax.cells.initializers import Initializers
 from attnjax.core import precision
-from attnjax.core._checks import shaped
+from attnjax.core._checks import broadcasting, shaped
 
 
 class GRUParams(NamedTuple):
@@ -49,6 +49,7 @@ def init_gru(rng: Array, M: int, D: int, initializers: Initializers) -> GRUParam
     )
 
 
+@broadcasting
 def gru_inputs(params: GRUParams, x: Float[Array, "... M"]) -> Float[Array, "... 3*D"]:
     """Projects inputs for `gru_recur`: the part that does not depend on the state.
 

@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 
 from attnjax.cells.initializers import Initializers
 from attnjax.core import precision
-from attnjax.core._checks import shaped
+from attnjax.core._checks import broadcasting, shaped
 
 
 class LSTMParams(NamedTuple):
@@ -57,6 +57,7 @@ def init_lstm(rng: Array, M: int, D: int, initializers: Initializers) -> LSTMPar
     )
 
 
+@broadcasting
 def lstm_inputs(
     params: LSTMParams, x: Float[Array, "... M"]
 ) -> Float[Array, "... 4*D"]:

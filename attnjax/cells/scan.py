@@ -20,10 +20,12 @@ from jax.dtypes import float0
 
 from attnjax.cells._products import SAVED, Cell, Offsets, Product, Program, Tree, trace
 from attnjax.core import precision
+from attnjax.core._checks import broadcasting
 
 _ONLY_PRODUCTS = jax.checkpoint_policies.save_only_these_names(SAVED)
 
 
+@broadcasting
 def scan(
     cell: Cell,
     params: Tree,

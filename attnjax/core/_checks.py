@@ -41,9 +41,25 @@ def shaped(function: F) -> F:
             parameter = signature.parameters[name]
             if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
                 _check(name, value, parameter.annotation, sizes)
-        return function(*args, **kwargs)
+        with jax.numpy_rank_promotion("allow"):
+            return function(*args, **kwargs)
 
     return typing.cast(F, checked)
+
+
+def broadcasting(function: F) -> F:
+    """Lets a function broadcast arrays of different ranks, whatever JAX's setting.
+
+    The library means it where it adds a bias [N] to [B, T, N]. Users who set
+    `jax_numpy_rank_promotion` to "raise" check their own code. `shaped` does it too.
+    """
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        with jax.numpy_rank_promotion("allow"):
+            return function(*args, **kwargs)
+
+    return typing.cast(F, call)
 
 
 def check_ids(name: str, ids: Any, vocab: int) -> None:

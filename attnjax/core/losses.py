@@ -121,6 +121,8 @@ def linear_cross_entropy(
     return keep_rows_apart(total, (x, matrix, bias, counted, weights), None)
 
 
+# Compiled where it is called eagerly; inside a program it leaves no trace.
+@partial(jax.jit, static_argnums=(0, 1), inline=True)
 def _checked_nats(
     smoothing: float,
     chunk_size: int,

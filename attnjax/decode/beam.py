@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
+from attnjax.core._checks import broadcasting
 from attnjax.decode.arguments import static_int
 from attnjax.decode.constraints import SpecialTokens, TokenConstraints
 from attnjax.decode.contract import Hypotheses, Step, log_normaliser
@@ -36,6 +37,7 @@ from attnjax.decode.setup import (
 )
 
 
+@broadcasting
 def beam_search(
     step: Step,
     carry: Any,

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
+from attnjax.core._checks import broadcasting
 from attnjax.decode.arguments import int32_array, static_int
 from attnjax.decode.contract import Step, log_normaliser, step_output_shapes
 
@@ -20,6 +21,7 @@ class SequenceScores(NamedTuple):
     weights: Float[Array, "B T S"]  # alignment; zero after EOS
 
 
+@broadcasting
 def score_sequences(
     step: Step, carry: Any, tokens: Int[Array, "B T"], *, bos: int, eos: int
 ) -> SequenceScores:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
+from attnjax.core._checks import broadcasting
 from attnjax.decode.constraints import SpecialTokens
 from attnjax.decode.contract import Hypotheses, Step, log_normaliser
 from attnjax.decode.logits_processors import check_warp_arguments, warp_logits
@@ -23,6 +24,7 @@ from attnjax.decode.setup import (
 SelectToken = Callable[[Array, Array], Array]
 
 
+@broadcasting
 def greedy(
     step: Step,
     carry: Any,
@@ -95,6 +97,7 @@ def greedy(
     return _decode(step, carry, setup, lambda t, logits: jnp.argmax(logits, axis=-1))
 
 
+@broadcasting
 def sample(
     rng: Array,
     step: Step,

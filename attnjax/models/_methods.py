@@ -6,6 +6,7 @@ from typing import Any
 
 from flax import nnx
 
+from attnjax.core._checks import broadcasting
 from attnjax.core._sharding import (
     first_axis,
     keep_rows_apart,
@@ -29,14 +30,16 @@ def batched(
     if method is None:
         return functools.partial(batched, batch_axes=batch_axes)
 
+    allowed = broadcasting(method)
+
     @functools.wraps(method)
     def call(self: nnx.Module, *arguments: Any, **options: Any) -> Tree:
         if not under_explicit_mesh():
-            return method(self, *arguments, **options)
+            return allowed(self, *arguments, **options)
         graphdef, state = nnx.split(self)
 
         def run(state: Any, arguments: Any, options: Any) -> Tree:
-            return method(nnx.merge(graphdef, state), *arguments, **options)
+            return allowed(nnx.merge(graphdef, state), *arguments, **options)
 
         return keep_rows_apart(run, (state, arguments, options), batch_axes)
 

@@ -102,14 +102,8 @@ class Stack(nnx.Module):
 
     def encoder_memory(self, states: Array, mask: Array) -> EncoderMemory:
         """Projects encoder states [B, S, M] for every block: [L, B, N, S, D]."""
-        design = self.design
-
-        def project(params: AttentionParams) -> tuple[Array, Array]:
-            return project_memory(params, states, design=design)
-
-        # One layer at a time: batched, the bf16 dots of the parameters' gradients are
-        # slow, and not implemented on every backend.
-        keys, values = jax.lax.map(project, self.blocks(states.dtype).cross_attention)
+        params = self.blocks(states.dtype).cross_attention
+        keys, values = _project_layers(params, states, design=self.design)
         return EncoderMemory(keys, values, mask)
 
     def init_cache(self, batch_size: int, capacity: int, dtype: Any) -> KVCache:
@@ -148,6 +142,21 @@ class Stack(nnx.Module):
             bidirectional=not self.causal,
         )
         return biases.relative_bias(table, buckets)
+
+
+# Compiled where it is called eagerly; inside a program it leaves no trace.
+@partial(jax.jit, static_argnames="design", inline=True)
+def _project_layers(
+    params: AttentionParams, states: Array, *, design: BlockDesign
+) -> tuple[Array, Array]:
+    """Keys and values of every layer, [L, B, N, S, D]."""
+
+    def project(params: AttentionParams) -> tuple[Array, Array]:
+        return project_memory(params, states, design=design)
+
+    # One layer at a time: batched, the bf16 dots of the parameters' gradients are
+    # slow, and not implemented on every backend.
+    return jax.lax.map(project, params)
 
 
 # Cached, because a capped score is a new function each time it is made, and jit

@@ -10,6 +10,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from attnjax.core import precision
+from attnjax.core._checks import broadcasting
 from attnjax.core.masks import AttentionMask
 from attnjax.transformer.block import (
     BlockDesign,
@@ -37,6 +38,7 @@ class TransformerOutput(NamedTuple):
     weights: Float[Array, "W B T S"]
 
 
+@broadcasting
 def transformer_stack(
     params: BlockParams,
     x: Float[Array, "B T M"],
