@@ -293,6 +293,30 @@ def test_grad_norm_is_taken_before_clipping():
     np.testing.assert_allclose(metrics[0]["grad_norm"], free[0]["grad_norm"], rtol=1e-6)
 
 
+EXTRA = {  # optimisers that take the value, or evaluate the loss themselves
+    "lbfgs": lambda: optax.lbfgs(0.5),
+    "polyak_sgd": lambda: optax.polyak_sgd(),
+    "reduce_on_plateau": lambda: optax.chain(
+        optax.sgd(0.05), optax.contrib.reduce_on_plateau(patience=1)
+    ),
+    "momo": lambda: optax.contrib.momo(),
+}
+
+
+@pytest.mark.parametrize("accumulation_steps", [1, 3])
+@pytest.mark.parametrize("name", EXTRA)
+def test_optimisers_with_extra_arguments_learn(name, accumulation_steps):
+    """They are given the mean loss, its gradient, and the loss as a function."""
+    tx = EXTRA[name]()
+    step = make_train_step(squares, tx, accumulation_steps=accumulation_steps)
+    state, losses, batch = init_state(params(), tx), [], data(weight=1)
+    for _ in range(6):
+        state, metrics = step(state, batch, jax.random.key(0))
+        losses.append(float(metrics["loss"]))
+    assert losses[-1] < 0.7 * losses[0]
+    assert step._cache_size() == 1
+
+
 def test_rows_that_do_not_divide_are_refused():
     step = make_train_step(squares, optax.sgd(0.1), accumulation_steps=5)
     with pytest.raises(

@@ -74,7 +74,7 @@ class Product(NamedTuple):
         return precision.backward_dot(
             *self.operands(x, dw),
             self.dot.params["dimension_numbers"],
-            self.dot.params["precision"],
+            precision=self.dot.params["precision"],
         )
 
 

@@ -114,8 +114,9 @@ def linear_cross_entropy(
     _check_smoothing(smoothing)
     if chunk_size < 1:
         raise ValueError(f"chunk_size: expected at least 1 position, got {chunk_size}")
-    # Where a weight is 0 the label does not matter.
-    counted = jnp.where(weights == 0, 0, labels)
+    # Where a weight is 0, a label outside the vocabulary does no harm.
+    outside = (labels < 0) | (labels >= matrix.shape[0])
+    counted = jnp.where(outside & (weights == 0), 0, labels)
     check_ids("labels", counted, matrix.shape[0])
     total = partial(_checked_nats, smoothing, chunk_size)
     return keep_rows_apart(total, (x, matrix, bias, counted, weights), None)

@@ -132,25 +132,45 @@ def weight_tangent(x: Array, dw: Array) -> Array:
     return _backward_dot(x, dw)
 
 
-def backward_dot(x: Array, w: Array, dimension_numbers: Any, precision: Any) -> Array:
-    """A dot of the backward pass, which `vmap` may batch, in the accumulation dtype.
+def backward_dot(
+    x: Array,
+    w: Array,
+    dimension_numbers: Any,
+    *,
+    precision: Any = None,
+    rounded: bool = False,
+) -> Array:
+    """A dot of the backward pass, which `vmap` may batch.
+
+    Its result is in the accumulation dtype, or rounded to that of the operands.
 
     XLA:CPU does not accumulate every low-precision dot in float32, and it does not
     implement each batched one whose result is float32. It upcasts the operands of
     those in any case, so they are upcast explicitly where a program is lowered for a
     CPU, whatever the device of the process that traces it.
     """
-    dot = functools.partial(
-        lax.dot_general,
-        dimension_numbers=dimension_numbers,
-        precision=precision,
-        preferred_element_type=accumulation_dtype(promoted(x, w)),
+    dtype = promoted(x, w)
+
+    def dot(x: Array, w: Array, accumulate_dtype: Any) -> Array:
+        product = lax.dot_general(
+            x,
+            w,
+            dimension_numbers,
+            precision=precision,
+            preferred_element_type=accumulate_dtype,
+        )
+        return product.astype(dtype if rounded else accumulation_dtype(dtype))
+
+    def upcast_dot(x: Array, w: Array) -> Array:
+        return dot(upcast(x), upcast(w), None)
+
+    # Rounded, the transpose of this dot takes a cotangent in low precision too.
+    other = functools.partial(
+        dot, accumulate_dtype=None if rounded else accumulation_dtype(dtype)
     )
     if not (_is_low_precision(x.dtype) or _is_low_precision(w.dtype)):
-        return dot(x, w)
-    return lax.platform_dependent(
-        x, w, cpu=lambda x, w: dot(upcast(x), upcast(w)), default=dot
-    )
+        return other(x, w)
+    return lax.platform_dependent(x, w, cpu=upcast_dot, default=other)
 
 
 def _cpu_barrier(x: Array) -> Array:
@@ -160,7 +180,7 @@ def _cpu_barrier(x: Array) -> Array:
 
 def _over_rows(x: Array, g: Array) -> Array:
     """Contracts the rows: [rows, K], [rows, N] -> [K, N]."""
-    return backward_dot(x, g, (((0,), (0,)), ((), ())), None)
+    return backward_dot(x, g, (((0,), (0,)), ((), ())))
 
 
 def _is_low_precision(dtype: DTypeLike) -> bool:
@@ -213,7 +233,7 @@ def _dot(x: Array, w: Array, upcast_result: bool = False) -> Array:
 def _backward_dot(x: Array, w: Array) -> Array:
     """`x @ w` as a tangent, whose transpose takes low-precision operands too."""
     axes = (((x.ndim - 1,), (0,)), ((), ()))
-    return backward_dot(x, w, axes, None).astype(x.dtype)
+    return backward_dot(x, w, axes, rounded=True)
 
 
 def _product_rule(

@@ -171,3 +171,45 @@ def test_bad_chunks_are_told_what_to_do():
         linear_cross_entropy(*arguments, weights, smoothing=1.0)
     with pytest.raises(ValueError, match=r"weights: expected shape \[B=1, T=2\]"):
         linear_cross_entropy(*arguments, jnp.ones((1, 3)))
+
+
+@pytest.mark.parametrize("label", [-100, -1, 7])
+def test_a_label_outside_the_vocabulary_is_an_error_or_nan(label):
+    logits, labels = jnp.zeros((2, 7)), jnp.array([3, label])
+    with pytest.raises(ValueError, match=rf"^labels: .* from 0 to 6, got {label} "):
+        token_cross_entropy(logits, labels)
+    got = jax.jit(token_cross_entropy)(logits, labels)
+    assert np.isfinite(got[0])
+    assert np.isnan(got[1])
+
+
+def test_a_label_without_weight_may_be_anything():
+    x, matrix = jnp.ones((1, 3, 2)), jnp.arange(14.0).reshape(7, 2)
+    labels, weights = jnp.array([[3, -100, 9]]), jnp.array([[2.0, 0.0, 0.0]])
+    nats = jax.value_and_grad(lambda x, *rest: linear_cross_entropy(x, *rest))
+    got, gradient = nats(x, matrix, None, labels, weights)
+    want = 2 * token_cross_entropy(x[0, 0] @ matrix.T, jnp.array(3))
+    np.testing.assert_allclose(got, want, 1e-6)
+    assert np.isfinite(gradient).all()
+    assert not gradient[0, 1:].any()
+    counted = weights.at[0, 1].set(1.0)
+    with pytest.raises(ValueError, match=r"^labels: .* from 0 to 6, got -100 "):
+        linear_cross_entropy(x, matrix, None, labels, counted)
+    assert np.isnan(jax.jit(linear_cross_entropy)(x, matrix, None, labels, counted))
+
+
+def test_weights_of_any_dtype_are_taken():
+    x, matrix, labels = jnp.ones((2, 3, 2)), jnp.ones((7, 2)), jnp.ones((2, 3), int)
+    want = linear_cross_entropy(x, matrix, None, labels, jnp.ones((2, 3)))
+    with jax.enable_x64(True):
+        ones = jnp.ones((2, 3))  # float64, as a user makes them
+        got = linear_cross_entropy(x, matrix, None, labels, ones)
+    np.testing.assert_allclose(got, want, 1e-6)
+    assert got.dtype == "float32"
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (2, 0), (0, 0)])
+def test_no_targets_have_no_loss(shape):
+    x, matrix = jnp.ones((*shape, 2)), jnp.ones((7, 2))
+    labels = jnp.zeros(shape, int)
+    assert linear_cross_entropy(x, matrix, None, labels, jnp.ones(shape)) == 0

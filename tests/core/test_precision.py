@@ -168,3 +168,27 @@ def test_sums_are_taken_in_at_least_float32():
 def test_sizes_that_do_not_meet_are_named(x, w, message):
     with pytest.raises(ValueError, match=message):
         precision.matmul(jnp.ones(x), jnp.ones(w))
+
+
+@pytest.mark.parametrize("platform", ["cpu", "tpu", "cuda"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_workarounds_are_those_of_the_platform_lowered_for(platform, dtype):
+    """Not those of the host that traces: here it is a CPU."""
+    x, w = jnp.ones((4, 5), dtype), jnp.ones((5, 3), dtype)
+    rows = jax.vmap(precision.matmul, (0, None))  # one row a call, as in attention
+
+    def loss(x, w):
+        both = rows(x, w) + precision.matmul(x, w)
+        return precision.upcast(both).sum()
+
+    gradient = jax.jit(jax.grad(loss, argnums=(0, 1)))
+    lowered = gradient.trace(x, w).lower(lowering_platforms=(platform,)).as_text()
+    dots = [line for line in lowered.splitlines() if "dot_general" in line]
+    assert dots
+    operands = [line.partition(":")[2].partition("->")[0] for line in dots]
+    if platform == "cpu":
+        assert "optimization_barrier" in lowered
+        assert any("bf16" not in operand for operand in operands)  # upcast
+    else:
+        assert "optimization_barrier" not in lowered
+        assert all(("bf16" in o) == (dtype == "bfloat16") for o in operands)

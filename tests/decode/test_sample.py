@@ -232,3 +232,41 @@ def test_samples_differ_between_keys_and_vmap_over_them():
     for i, rng in enumerate(keys):
         assert_same(decode(model, rng=rng), jax.tree.map(lambda x, i=i: x[i], many))
     assert len({tuple(np.ravel(x)) for x in many.tokens}) == 5
+
+
+def test_the_nucleus_is_the_one_of_exact_numbers():
+    """Every division of 1 into tenths, and every p in tenths, by integers."""
+    partitions = [
+        parts
+        for size in range(2, 7)
+        for parts in itertools.combinations_with_replacement(range(1, 10), size)
+        if sum(parts) == 10
+    ]
+    assert len(partitions) > 30
+    for parts in partitions:
+        shuffled = np.random.default_rng(len(parts)).permutation(parts)
+        logits = jnp.log(jnp.asarray(shuffled, jnp.float32) / 10)
+        for tenths in range(1, 10):
+            sums = np.cumsum(sorted(parts, reverse=True))
+            want = int(np.argmax(sums >= tenths)) + 1
+            got = int((keep_top_p(logits, tenths / 10) > -np.inf).sum())
+            assert got == want, (parts, tenths)
+
+
+@pytest.mark.parametrize("temperature", [1e-38, 1e-45, 1e-30])
+def test_the_smallest_temperature_is_the_argmax(temperature):
+    logits = jnp.asarray(logits_of(6))
+    options = {"top_k": None, "top_p": 1.0, "min_p": 0.0}
+    for value in (temperature, jnp.float32(temperature)):
+        got = distributions(warp_logits(logits, temperature=value, **options))
+        np.testing.assert_array_equal(got.argmax(1), logits.argmax(1))
+        np.testing.assert_array_equal(got.max(1), 1)
+
+
+def test_an_infinite_temperature_is_uniform_over_what_is_allowed():
+    logits = jnp.asarray(logits_of(7)).at[:, 2].set(-jnp.inf)
+    options = {"top_k": None, "top_p": 1.0, "min_p": 0.0}
+    for value in (float("inf"), jnp.float32("inf"), 1e38):
+        got = distributions(warp_logits(logits, temperature=value, **options))
+        assert not got[:, 2].any()
+        np.testing.assert_allclose(np.delete(got, 2, 1), 1 / (V - 1), rtol=1e-6)

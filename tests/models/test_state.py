@@ -1,5 +1,7 @@
 """Splitting a model into parameters: paths, metadata, and models that are not drawn."""
 
+import pickle
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -109,6 +111,14 @@ def test_an_abstract_model_takes_loaded_parameters():
 
 
 # Error messages
+
+
+def test_rebuild_pickles():
+    """As multiprocessing and cluster launchers need it."""
+    rebuild, params = split(nnx.Linear(2, 3, rngs=nnx.Rngs(0)))
+    copy = pickle.loads(pickle.dumps(rebuild))
+    x = jnp.ones(2)
+    np.testing.assert_array_equal(copy(params)(x), rebuild(params)(x))
 
 
 def test_other_state_is_refused():
