@@ -94,6 +94,7 @@ class BlockDesign:
     # Radians a position of each pair of components; None leaves queries and keys
     # unrotated.
     rope_frequencies: tuple[float, ...] | None = None
+    rope_attention_factor: float = 1.0
     score: Callable[..., Array] = scores.scaled_dot  # of self-attention
     cross_attention_score: Callable[..., Array] = scores.scaled_dot
     attention: Attention = MATERIALISED
@@ -220,7 +221,12 @@ def _self_attention(
             return x
         frequencies = np.array(design.rope_frequencies)
         # [B, T] -> [B, T, 1]: heads share a position.
-        return apply_rope(x, shared.positions[..., None], frequencies=frequencies)
+        return apply_rope(
+            x,
+            shared.positions[..., None],
+            frequencies=frequencies,
+            attention_factor=design.rope_attention_factor,
+        )
 
     query = rotate(split_heads(linear(params.query, x), design.num_heads))
     keys = rotate(split_heads(linear(params.keys, x), design.num_kv_heads))
