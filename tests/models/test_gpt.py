@@ -96,7 +96,7 @@ BIASED = {
 PAPERS = {
     **{name: BLOCKS[name] for name in ("gpt-2", "rope", "window")},
     **SCALED,
-    **BIASED,
+    "qkv bias": BIASED["qkv bias"],
 }
 
 
