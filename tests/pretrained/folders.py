@@ -81,6 +81,7 @@ def _gpt2(settings):
 
 
 def _llama(settings):
+    V = settings["vocab_size"]
     qkv = settings["model_type"] == "qwen2"
     shapes = {"embed_tokens.weight": (V, M), "norm.weight": (M,)}
     for i in range(L):
@@ -99,7 +100,7 @@ def _llama(settings):
 
 
 def _marian(settings):
-    del settings
+    V = settings["vocab_size"]
     shapes = {}
     for side, layers in (("encoder", 1), ("decoder", L)):
         kinds = ("self_attn",) if side == "encoder" else ("self_attn", "encoder_attn")
