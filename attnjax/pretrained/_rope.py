@@ -28,6 +28,36 @@ def rope_fields(settings: Settings, max_length: int) -> Fields:
       ValueError: if the kind of scaling is not supported, or a setting is missing or
         invalid.
     """
+    name, rope = _given(settings)
+    theta = rope.get("rope_theta", settings.get("rope_theta", 10_000.0))
+    fields = {"rope_theta": positive_number("rope_theta", theta)}
+    kind = rope.get("rope_type", rope.get("type", "default"))
+    if kind not in KINDS:
+        raise ValueError(
+            f"{name}.rope_type: expected one of {', '.join(KINDS)}, got {kind!r}"
+            + (f" ({_DYNAMIC})" if kind == "dynamic" else " (no other is supported)")
+        )
+    if kind == "default":
+        return fields
+    read = _Reader(name, rope)
+    fields |= {"rope_scaling": kind}
+    if kind == "linear":
+        return fields | {"rope_scaling_factor": read("factor")}
+    key = "original_max_position_embeddings"
+    length = settings.get(key, None)
+    length = read.positive(key, rope.get(key, max_length) if length is None else length)
+    fields |= {"rope_original_max_length": int(length)}
+    if kind == "yarn":
+        return fields | _yarn(read, max_length / length)
+    return fields | {
+        "rope_scaling_factor": read("factor"),
+        "rope_low_freq_factor": read("low_freq_factor"),
+        "rope_high_freq_factor": read("high_freq_factor"),
+    }
+
+
+def _given(settings: Settings) -> tuple[str, Fields]:
+    """Finds the object with the settings, and its name; empty if there is none."""
     name = "rope_scaling" if settings.get("rope_scaling", None) else "rope_parameters"
     rope = settings.get(name, None) or {}
     if not isinstance(rope, dict) or any(isinstance(x, dict) for x in rope.values()):
@@ -42,35 +72,7 @@ def rope_fields(settings: Settings, max_length: int) -> Fields:
                 f"partial_rotary_factor: expected 1, got {share!r} in {where} (heads "
                 "are rotated whole)"
             )
-    theta = rope.get("rope_theta", settings.get("rope_theta", 10_000.0))
-    fields = {"rope_theta": positive_number("rope_theta", theta)}
-    kind = rope.get("rope_type", rope.get("type", "default"))
-    if kind not in KINDS:
-        raise ValueError(
-            f"{name}.rope_type: expected one of {', '.join(KINDS)}, got {kind!r}"
-            + (f" ({_DYNAMIC})" if kind == "dynamic" else " (no other is supported)")
-        )
-    if kind == "default":
-        return fields
-    read = _Reader(name, rope)
-    length = settings.get("original_max_position_embeddings", None)
-    if length is None:
-        length = rope.get("original_max_position_embeddings", max_length)
-    fields |= {"rope_scaling": kind}
-    if kind == "linear":
-        return fields | {"rope_scaling_factor": read("factor")}
-    fields |= {
-        "rope_original_max_length": int(
-            read.positive("original_max_position_embeddings", length)
-        )
-    }
-    if kind == "yarn":
-        return fields | _yarn(read, max_length / length)
-    return fields | {
-        "rope_scaling_factor": read("factor"),
-        "rope_low_freq_factor": read("low_freq_factor"),
-        "rope_high_freq_factor": read("high_freq_factor"),
-    }
+    return name, rope
 
 
 _DYNAMIC = (
