@@ -28,6 +28,9 @@ ARROWS = {
     | {"flax.nnx", "attnjax.core", "attnjax.cells", "attnjax.transformer"}
     | {f"attnjax.models.{name}" for name in ("_parts", "_block_config", "_stacks")},
     "attnjax/decode": ARRAYS | {"optax", "attnjax.core", "attnjax.decode"},
+    "attnjax/pretrained": ARRAYS
+    | {"flax.nnx", "safetensors", "attnjax.core", "attnjax.models"}
+    | {"attnjax.pretrained"},
     "attnjax/train.py": ARRAYS | {"optax", "attnjax.core"},
     "attnjax/parallel.py": ARRAYS | {"optax", "attnjax.core"},
     "tests/oracles.py": {"numpy"},

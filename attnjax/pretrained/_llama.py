@@ -59,12 +59,8 @@ def _config(settings: Settings, kind: str) -> GPTConfig:
     if kind == "llama":
         attention_bias = settings.flag("attention_bias", False)
         mlp_bias = settings.flag("mlp_bias", False)
-    # Gated SiLU; another activation has no gated form here.
-    for name in ("silu", "swish"):
-        if settings.get("hidden_act", "silu") == name:
-            break
-    else:
-        settings.expect("hidden_act", "silu")
+    if settings.get("hidden_act", "silu") not in ("silu", "swish"):
+        settings.expect("hidden_act", "silu", "no other has a gated form here")
     block = dataclasses.replace(
         LLAMA_BLOCK,
         d_model=settings.integer("hidden_size", 4096),

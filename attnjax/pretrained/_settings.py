@@ -75,13 +75,13 @@ class Settings:
     ) -> Any:
         """Checks a setting that decides the numbers and has one supported value.
 
-        Null stands for the absence of the feature.
+        Null stands for false.
 
         Raises:
           ValueError: naming it, if it has another.
         """
         value = self.get(name, wanted)
-        if value is not None and value != wanted:
+        if value != wanted and (value is not None or wanted):
             raise _refused(name, repr(wanted), value, hint)
         return value
 

@@ -84,6 +84,7 @@ def test_a_sample_ends_at_eos(folder, capsysbinary):
     )
     assert code == 0, err
     assert out.rstrip("\n") == tokenizer.decode(ids[:first])
+    assert f"{first - start} tokens in" in err
 
 
 def test_a_text_may_be_longer_than_the_context(folder, capsysbinary):
