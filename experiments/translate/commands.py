@@ -138,7 +138,8 @@ class Decode(RunOrPretrainedOptions, SearchOptions):
     output. The input has the form of the training text: raw for SentencePiece,
     tokenised for whole words, and for the embedded phrases tokens separated by blanks
     ("3 : 3 0 PM"), which the output has too. A pretrained model takes raw text, and
-    beam size and n-gram blocking from its generation_config.json.
+    beam size and n-gram blocking from its generation_config.json; the length penalty is
+    GNMT's, as of a run.
     """
 
     n_best: int = 1

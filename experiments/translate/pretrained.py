@@ -35,6 +35,18 @@ from experiments.translate.model import Tokenizers, TranslationModel
 from experiments.translate.translator import Translator
 
 SUPPRESSED = -1e9  # an output bias that leaves no probability, and no NaN
+# Settings of a generation_config.json that change translations, and the value of each
+# that changes nothing.
+NEUTRAL = {
+    "forced_bos_token_id": None,
+    "suppress_tokens": None,
+    "begin_suppress_tokens": None,
+    "min_length": 0,
+    "min_new_tokens": None,
+    "repetition_penalty": 1.0,
+    "encoder_repetition_penalty": 1.0,
+    "encoder_no_repeat_ngram_size": 0,
+}
 
 
 class LoadedPretrained(NamedTuple):
@@ -95,7 +107,11 @@ def load_pretrained(
     rebuild: Any
     rebuild, _ = split_abstract(lambda: Transformer(sized, rngs=nnx.Rngs(0)))
     mesh = make_mesh() if mesh is None else mesh
-    ordered = jax.tree.map(jnp.asarray, reorder_vocabulary(params, *orders))
+    params = reorder_vocabulary(params, *orders)
+    if settings.get("renormalize_logits"):
+        # Padding is never generated: without its probability, the others sum to 1.
+        params["b_output"][PAD] = SUPPRESSED
+    ordered = jax.tree.map(jnp.asarray, params)
     return LoadedPretrained(
         TranslationModel(rebuild, files.tokenizers(orders)),
         replicate(ordered, mesh),
@@ -131,7 +147,13 @@ def reorder_vocabulary(
 
 
 def _search_config(settings: dict[str, Any], pad: int) -> SearchConfig:
-    """Takes what `SearchConfig` has of a generation_config.json."""
+    """Takes what `SearchConfig` has of a generation_config.json; checks the rest."""
+    for name, neutral in NEUTRAL.items():
+        if settings.get(name) not in (None, neutral):
+            raise UserError(
+                f"{name}: expected {neutral}, got {settings[name]!r} (it is not "
+                "supported: take it out of generation_config.json)"
+            )
     for ids in settings.get("bad_words_ids") or []:
         if ids != [pad]:
             raise UserError(

@@ -213,6 +213,16 @@ def test_invalid_arguments_are_one_line(name, decode):
     assert err.splitlines()[-1].startswith(f"error: {message}")
 
 
+@pytest.mark.parametrize(
+    "setting", [{"forced_bos_token_id": 4}, {"repetition_penalty": 1.2}]
+)
+def test_settings_of_generation_that_are_not_supported_are_named(setting, folder):
+    (name,) = setting
+    (folder / "generation_config.json").write_text(json.dumps(setting))
+    with pytest.raises(UserError, match=rf"^{name}: expected .* \(it is not supported"):
+        load_pretrained(folder)
+
+
 FILES = {
     "source.spm": (None, r"pretrained: expected source.spm, target.spm, vocab.json in"),
     "target.spm": (b"nonsense", r".*target.spm: expected a tokeniser, got 8 bytes"),
@@ -248,8 +258,10 @@ def names_by_id(names):
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("beams", [1, 4])
-def test_translations_are_those_of_transformers(beams, tmp_path, vocabulary):
+@pytest.mark.parametrize(("beams", "renormalize"), [(1, False), (4, False), (4, True)])
+def test_translations_are_those_of_transformers(
+    beams, renormalize, tmp_path, vocabulary
+):
     torch = pytest.importorskip("torch", reason="torch is not installed")
     transformers = pytest.importorskip("transformers", minversion="5")
     model, names = vocabulary
@@ -277,6 +289,8 @@ def test_translations_are_those_of_transformers(beams, tmp_path, vocabulary):
         if parameter.requires_grad:
             torch.nn.init.normal_(parameter, std=0.3)
     theirs.final_logits_bias[0, 0] = -3.0  # or the best is an empty translation
+    theirs.final_logits_bias[0, V - 1] = 2.0  # padding is likely, and not allowed
+    theirs.generation_config.renormalize_logits = renormalize
     theirs.eval().save_pretrained(tmp_path)
     write_tokenizers(tmp_path, model, names)
     tokenizer = transformers.MarianTokenizer.from_pretrained(tmp_path)
@@ -297,6 +311,7 @@ def test_translations_are_those_of_transformers(beams, tmp_path, vocabulary):
             max_new_tokens=2 * inputs["input_ids"].shape[1] + 10,
             bad_words_ids=[[V - 1]],
             forced_eos_token_id=0,
+            renormalize_logits=renormalize,
         )
         want = found[0].tolist()
         assert [V - 1, *(order[i] for i in best.ids), 0] == want
@@ -305,6 +320,8 @@ def test_translations_are_those_of_transformers(beams, tmp_path, vocabulary):
         assert best.text == " ".join(tokenizer.spm_target.decode(words).split())
         with torch.no_grad():
             logits = theirs(**inputs, decoder_input_ids=found[:, :-1]).logits
+        if renormalize:
+            logits[..., V - 1] = -torch.inf
         gains = logits.log_softmax(-1)[0].gather(1, found[0, 1:, None])
         assert best.log_prob == pytest.approx(float(gains.sum()), rel=1e-4)
     assert len(lengths) > 1
