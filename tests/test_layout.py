@@ -23,14 +23,14 @@ STANDARD = sys.stdlib_module_names
 ARRAYS = {"jax", "jaxtyping", "numpy"}
 ARROWS = {
     "attnjax/core": ARRAYS | {"attnjax.core"},
+    "attnjax/pretrained": ARRAYS
+    | {"flax.nnx", "safetensors", "attnjax.core", "attnjax.models"}
+    | {"attnjax.pretrained"},
     "attnjax/cells": ARRAYS | {"attnjax.core", "attnjax.cells"},
     "attnjax/models": ARRAYS
     | {"flax.nnx", "attnjax.core", "attnjax.cells", "attnjax.transformer"}
     | {f"attnjax.models.{name}" for name in ("_parts", "_block_config", "_stacks")},
     "attnjax/decode": ARRAYS | {"optax", "attnjax.core", "attnjax.decode"},
-    "attnjax/pretrained": ARRAYS
-    | {"flax.nnx", "safetensors", "attnjax.core", "attnjax.models"}
-    | {"attnjax.pretrained"},
     "attnjax/train.py": ARRAYS | {"optax", "attnjax.core"},
     "attnjax/parallel.py": ARRAYS | {"optax", "attnjax.core"},
     "tests/oracles.py": {"numpy"},

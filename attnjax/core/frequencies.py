@@ -133,7 +133,7 @@ def rope_scaling_llama3(
     """
     _check_factor(factor)
     _check_context(original_max_length)
-    if high_freq_factor <= low_freq_factor:
+    if not high_freq_factor > low_freq_factor:
         raise ValueError(
             f"high_freq_factor: expected more than low_freq_factor = "
             f"{low_freq_factor}, got {high_freq_factor} (Llama 3.1 uses 1 and 4)"

@@ -13,10 +13,10 @@ import sentencepiece
 
 from experiments.datasets.tokenizers.sentences import (
     BOS,
+    EOS,
     PAD,
     UNK,
-    subword_words,
-    until_eos,
+    SentencePiece,
 )
 from experiments.errors import UserError
 
@@ -64,8 +64,8 @@ def vocabulary_order(size: int, special: SpecialIds) -> list[int]:
     return [*special, *(i for i in range(size) if i not in special)]
 
 
-class MarianTokenizer:
-    """A `Tokenizer` of one language.
+class MarianTokenizer(SentencePiece):
+    """A `Tokenizer` of one language: SentencePiece's pieces, with ids of a vocabulary.
 
     A code such as `>>deu<<`, which some models need before the source to name the
     target's language, is one token.
@@ -105,16 +105,14 @@ class MarianTokenizer:
 
     def detokenize(self, ids: Sequence[int]) -> str:
         """See `Tokenizer`."""
-        kept = [i for i in until_eos(ids) if i not in (PAD, BOS)]
+        ids = [int(i) for i in ids]
+        before = ids[: ids.index(EOS)] if EOS in ids else ids
+        kept = [i for i in before if i not in (PAD, BOS)]
         return " ".join(self._model.decode_pieces(self.ids_to_tokens(kept)).split())
 
     def ids_to_tokens(self, ids: Sequence[int]) -> list[str]:
         """See `Tokenizer`."""
         return [self._pieces[int(i)] for i in ids]
-
-    def words(self, ids: Sequence[int]) -> list[list[int]]:
-        """See `Tokenizer`: a piece that begins with a space begins a word."""
-        return subword_words(self, ids)
 
     def save(self, folder: Path, name: str) -> None:
         """Refuses: a run has its own tokenisers, with other special ids.

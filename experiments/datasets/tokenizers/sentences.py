@@ -133,7 +133,7 @@ class SentencePiece:
 
     def detokenize(self, ids: Sequence[int]) -> str:
         """See `Tokenizer`."""
-        kept = [i for i in until_eos(ids) if i not in (PAD, BOS)]
+        kept = [i for i in _until_eos(ids) if i not in (PAD, BOS)]
         return _normalize_whitespace(self._model.decode(kept))
 
     def ids_to_tokens(self, ids: Sequence[int]) -> list[str]:
@@ -142,7 +142,20 @@ class SentencePiece:
 
     def words(self, ids: Sequence[int]) -> list[list[int]]:
         """See `Tokenizer`: a token that begins with a space begins a word."""
-        return subword_words(self, ids)
+        groups: list[list[int]] = []
+        empty = True  # whether the last group holds only spaces so far
+        for i, token in _positions(self, ids):
+            # Several tokens of only spaces begin one word, not several empty ones.
+            if not groups or (token.startswith(SPACE) and not empty):
+                groups.append([])
+                empty = True
+            groups[-1].append(i)
+            empty = empty and not token.strip(SPACE)
+        if groups and empty:  # trailing spaces belong to the word before them
+            last = groups.pop()
+            if groups:
+                groups[-1].extend(last)
+        return groups
 
     def save(self, folder: Path, name: str) -> None:
         """Writes `<name>.model` into a folder, atomically."""
@@ -195,7 +208,7 @@ class WordVocabulary:
 
     def detokenize(self, ids: Sequence[int]) -> str:
         """See `Tokenizer`."""
-        kept = [int(i) for i in until_eos(ids) if i not in (PAD, BOS)]
+        kept = [int(i) for i in _until_eos(ids) if i not in (PAD, BOS)]
         return " ".join(UNKNOWN if i == UNK else self._words[i] for i in kept)
 
     def ids_to_tokens(self, ids: Sequence[int]) -> list[str]:
@@ -211,24 +224,6 @@ class WordVocabulary:
         words = self._words[len(SPECIALS) :]
         text = json.dumps({"words": words}, ensure_ascii=False, indent=0)
         _write(folder, name, ".json", text.encode())
-
-
-def subword_words(tokenizer: Tokenizer, ids: Sequence[int]) -> list[list[int]]:
-    """Groups positions by word, where a token that begins with a space begins one."""
-    groups: list[list[int]] = []
-    empty = True  # whether the last group holds only spaces so far
-    for i, token in _positions(tokenizer, ids):
-        # Several tokens of only spaces begin one word, not several empty ones.
-        if not groups or (token.startswith(SPACE) and not empty):
-            groups.append([])
-            empty = True
-        groups[-1].append(i)
-        empty = empty and not token.strip(SPACE)
-    if groups and empty:  # trailing spaces belong to the word before them
-        last = groups.pop()
-        if groups:
-            groups[-1].extend(last)
-    return groups
 
 
 def load_tokenizer(folder: Path, name: str) -> Tokenizer:
@@ -257,15 +252,14 @@ def _normalize_whitespace(text: str) -> str:
     return " ".join(text.replace(SPACE, "_").split())
 
 
-def until_eos(ids: Sequence[int]) -> list[int]:
-    """Returns the ids before the first EOS."""
+def _until_eos(ids: Sequence[int]) -> list[int]:
     ids = [int(i) for i in ids]
     return ids[: ids.index(EOS)] if EOS in ids else ids
 
 
 def _positions(tokenizer: Tokenizer, ids: Sequence[int]) -> list[tuple[int, str]]:
     """Returns the positions before EOS that are not PAD or BOS, with their tokens."""
-    kept = until_eos(ids)
+    kept = _until_eos(ids)
     tokens = tokenizer.ids_to_tokens(kept)
     return [(i, tokens[i]) for i in range(len(kept)) if kept[i] not in (PAD, BOS)]
 
