@@ -18,6 +18,8 @@ from attnjax.core.positions import apply_rope as apply_rope
 from attnjax.core.frequencies import rope_frequencies as rope_frequencies
 from attnjax.core.frequencies import rope_scaling_ntk as rope_scaling_ntk
 from attnjax.core.frequencies import rope_scaling_llama3 as rope_scaling_llama3
+from attnjax.core.frequencies import rope_scaling_yarn as rope_scaling_yarn
+from attnjax.core.frequencies import yarn_attention_factor as yarn_attention_factor
 from attnjax.core.biases import alibi as alibi
 from attnjax.core.biases import alibi_slopes as alibi_slopes
 from attnjax.core.biases import relative_bias as relative_bias

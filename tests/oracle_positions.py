@@ -46,6 +46,26 @@ def banded_frequencies(theta, factor, context, low, high):
     return scaled
 
 
+def yarn_frequencies(width, base, factor, context, fast, slow, truncate=True):
+    """The code of Peng 2023, one pair at a time, from the width and the base."""
+
+    def pair(rotations):  # base^(-2i/d) L / 2 pi = rotations, solved for i
+        turns = context / (2 * math.pi * rotations)
+        return width * math.log(turns) / (2 * math.log(base))
+
+    low, high = pair(fast), pair(slow)
+    if truncate:
+        low, high = math.floor(low), math.ceil(high)
+    low, high = max(low, 0), min(high, width - 1)
+    if low == high:
+        high += 0.001
+    scaled = []
+    for i, frequency in enumerate(frequencies(width, base)):
+        share = min(1, max(0, (i - low) / (high - low)))
+        scaled.append(frequency / factor * share + frequency * (1 - share))
+    return scaled
+
+
 def apply_rope(x, position, theta, interleaved):
     """Su 2021, eq. 15: the block-diagonal matrix R of 2 x 2 rotations, times x."""
     matrix = np.eye(len(x))

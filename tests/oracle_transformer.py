@@ -111,8 +111,9 @@ def attention(p, x, states, c, *, seen=None, at=None, score="scaled_dot", bias=N
         values = np.array([linear(p["values"], states[j])[shared] for j in seen])
         if at is not None and c["positions"] == "rope":
             frequencies = c["frequencies"](D)
-            query = rotate(query, at, frequencies)
-            keys = np.array(
+            factor = c.get("attention_factor", 1.0)  # of YaRN
+            query = factor * rotate(query, at, frequencies)
+            keys = factor * np.array(
                 [rotate(k, j, frequencies) for j, k in zip(seen, keys, strict=True)]
             )
         scores = SCORES[score](p, h, query, keys)

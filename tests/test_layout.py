@@ -23,6 +23,9 @@ STANDARD = sys.stdlib_module_names
 ARRAYS = {"jax", "jaxtyping", "numpy"}
 ARROWS = {
     "attnjax/core": ARRAYS | {"attnjax.core"},
+    "attnjax/pretrained": ARRAYS
+    | {"flax.nnx", "safetensors", "attnjax.core", "attnjax.models"}
+    | {"attnjax.pretrained"},
     "attnjax/cells": ARRAYS | {"attnjax.core", "attnjax.cells"},
     "attnjax/models": ARRAYS
     | {"flax.nnx", "attnjax.core", "attnjax.cells", "attnjax.transformer"}

@@ -108,10 +108,10 @@ def rope_scaling_llama3(
               \frac{r - \alpha}{\beta - \alpha}\right)\right)
 
     for a pair that completes r = L omega / (2 pi) rotations within the original
-    context. The defaults are those of Llama 3.1. The paper ("YaRN") uses
-    `high_freq_factor` = 32, and multiplies queries and keys by 0.1 ln(s) + 1.
+    context. The defaults are those of Llama 3.1.
 
-    Source: Peng et al. 2023 (arXiv:2309.00071), definition 2, "NTK-by-parts".
+    Source: Peng et al. 2023 (arXiv:2309.00071), definition 2, "NTK-by-parts"; Llama
+    3.1's code, with `low_freq_factor` for alpha and `high_freq_factor` for beta.
 
     Args:
       frequencies: omega, radians a position, shape [P].
@@ -132,12 +132,8 @@ def rope_scaling_llama3(
       array([1.   , 0.001])
     """
     _check_factor(factor)
-    if original_max_length < 1:
-        raise ValueError(
-            f"original_max_length: expected a number of positions >= 1, got "
-            f"{original_max_length} (the context length of training)"
-        )
-    if high_freq_factor <= low_freq_factor:
+    _check_context(original_max_length)
+    if not high_freq_factor > low_freq_factor:
         raise ValueError(
             f"high_freq_factor: expected more than low_freq_factor = "
             f"{low_freq_factor}, got {high_freq_factor} (Llama 3.1 uses 1 and 4)"
@@ -146,6 +142,99 @@ def rope_scaling_llama3(
     band = high_freq_factor - low_freq_factor
     unchanged = np.clip((rotations - low_freq_factor) / band, 0, 1)
     return (1 - unchanged) * frequencies / factor + unchanged * frequencies
+
+
+@shaped
+def rope_scaling_yarn(
+    frequencies: Frequencies,
+    *,
+    factor: float,
+    original_max_length: int,
+    beta_fast: float = 32.0,
+    beta_slow: float = 1.0,
+    truncate: bool = True,
+) -> Frequencies:
+    r"""Divides low frequencies by `factor`, on a ramp that is linear in their index.
+
+    .. math:: \omega'_i = (1 - \gamma_i) \omega_i + \gamma_i \frac{\omega_i}{s},
+              \qquad \gamma_i = \min\left(1, \max\left(0,
+              \frac{i - i_\beta}{i_\alpha - i_\beta}\right)\right)
+
+    where pair i_beta completes `beta_fast` and pair i_alpha `beta_slow` rotations
+    within the original context. The ramp of the paper's definition 2 is linear in the
+    number of rotations instead (`rope_scaling_llama3`); this one is that of the
+    authors' code and of Hugging Face, with which models were trained. YaRN also
+    multiplies rotated queries and keys by `yarn_attention_factor`.
+
+    Source: Peng et al. 2023 (arXiv:2309.00071), section 3.4, and its code.
+
+    Args:
+      frequencies: omega, radians a position, shape [P], at least 2: those of
+        `rope_frequencies`.
+      factor: s, factor by which the context is extended.
+      original_max_length: L, the context length of training.
+      beta_fast: beta; pairs with more rotations are unchanged.
+      beta_slow: alpha; pairs with fewer rotations are divided by `factor`.
+      truncate: whether the ends of the ramp are rounded outwards to whole indices.
+
+    Returns:
+      Radians a position, shape [P], float64.
+
+    Raises:
+      ValueError: if `factor` or `original_max_length` is not positive, `beta_fast` is
+        not above `beta_slow`, or there are fewer than 2 frequencies, or they do not
+        fall by one ratio.
+
+    Example:
+      >>> omega = rope_frequencies(8)
+      >>> rope_scaling_yarn(omega, factor=4, original_max_length=1000) / omega
+      array([1.  , 0.75, 0.5 , 0.25])
+    """
+    _check_factor(factor)
+    _check_context(original_max_length)
+    if not 0 < beta_slow < beta_fast:
+        raise ValueError(
+            f"beta_fast: expected more than beta_slow = {beta_slow}, and both above 0, "
+            f"got {beta_fast} (the paper has 32 and 1)"
+        )
+    P, ratio = len(frequencies), _common_ratio(frequencies)
+
+    def index(rotations: float) -> float:
+        """Finds the pair, between two, that completes so many rotations."""
+        period = original_max_length * frequencies[0] / (2 * math.pi * rotations)
+        return math.log(period) / ratio
+
+    first, last = index(beta_fast), index(beta_slow)
+    if truncate:
+        first, last = math.floor(first), math.ceil(last)
+    first, last = max(first, 0), min(last, 2 * P - 1)
+    width = last - first or 0.001  # Hugging Face's, so that a ramp may be a step
+    scaled = np.clip((np.arange(P) - first) / width, 0, 1)
+    return (1 - scaled) * frequencies + scaled * frequencies / factor
+
+
+def yarn_attention_factor(factor: float, *, mscale: float = 1.0) -> float:
+    r"""Computes what YaRN multiplies rotated queries and keys by.
+
+    .. math:: 0.1\, m \ln s + 1
+
+    Scores are multiplied by its square, which is 1 / t in the paper.
+
+    Source: Peng et al. 2023 (arXiv:2309.00071), eq. 22, with m = 1.
+
+    Args:
+      factor: s, factor by which the context is extended.
+      mscale: m, a multiplier that DeepSeek's models set.
+
+    Returns:
+      The attention factor; 1 where the context is not extended.
+
+    Example:
+      >>> round(yarn_attention_factor(4.0), 4)
+      1.1386
+    """
+    _check_factor(factor)
+    return 1.0 if factor <= 1 else 0.1 * mscale * math.log(factor) + 1.0
 
 
 @shaped
@@ -183,3 +272,24 @@ def _check_factor(factor: float) -> None:
             f"factor: expected a number > 0, got {factor} (by which the context is "
             "extended)"
         )
+
+
+def _check_context(original_max_length: int) -> None:
+    if original_max_length < 1:
+        raise ValueError(
+            f"original_max_length: expected a number of positions >= 1, got "
+            f"{original_max_length} (the context length of training)"
+        )
+
+
+def _common_ratio(frequencies: Frequencies) -> float:
+    """The logarithm of the ratio by which each frequency falls to the next."""
+    P = len(frequencies)
+    steps = -np.diff(np.log(frequencies))
+    if P < 2 or steps[0] <= 0 or not np.allclose(steps, steps[0], rtol=1e-4, atol=0):
+        raise ValueError(
+            f"frequencies: expected at least 2 that fall by one ratio, got {P}: "
+            f"{np.array2string(frequencies, threshold=4)} (take those of "
+            "rope_frequencies, with theta above 1)"
+        )
+    return math.log(frequencies[0] / frequencies[-1]) / (P - 1)

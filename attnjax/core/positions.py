@@ -107,6 +107,7 @@ def apply_rope(
     theta: float = 10_000.0,
     frequencies: Frequencies | None = None,
     interleaved: bool = False,
+    attention_factor: float = 1.0,
 ) -> Float[Array, "... D"]:
     r"""Applies rotary position embedding: rotates pairs of components by position.
 
@@ -128,9 +129,11 @@ def apply_rope(
         rotated, the others unchanged. None rotates all.
       interleaved: pairs are components 2i and 2i + 1, as in the paper and GPT-J;
         else i and P + i, as in GPT-NeoX and Llama.
+      attention_factor: what the rotated components are multiplied by; YaRN's is
+        `yarn_attention_factor`.
 
     Returns:
-      The shape and dtype of `x`; lengths are kept.
+      The shape and dtype of `x`; with an attention factor of 1, lengths are kept.
 
     Raises:
       ValueError: if shapes disagree, there are more than D / 2 frequencies, or D is
@@ -165,6 +168,8 @@ def apply_rope(
     # [B, T, P] -> [B, T, 1, P] for x of [B, T, H, D]
     angles = angles.reshape(*positions.shape, *shared, P)
     cos, sin = jnp.cos(angles), jnp.sin(angles)
+    if attention_factor != 1:  # in the dtype of the angles, which is float32 at least
+        cos, sin = attention_factor * cos, attention_factor * sin
     axis, pairs = (-1, (P, 2)) if interleaved else (-2, (2, P))
     rotating = precision.upcast(x[..., : 2 * P])
     # [..., 2P] -> [..., 2, P], or [..., P, 2] interleaved -> twice [..., P]

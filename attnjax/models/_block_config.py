@@ -63,7 +63,15 @@ class BlockConfig:
     norm_epsilon: float = 1e-5
     """Added to the variance before the square root."""
     use_bias: bool = True
-    """Whether linear maps and LayerNorms have biases."""
+    """Whether linear maps and LayerNorms have biases, unless a field below says
+    otherwise."""
+    qkv_bias: bool | None = None
+    """Whether the projections to queries, keys and values have biases; None means
+    use_bias."""
+    attention_output_bias: bool | None = None
+    """Whether the output projection of attention has a bias; None means use_bias."""
+    mlp_bias: bool | None = None
+    """Whether the MLP has biases; None means use_bias."""
     position_embedding: Literal[
         "sinusoidal", "learned", "rope", "alibi", "relative", "none"
     ] = "sinusoidal"
@@ -71,13 +79,31 @@ class BlockConfig:
     and keys (rope), or as a bias of the scores (alibi, relative)."""
     rope_theta: float = 10_000.0
     """RoPE base; larger values suit longer texts."""
-    rope_scaling: Literal["none", "linear", "ntk", "llama3"] = "none"
+    rope_scaling: Literal["none", "linear", "ntk", "llama3", "yarn"] = "none"
     """How RoPE frequencies are lowered for texts longer than those trained on: all
-    alike (linear), low ones more (ntk), or low ones only (llama3)."""
+    alike (linear), low ones more (ntk), or low ones only (llama3, yarn)."""
     rope_scaling_factor: float = 1.0
     """Factor by which the context is extended."""
     rope_original_max_length: int = 8192
-    """Context length before it is extended; used by llama3 scaling."""
+    """Context length before it is extended; used by llama3 and yarn scaling."""
+    rope_low_freq_factor: float = 1.0
+    """Rotations within the original context below which llama3 scaling divides a
+    frequency by the factor."""
+    rope_high_freq_factor: float = 4.0
+    """Rotations within the original context above which llama3 scaling leaves a
+    frequency unchanged."""
+    rope_beta_fast: float = 32.0
+    """Rotations within the original context above which yarn scaling leaves a
+    frequency unchanged."""
+    rope_beta_slow: float = 1.0
+    """Rotations within the original context below which yarn scaling divides a
+    frequency by the factor."""
+    rope_truncate: bool = True
+    """Whether the ramp of yarn scaling, between its two betas, begins and ends at whole
+    indices of frequencies."""
+    rope_attention_factor: float | None = None
+    """Multiplier of rotated queries and keys in yarn scaling; None means
+    0.1 ln(rope_scaling_factor) + 1, as in the paper."""
     sliding_window: int | None = None
     """Number of tokens before its own that a decoder position attends to; None means
     all of them."""
@@ -129,6 +155,13 @@ class BlockConfig:
                 f"rope_scaling_factor: expected a number > 0, got "
                 f"{self.rope_scaling_factor}"
             )
+        if self.rope_attention_factor is not None and (
+            self.rope_scaling != "yarn" or self.rope_attention_factor <= 0
+        ):
+            raise ValueError(
+                f"rope_attention_factor: expected a number > 0 with yarn scaling, else "
+                f"None, got {self.rope_attention_factor} with {self.rope_scaling}"
+            )
         if self.position_embedding == "rope":
             self.rope_frequencies()
         elif self.rope_scaling != "none":
@@ -156,7 +189,27 @@ class BlockConfig:
                     unscaled,
                     factor=self.rope_scaling_factor,
                     original_max_length=self.rope_original_max_length,
+                    low_freq_factor=self.rope_low_freq_factor,
+                    high_freq_factor=self.rope_high_freq_factor,
                 )
+            case "yarn":
+                return frequencies.rope_scaling_yarn(
+                    unscaled,
+                    factor=self.rope_scaling_factor,
+                    original_max_length=self.rope_original_max_length,
+                    beta_fast=self.rope_beta_fast,
+                    beta_slow=self.rope_beta_slow,
+                    truncate=self.rope_truncate,
+                )
+
+    @property
+    def rope_attention_scale(self) -> float:
+        """What rotated queries and keys are multiplied by, whether set or derived."""
+        if self.rope_scaling != "yarn":
+            return 1.0
+        if self.rope_attention_factor is not None:
+            return self.rope_attention_factor
+        return frequencies.yarn_attention_factor(self.rope_scaling_factor)
 
     @property
     def resolved_head_dim(self) -> int:
@@ -195,16 +248,20 @@ def init_block(
     H, N = config.num_heads, config.kv_heads
     rngs = iter(jax.random.split(rng, 12))
 
-    def linear(shape: tuple[int, int], draw: Draw = draw) -> LinearParams:
-        bias = jnp.zeros(shape[1]) if config.use_bias else None
-        return LinearParams(draw(next(rngs), shape), bias)
+    def linear(
+        shape: tuple[int, int], bias: bool | None, draw: Draw = draw
+    ) -> LinearParams:
+        has_bias = config.use_bias if bias is None else bias
+        return LinearParams(
+            draw(next(rngs), shape), jnp.zeros(shape[1]) if has_bias else None
+        )
 
     def attention(score: Tree) -> AttentionParams:
         return AttentionParams(
-            query=linear((M, H * D)),
-            keys=linear((M, N * D)),
-            values=linear((M, N * D)),
-            output=linear((H * D, M), draw_output),
+            query=linear((M, H * D), config.qkv_bias),
+            keys=linear((M, N * D), config.qkv_bias),
+            values=linear((M, N * D), config.qkv_bias),
+            output=linear((H * D, M), config.attention_output_bias, draw_output),
             score=score,
         )
 
@@ -222,8 +279,8 @@ def init_block(
         cross_attention=cross_attention,
         mlp_norm=init_norm(config),
         mlp=MLPParams(
-            up=linear((M, F)),
-            down=linear((F, M), draw_output),
-            gate=linear((M, F)) if gated else None,
+            up=linear((M, F), config.mlp_bias),
+            down=linear((F, M), config.mlp_bias, draw_output),
+            gate=linear((M, F), config.mlp_bias) if gated else None,
         ),
     )

@@ -178,6 +178,7 @@ def _design(
         causal=causal,
         sliding_window=config.sliding_window if causal else None,
         rope_frequencies=tuple(config.rope_frequencies().tolist()) if rope else None,
+        rope_attention_factor=config.rope_attention_scale,
         score=score,
         cross_attention_score=HEAD_SCORES[cross_attention_score or "scaled_dot"].score,
         attention=attention,

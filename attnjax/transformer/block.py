@@ -91,9 +91,9 @@ class BlockDesign:
     num_kv_heads: int
     causal: bool = True
     sliding_window: int | None = None
-    # Radians a position of each pair of components; None leaves queries and keys
-    # unrotated.
+    # Radians a position of each pair of components; None rotates nothing.
     rope_frequencies: tuple[float, ...] | None = None
+    rope_attention_factor: float = 1.0
     score: Callable[..., Array] = scores.scaled_dot  # of self-attention
     cross_attention_score: Callable[..., Array] = scores.scaled_dot
     attention: Attention = MATERIALISED
@@ -218,9 +218,10 @@ def _self_attention(
     def rotate(x: Array) -> Array:
         if design.rope_frequencies is None:
             return x
+        positions = shared.positions[..., None]  # [B, T] -> [B, T, 1]: heads share one
         frequencies = np.array(design.rope_frequencies)
-        # [B, T] -> [B, T, 1]: heads share a position.
-        return apply_rope(x, shared.positions[..., None], frequencies=frequencies)
+        scale = design.rope_attention_factor
+        return apply_rope(x, positions, frequencies=frequencies, attention_factor=scale)
 
     query = rotate(split_heads(linear(params.query, x), design.num_heads))
     keys = rotate(split_heads(linear(params.keys, x), design.num_kv_heads))

@@ -73,6 +73,20 @@ class RunOptions:
     parameters over the newest ones (the run's keep_last says how many)."""
 
 
+_OptionalRun = tyro.conf.Positional[Annotated[Path | None, tyro.conf.arg(name="run")]]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunOrPretrainedOptions(RunOptions):
+    """Options that choose a run, or a pretrained model in its place."""
+
+    run_folder: _OptionalRun = None  # type: ignore[assignment]
+    """Folder of the run; none with --pretrained."""
+    pretrained: Path | None = None
+    """Folder in Hugging Face's format to use in place of a run: config.json,
+    safetensors, and the files of its tokeniser."""
+
+
 def _fields(values: Any, kind: Any) -> dict[str, Any]:
     """Reads the fields of a dataclass from an object that has them all."""
     return {f.name: getattr(values, f.name) for f in dataclasses.fields(kind)}

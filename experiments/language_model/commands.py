@@ -5,9 +5,11 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from experiments.cli.commands import (
     RunOptions,
+    RunOrPretrainedOptions,
     TrainOptions,
     command,
     print_status,
@@ -62,8 +64,8 @@ class Evaluate(RunOptions):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Sample(RunOptions):
-    """Samples text from a run, streaming tokens.
+class Sample(RunOrPretrainedOptions):
+    """Samples text from a run or a pretrained model, streaming tokens.
 
     Logits are divided by the temperature; then top-k, top-p and min-p truncate them in
     this order. A text may exceed the model's max_length: whenever the KV cache is
@@ -71,9 +73,10 @@ class Sample(RunOptions):
     """
 
     prompt: str = ""
-    """Text that the samples continue; by default they begin after a newline."""
+    """Text that the samples continue; by default they begin after a newline, those of
+    a pretrained model after its BOS or EOS."""
     tokens: int = 500
-    """Number of tokens to sample."""
+    """Number of tokens to sample; a pretrained model may end before, at its EOS."""
     samples: int = 1
     """Number of samples; a line of --- separates them."""
     temperature: float = 1.0
@@ -89,21 +92,10 @@ class Sample(RunOptions):
 
     def run(self) -> None:
         """Samples to stdout."""
-        from attnjax.parallel import make_mesh
-        from experiments.language_model.loading import load_run
-        from experiments.language_model.sampling import Sampler, stream_samples
+        from experiments.language_model.sampling import stream_samples
 
-        loaded = load_run(self.run_folder, self.checkpoint, mesh=make_mesh(1))
-        sampler = Sampler(
-            loaded.model,
-            loaded.params,
-            temperature=self.temperature,
-            top_k=self.top_k,
-            top_p=self.top_p,
-            min_p=self.min_p,
-        )
         stream_samples(
-            sampler,
+            self._load(),
             sys.stdout.buffer,
             prompt=self.prompt,
             tokens=self.tokens,
@@ -112,6 +104,29 @@ class Sample(RunOptions):
             escape_controls=sys.stdout.isatty(),
             say=print_status,
         )
+
+    def _load(self) -> Any:
+        """Loads the model, with the sampling options."""
+        from attnjax.parallel import make_mesh
+        from experiments.language_model.loading import load_run
+        from experiments.language_model.pretrained import load_sampler
+        from experiments.language_model.sampling import Sampler
+        from experiments.runs.pretrained import check_source
+
+        options: dict[str, Any] = {
+            "temperature": self.temperature,
+            "top_k": self.top_k,
+            "top_p": self.top_p,
+            "min_p": self.min_p,
+        }
+        check_source(self.run_folder, self.pretrained, self.checkpoint)
+        if self.pretrained is not None:
+            return load_sampler(
+                self.pretrained, prompt=self.prompt, tokens=self.tokens, **options
+            )
+        run: Any = self.run_folder
+        loaded = load_run(run, self.checkpoint, mesh=make_mesh(1))
+        return Sampler(loaded.model, loaded.params, **options)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

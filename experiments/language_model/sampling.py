@@ -186,7 +186,10 @@ def stream_samples(
             sink.write(f"{SEPARATOR}\n".encode())
         began = time.monotonic()
         rng = jax.random.fold_in(jax.random.key(seed), k)
-        drawn = itertools.islice(sampler.tokens(rng, ids), tokens)
+        count = itertools.count()
+        sampled = itertools.islice(sampler.tokens(rng, ids), tokens)
+        # Counted, because a sampler may end before so many tokens.
+        drawn = (token for token, _ in zip(sampled, count, strict=False))
         last = "\n"
         for text in sampler.model.tokenizer.stream(itertools.chain(shown, drawn)):
             last = text[-1:] or last
@@ -196,7 +199,7 @@ def stream_samples(
         if last != "\n":
             sink.write(b"\n")
         sink.flush()
-        say(f"{tokens} tokens in {time.monotonic() - began:.1f} s")
+        say(f"{next(count)} tokens in {time.monotonic() - began:.1f} s")
 
 
 def _without_controls(text: str) -> str:

@@ -11,6 +11,7 @@ import tyro
 
 from experiments.cli.commands import (
     RunOptions,
+    RunOrPretrainedOptions,
     TrainOptions,
     command,
     print_status,
@@ -130,13 +131,15 @@ class Evaluate(SearchOptions):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Decode(SearchOptions):
+class Decode(RunOrPretrainedOptions, SearchOptions):
     """Translates stdin to stdout, one line of output for every line of input.
 
     An empty line gives an empty line. All input is checked before the first line of
     output. The input has the form of the training text: raw for SentencePiece,
     tokenised for whole words, and for the embedded phrases tokens separated by blanks
-    ("3 : 3 0 PM"), which the output has too.
+    ("3 : 3 0 PM"), which the output has too. A pretrained model takes raw text, and
+    beam size and n-gram blocking from its generation_config.json; the length penalty is
+    GNMT's, as of a run.
     """
 
     n_best: int = 1
@@ -146,6 +149,16 @@ class Decode(SearchOptions):
     """File for word alignments in Pharaoh format, source-target: 0-0 1-2 ..."""
     plot: Path | None = None
     """New or empty folder for a picture of each line's alignment."""
+
+    def load(self) -> Any:
+        """Loads the run, the ensemble, or the pretrained model."""
+        from experiments.runs.pretrained import check_source
+        from experiments.translate.pretrained import load_pretrained
+
+        check_source(self.run_folder, self.pretrained, self.checkpoint)
+        if self.pretrained is None:
+            return super().load()
+        return load_pretrained(self.pretrained, ensemble=self.ensemble)
 
     def run(self) -> None:
         """Decodes stdin."""

@@ -16,7 +16,7 @@ from experiments.datasets.tokenizers.sentences import Tokenizer
 from experiments.errors import UserError
 from experiments.runs.folder import Run
 from experiments.training.parameters import abstract_params
-from experiments.translate.config import Config
+from experiments.translate.config import Config, SearchConfig
 from experiments.translate.model import (
     Ensemble,
     Tokenizers,
@@ -55,27 +55,58 @@ class LoadedRun(NamedTuple):
         Raises:
           UserError: if a setting is out of range, or the file cannot be read.
         """
-        words = None
-        if dictionary is not None:
-            search_settings["replace_unk"] = True
-            words = dict(read_pairs([dictionary]))
-        changed = {k: x for k, x in search_settings.items() if x is not None}
-        search = dataclasses.replace(self.config.search, **changed)
-        search.check(self.model.tokenizers.target.vocab_size)
-        limit = (
-            self.config.max_source_length
-            if max_source_length is None
-            else max_source_length
-        )
-        if limit < 1:
-            raise UserError(f"max_source_length: expected at least 1, got {limit}")
-        return Translator(
+        return build_translator(
             self.model,
-            search=search,
-            max_source_length=limit,
-            mesh=self.mesh,
-            dictionary=words,
+            self.config.search,
+            self.mesh,
+            max_source_length=self.config.max_source_length
+            if max_source_length is None
+            else max_source_length,
+            dictionary=dictionary,
+            **search_settings,
         )
+
+
+def build_translator(
+    model: TranslationModel,
+    search: SearchConfig,
+    mesh: Mesh,
+    *,
+    max_source_length: int,
+    dictionary: Path | None = None,
+    **search_settings: Any,
+) -> Translator:
+    """Builds a translator of a model; `LoadedRun.build_translator` has the rest.
+
+    Args:
+      model: the model with its tokenisers.
+      search: settings of beam search.
+      mesh: the devices.
+      max_source_length: longest source in token ids.
+      dictionary: file of lines "source word, tab, target word".
+      **search_settings: fields of `SearchConfig`; None takes the one of `search`.
+
+    Raises:
+      UserError: if a setting is out of range, or the file cannot be read.
+    """
+    words = None
+    if dictionary is not None:
+        search_settings["replace_unk"] = True
+        words = dict(read_pairs([dictionary]))
+    changed = {k: x for k, x in search_settings.items() if x is not None}
+    search = dataclasses.replace(search, **changed)
+    search.check(model.tokenizers.target.vocab_size)
+    if max_source_length < 1:
+        raise UserError(
+            f"max_source_length: expected at least 1, got {max_source_length}"
+        )
+    return Translator(
+        model,
+        search=search,
+        max_source_length=max_source_length,
+        mesh=mesh,
+        dictionary=words,
+    )
 
 
 class _OpenRun(NamedTuple):

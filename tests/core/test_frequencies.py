@@ -17,6 +17,9 @@ SCALINGS = {
     "llama3": lambda theta, factor: frequencies.rope_scaling_llama3(
         theta, factor=factor, original_max_length=512
     ),
+    "yarn": lambda theta, factor: frequencies.rope_scaling_yarn(
+        theta, factor=factor, original_max_length=512
+    ),
 }
 each_scaling = pytest.mark.parametrize("scaling", SCALINGS.values(), ids=SCALINGS)
 
@@ -40,7 +43,7 @@ def test_a_factor_of_one_changes_nothing(scaling):
     np.testing.assert_allclose(scaling(theta, 1.0), theta, rtol=1e-14)
 
 
-@pytest.mark.parametrize("scaling", ["ntk", "llama3"])
+@pytest.mark.parametrize("scaling", ["ntk", "llama3", "yarn"])
 def test_the_highest_frequency_is_unchanged(scaling):
     theta = frequencies.rope_frequencies(46)
     assert SCALINGS[scaling](theta, 3.0)[0] == theta[0]
@@ -91,6 +94,52 @@ def test_llama3_is_the_reference_codes(base, factor, context, low, high):
         assert got[-1] == theta[-1] / factor
         between = (got != theta) & (got != theta / factor)
         assert between.any()
+
+
+@pytest.mark.parametrize("truncate", [True, False])
+@pytest.mark.parametrize(
+    ("width", "base", "factor", "context", "fast", "slow"),
+    [
+        (128, 10_000.0, 16, 4096, 32, 1),  # the paper's Llama 2
+        (128, 1_000_000.0, 4.0, 32_768, 32, 1),  # Qwen2
+        (64, 500_000.0, 3, 77, 8.0, 0.5),
+        (6, 100.0, 2, 11, 32, 1),  # no pair is fast
+        (46, 10_000.0, 5, 512, 2.0, 1.999),  # the ramp is a step
+        (8, 10_000.0, 7, 10**7, 64, 32),  # nor is any slow
+    ],
+)
+def test_yarn_is_its_codes(width, base, factor, context, fast, slow, truncate):
+    theta = frequencies.rope_frequencies(width, theta=base)
+    got = frequencies.rope_scaling_yarn(
+        theta,
+        factor=factor,
+        original_max_length=context,
+        beta_fast=fast,
+        beta_slow=slow,
+        truncate=truncate,
+    )
+    want = oracles.yarn_frequencies(width, base, factor, context, fast, slow, truncate)
+    np.testing.assert_allclose(got, want, rtol=1e-10)
+
+
+def test_yarn_is_not_the_ramp_over_rotations():
+    """Of the two published ramps the one of Hugging Face is built."""
+    theta, s = frequencies.rope_frequencies(128), 16
+    yarn = frequencies.rope_scaling_yarn(theta, factor=s, original_max_length=4096)
+    parts = frequencies.rope_scaling_llama3(
+        theta, factor=s, original_max_length=4096, high_freq_factor=32
+    )
+    assert np.max(yarn / parts) > 1.5
+
+
+@pytest.mark.parametrize("factor", [1.5, 4, 40.0])
+def test_the_attention_factor_is_the_papers(factor):
+    # Eq. 22: sqrt(1 / t) = 0.1 ln(s) + 1.
+    got = frequencies.yarn_attention_factor(factor)
+    assert got == pytest.approx(0.1 * math.log(factor) + 1, rel=1e-15)
+    assert frequencies.yarn_attention_factor(1 / factor) == 1
+    twice = frequencies.yarn_attention_factor(factor, mscale=2.0) - 1
+    assert twice == pytest.approx(2 * (got - 1))
 
 
 # --- angles -------------------------------------------------------------------
@@ -174,6 +223,32 @@ BAD = {
             THETA, factor=2, original_max_length=7, low_freq_factor=4.0
         ),
         r"^high_freq_factor: expected more than low_freq_factor = 4\.0, got 4\.0 \(",
+    ),
+    "yarn-betas": (
+        lambda: frequencies.rope_scaling_yarn(
+            THETA, factor=2, original_max_length=7, beta_slow=40
+        ),
+        r"^beta_fast: expected more than beta_slow = 40, and both above 0, got 32\.0",
+    ),
+    "yarn-one": (
+        lambda: frequencies.rope_scaling_yarn(
+            THETA[:1], factor=2, original_max_length=7
+        ),
+        r"^frequencies: expected at least 2 that fall by one ratio, got 1: \[1\.\] \(",
+    ),
+    "yarn-uneven": (
+        lambda: frequencies.rope_scaling_yarn(
+            THETA**2 + THETA, factor=2, original_max_length=7
+        ),
+        r"^frequencies: expected at least 2 that fall by one ratio, got 3: \[",
+    ),
+    "yarn-context": (
+        lambda: frequencies.rope_scaling_yarn(THETA, factor=2, original_max_length=0),
+        r"^original_max_length: expected a number of positions >= 1, got 0 \(the",
+    ),
+    "attention-factor": (
+        lambda: frequencies.yarn_attention_factor(0),
+        r"^factor: expected a number > 0, got 0 \(",
     ),
 }
 

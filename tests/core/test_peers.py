@@ -83,6 +83,44 @@ def test_frequencies_are_scaled_as_in_llama():
     np.testing.assert_allclose(got, parts, F32)
 
 
+@pytest.mark.parametrize("length", [2048, 5000])  # within the context, and beyond
+def test_dynamic_scaling_is_ntk_with_a_factor_that_grows(length):
+    rope = llama_rope(rope_type="dynamic", rope_theta=500.0, factor=4.0)
+    scale = model("llama").ROPE_INIT_FUNCTIONS["dynamic"]
+    want, _ = scale(rope.config, None, seq_len=length)
+    context = rope.config.max_position_embeddings
+    grown = 4.0 * max(length, context) / context - 3.0
+    theta = frequencies.rope_frequencies(D, theta=500.0)
+    got = frequencies.rope_scaling_ntk(theta, factor=grown)
+    np.testing.assert_allclose(got, want, F32)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"factor": 16.0, "original_max_position_embeddings": 4096},
+        {"factor": 4.0, "original_max_position_embeddings": 32_768, "truncate": False},
+        {
+            "factor": 3.0,
+            "original_max_position_embeddings": 77,
+            "beta_fast": 8.0,
+            "beta_slow": 0.5,
+        },
+    ],
+)
+def test_yarn_is_that_of_transformers(options):
+    rope = llama_rope(rope_type="yarn", rope_theta=10_000.0, **options)
+    theta = frequencies.rope_frequencies(D, theta=10_000.0)
+    ours = {
+        "original_max_length": options["original_max_position_embeddings"],
+        **{k: x for k, x in options.items() if not k.startswith("original")},
+    }
+    got = frequencies.rope_scaling_yarn(theta, **ours)
+    np.testing.assert_allclose(got, rope.inv_freq, F32)
+    factor = frequencies.yarn_attention_factor(options["factor"])
+    assert factor == pytest.approx(rope.attention_scaling, rel=1e-6)
+
+
 @pytest.mark.parametrize("bidirectional", [True, False])
 def test_buckets_are_those_of_t5(bidirectional):
     offsets = np.arange(-600, 601)

@@ -255,6 +255,18 @@ def test_heads_share_positions(interleaved):
     np.testing.assert_array_equal(same[0], got[0])
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_an_attention_factor_multiplies_what_is_rotated(dtype):
+    x, t = jnp.asarray(draw(0, 5, D), dtype), jnp.arange(5)
+    got = positions.apply_rope(x, t, frequencies=PARTIAL, attention_factor=1.25)
+    want = positions.apply_rope(x, t, frequencies=PARTIAL)
+    assert got.dtype == want.dtype == dtype
+    np.testing.assert_allclose(
+        jnp.float32(got[:, :6]), 1.25 * jnp.float32(want[:, :6]), TOLERANCE[dtype]
+    )
+    np.testing.assert_array_equal(got[:, 6:], x[:, 6:])
+
+
 def test_positions_closer_together_are_slower_frequencies():
     """Chen 2023, eq. 4: interpolation reads position t of a longer text at t / 4."""
     x, t = vectors()

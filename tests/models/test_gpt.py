@@ -45,8 +45,18 @@ SCALED = {
     kind: dataclasses.replace(
         ROTARY, rope_scaling=kind, rope_scaling_factor=3.0, rope_original_max_length=40
     )
-    for kind in ("linear", "ntk", "llama3")
+    for kind in ("linear", "ntk", "llama3", "yarn")
 }
+SCALED["llama3-bands"] = dataclasses.replace(
+    SCALED["llama3"], rope_low_freq_factor=0.3, rope_high_freq_factor=9.0
+)
+SCALED["yarn-ramp"] = dataclasses.replace(
+    SCALED["yarn"],
+    rope_beta_fast=5.0,
+    rope_beta_slow=0.2,
+    rope_truncate=False,
+    rope_attention_factor=0.7,
+)
 each_block = pytest.mark.parametrize("name", BLOCKS)
 TOKENS = np.random.default_rng(0).integers(0, V, (3, T))
 LENGTHS = np.array([11, 7, 2])
@@ -75,7 +85,19 @@ def model(name):
 close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-4)
 
 
-PAPERS = {name: BLOCKS[name] for name in ("gpt-2", "rope", "window")} | SCALED
+BIASED = {
+    "qkv bias": dataclasses.replace(ROTARY, qkv_bias=True),  # Qwen2
+    "attention bias": dataclasses.replace(
+        ROTARY, qkv_bias=True, attention_output_bias=True
+    ),
+    "mlp bias": dataclasses.replace(ROTARY, mlp_bias=True),
+    "no output bias": dataclasses.replace(GPT2, attention_output_bias=False),
+}
+PAPERS = {
+    **{name: BLOCKS[name] for name in ("gpt-2", "rope", "window")},
+    **SCALED,
+    "qkv bias": BIASED["qkv bias"],
+}
 
 
 @pytest.mark.parametrize("name", PAPERS)
@@ -251,3 +273,21 @@ def test_an_activation_saves_only_its_input(name):
     _, pullback = jax.vjp(ACTIVATIONS[name], x)
     (kept,) = jax.tree.leaves(pullback)
     np.testing.assert_array_equal(kept, x)
+
+
+@pytest.mark.parametrize("name", BIASED)
+def test_biases_are_where_the_settings_say(name):
+    block = BIASED[name]
+    _, params = split(GPT(GPTConfig(num_layers=1, block=block), rngs=nnx.Rngs(0)))
+    one = params["decoder"]["blocks"]
+    attention, mlp = one["self_attention"], one["mlp"]
+    has = {part: "b" in attention[part] for part in ("query", "keys", "values")}
+    qkv = block.use_bias if block.qkv_bias is None else block.qkv_bias
+    assert has == dict.fromkeys(has, qkv)
+    assert ("b" in attention["output"]) == (
+        block.use_bias
+        if block.attention_output_bias is None
+        else block.attention_output_bias
+    )
+    wanted = block.use_bias if block.mlp_bias is None else block.mlp_bias
+    assert {part: "b" in mlp[part] for part in mlp} == dict.fromkeys(mlp, wanted)

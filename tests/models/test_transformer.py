@@ -1,6 +1,7 @@
 """The Transformer against loops of its paper, and as one of the sequence models."""
 
 import dataclasses
+import math
 from functools import partial
 
 import jax
@@ -65,8 +66,30 @@ def rope_frequencies(block, width):
         "none": plain,
         "linear": [theta / factor for theta in plain],
         "ntk": oracle_positions.ntk_frequencies(width, factor, block.rope_theta),
-        "llama3": oracle_positions.banded_frequencies(plain, factor, context, 1, 4),
+        "llama3": oracle_positions.banded_frequencies(
+            plain,
+            factor,
+            context,
+            block.rope_low_freq_factor,
+            block.rope_high_freq_factor,
+        ),
+        "yarn": oracle_positions.yarn_frequencies(
+            width,
+            block.rope_theta,
+            factor,
+            context,
+            block.rope_beta_fast,
+            block.rope_beta_slow,
+            block.rope_truncate,
+        ),
     }[block.rope_scaling]
+
+
+def attention_factor(block):
+    """Peng 2023, eq. 22."""
+    if block.rope_scaling != "yarn":
+        return 1.0
+    return block.rope_attention_factor or 0.1 * math.log(block.rope_scaling_factor) + 1
 
 
 def kinds(block):
@@ -80,6 +103,7 @@ def kinds(block):
         "activation": block.activation,
         "positions": block.position_embedding,
         "frequencies": partial(rope_frequencies, block),
+        "attention_factor": attention_factor(block),
         "logit_softcap": block.logit_softcap,
         "sliding_window": block.sliding_window,
     }
@@ -231,6 +255,19 @@ def test_a_bfloat16_model_computes_in_bfloat16():
                 "rope_original_max_length": 0,
             },
             "original_max_length: expected a number of positions >= 1, got 0",
+        ),
+        (
+            {"rope_attention_factor": 1.1},
+            "rope_attention_factor: expected a number > 0 with yarn scaling, else None",
+        ),
+        (
+            {
+                "position_embedding": "rope",
+                "head_dim": 4,
+                "rope_scaling": "yarn",
+                "rope_beta_fast": 1.0,
+            },
+            "beta_fast: expected more than beta_slow = 1.0, and both above 0, got 1.0",
         ),
     ],
 )
