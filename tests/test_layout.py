@@ -29,7 +29,10 @@ ARROWS = {
     "attnjax/cells": ARRAYS | {"attnjax.core", "attnjax.cells"},
     "attnjax/models": ARRAYS
     | {"flax.nnx", "attnjax.core", "attnjax.cells", "attnjax.transformer"}
-    | {f"attnjax.models.{name}" for name in ("_parts", "_block_config", "_stacks")},
+    | {
+        f"attnjax.models.{name}"
+        for name in ("_parts", "_block_config", "_stacks", "_methods")
+    },
     "attnjax/decode": ARRAYS | {"optax", "attnjax.core", "attnjax.decode"},
     "attnjax/train": ARRAYS | {"optax", "attnjax.core", "attnjax.train"},
     "attnjax/parallel.py": ARRAYS | {"optax", "attnjax.core"},

@@ -142,23 +142,16 @@ def backward_dot(
 ) -> Array:
     """A dot of the backward pass, which `vmap` may batch.
 
-    Its result is in the accumulation dtype, or rounded to that of the operands.
-
-    XLA:CPU does not accumulate every low-precision dot in float32, and it does not
-    implement each batched one whose result is float32. It upcasts the operands of
-    those in any case, so they are upcast explicitly where a program is lowered for a
-    CPU, whatever the device of the process that traces it.
+    Its result is in the accumulation dtype, or rounded to that of the operands. XLA:CPU
+    neither accumulates every low-precision dot in float32 nor implements each batched
+    one whose result is float32. So the operands are upcast where a program is lowered
+    for a CPU, whatever the device of the process that traces it.
     """
     dtype = promoted(x, w)
 
     def dot(x: Array, w: Array, accumulate_dtype: Any) -> Array:
-        product = lax.dot_general(
-            x,
-            w,
-            dimension_numbers,
-            precision=precision,
-            preferred_element_type=accumulate_dtype,
-        )
+        options = {"precision": precision, "preferred_element_type": accumulate_dtype}
+        product = lax.dot_general(x, w, dimension_numbers, **options)
         return product.astype(dtype if rounded else accumulation_dtype(dtype))
 
     def upcast_dot(x: Array, w: Array) -> Array:

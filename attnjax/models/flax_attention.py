@@ -64,10 +64,8 @@ def attention_fn(
         query, key, value = promote_dtype((query, key, value), dtype=dtype)
         mask, valid = _boolean(mask)
         if is_causal:
-            # [T], [S] -> [T, S]; flax counts positions from the first of both
-            causal = masks.causal(
-                jnp.arange(query.shape[-3]), jnp.arange(key.shape[-3])
-            )
+            # As in flax, query i attends to keys up to i.
+            causal = masks.causal(*map(jnp.arange, (query.shape[-3], key.shape[-3])))
             mask = causal if mask is None else mask & causal
         with _matmul_precision(precision):
             found = attend_heads(
@@ -83,11 +81,8 @@ def attention_fn(
                 _sow(module, found.weights)
             contexts = found.context
             if dropout_rate and not deterministic:
-                keep = _keep(
-                    dropout_rng, dropout_rate, found.weights.shape, broadcast_dropout
-                )
-                dropped = jnp.where(keep, found.weights / (1 - dropout_rate), 0)
-                contexts = _contexts(dropped.astype(value.dtype), value)
+                drop = _drop(dropout_rng, dropout_rate, broadcast_dropout)
+                contexts = _contexts(drop(found.weights), value)
         return contexts if valid is None else jnp.where(valid, contexts, jnp.nan)
 
     return attention
@@ -132,18 +127,21 @@ def _sow(module: Any, found: Array) -> None:
     module.sow(kind, "attention_weights", found)
 
 
-def _keep(
-    rng: Array | None, rate: float, shape: tuple[int, ...], broadcast: bool
-) -> Array:
-    """Which weights dropout keeps: drawn as flax draws them."""
+def _drop(rng: Array | None, rate: float, broadcast: bool) -> Callable[[Array], Array]:
+    """Dropout of weights [..., T, S]: drawn as flax draws it."""
     if rng is None:
         raise ValueError(
             f"dropout_rng: expected a random key, got None (dropout_rate is {rate}; "
             "pass deterministic=True to leave dropout out)"
         )
-    if broadcast:  # one draw for all rows and heads
-        shape = (1,) * (len(shape) - 2) + shape[-2:]
-    return jax.random.bernoulli(rng, 1 - rate, shape)
+
+    def drop(found: Array) -> Array:
+        # Broadcast, one draw serves all rows and heads.
+        ones = (1,) * (found.ndim - 2) if broadcast else found.shape[:-2]
+        keep = jax.random.bernoulli(rng, 1 - rate, (*ones, *found.shape[-2:]))
+        return jnp.where(keep, found / (1 - rate), 0).astype(found.dtype)
+
+    return drop
 
 
 def _contexts(given: Array, values: Array) -> Array:

@@ -14,3 +14,12 @@ from attnjax.train.step import TrainState as TrainState
 from attnjax.train.step import TrainStep as TrainStep
 from attnjax.train.step import init_state as init_state
 from attnjax.train.step import make_train_step as make_train_step
+
+# The names for users; the others are types for annotations.
+__all__ = [
+    "Loss",
+    "TrainState",
+    "accumulate_gradients",
+    "init_state",
+    "make_train_step",
+]

@@ -111,6 +111,7 @@ def _microbatches(
 
 
 def reciprocal(count: Array) -> Array:
+    """One over a number of tokens; 1 where there is none."""
     return 1 / jnp.where(count > 0, count, 1)
 
 

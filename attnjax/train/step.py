@@ -122,6 +122,7 @@ def make_train_step(
       TypeError: if `loss_fn` does not return a `Loss`.
 
     Example:
+      >>> from attnjax.train import Loss
       >>> squares = lambda w, x, rng: Loss(((x - w) ** 2).sum(), x.size)
       >>> tx = optax.sgd(0.5)
       >>> state = init_state(jnp.zeros(()), tx)
@@ -148,15 +149,8 @@ def make_train_step(
         # optax mixes integer counts with floats: strict dtype promotion rejects that.
         with jax.numpy_dtype_promotion("standard"):
             grad_norm = optax.tree.norm(jax.tree.map(upcast, grads))
-            updates, opt_state = optax.with_extra_args_support(tx).update(
-                grads,
-                state.opt_state,
-                state.params,
-                value=loss.total * scale,
-                grad=grads,
-                value_fn=value_fn,
-            )
-            params = optax.apply_updates(state.params, updates)
+            extra = {"value": loss.total * scale, "grad": grads, "value_fn": value_fn}
+            params, opt_state = _update(tx, state, grads, extra)
             ema = _update_ema(state, params, ema_decay)
         apply = loss.num_tokens > 0
         if skip_nonfinite:
@@ -183,6 +177,15 @@ def _check_options(accumulation_steps: int, ema_decay: float | None) -> None:
     if ema_decay is not None and not 0 <= ema_decay < 1:
         hint = "None keeps no average"
         raise ValueError(f"ema_decay: expected [0, 1), got {ema_decay} ({hint})")
+
+
+def _update(
+    tx: optax.GradientTransformation, state: TrainState, grads: Params, extra: Any
+) -> tuple[Params, PyTree]:
+    """The parameters and the optimiser's state after an update."""
+    tx = optax.with_extra_args_support(tx)
+    updates, opt_state = tx.update(grads, state.opt_state, state.params, **extra)
+    return optax.apply_updates(state.params, updates), opt_state
 
 
 def _update_ema(
