@@ -64,9 +64,7 @@ def attention_fn(
         query, key, value = promote_dtype((query, key, value), dtype=dtype)
         mask, valid = _boolean(mask)
         if is_causal:
-            # As in flax, query i attends to keys up to i.
-            causal = masks.causal(*map(jnp.arange, (query.shape[-3], key.shape[-3])))
-            mask = causal if mask is None else mask & causal
+            mask = _and_causal(mask, query.shape[-3], key.shape[-3])
         with _matmul_precision(precision):
             found = attend_heads(
                 query,
@@ -105,6 +103,12 @@ def _boolean(mask: Array | None) -> tuple[Array | None, Array | None]:
             "scores, such as 0 and -1e9, is `bias`)"
         )
     return mask == 1, None
+
+
+def _and_causal(mask: Array | None, T: int, S: int) -> Array:
+    """The mask, and query i attends to keys up to i, as in flax."""
+    causal = masks.causal(jnp.arange(T), jnp.arange(S))
+    return causal if mask is None else mask & causal
 
 
 def _matmul_precision(precision: Any) -> Any:
