@@ -11,6 +11,7 @@ COUNTS = (  # at least 1
     *("steps", "batch_tokens", "batch_size", "batch_size_multiple"),
     *("num_buckets", "max_length", "max_source_length", "accumulation_steps"),
     *("log_every", "keep_last", "beam_size", "max_lines"),
+    *("source_column", "target_column"),
     *("vocab_size", "source_vocab_size", "target_vocab_size"),
     *("embed_dim", "hidden_dim", "align_dim", "readout_dim"),
     *("num_layers", "encoder_layers", "decoder_layers", "d_model", "d_ff"),
