@@ -76,6 +76,13 @@ class Sampler:
         if not prompt:
             return [tokenizer.newline]
         try:
+            prompt.encode()
+        except UnicodeEncodeError as error:  # a byte of the command line, as it is
+            raise UserError(
+                f"prompt: expected UTF-8, got the byte "
+                f"0x{ord(prompt[error.start]) & 0xFF:02x} (set the terminal to UTF-8)"
+            ) from None
+        try:
             ids = tokenizer.tokenize(prompt)
         except UserError as error:
             raise UserError(f"prompt: {error}") from error

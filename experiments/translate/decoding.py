@@ -16,6 +16,7 @@ from experiments.cli.progress_bar import ProgressBar
 from experiments.datasets.text_files import decode_lines
 from experiments.errors import UserError
 from experiments.translate.alignments import END, word_links, word_weights
+from experiments.translate.config import too_large
 from experiments.translate.translator import Translation, Translator
 
 CHUNK = 1024  # lines that are batched by length and written together
@@ -79,15 +80,22 @@ def decode_stream(
     check_outputs(alignments, plot)
     if n_best < 1:
         raise UserError(f"n_best: expected at least 1, got {n_best}")
+    vocab_size = translator.model.tokenizers.target.vocab_size
+    if n_best > vocab_size:  # beam search keeps at least as many hypotheses
+        raise too_large("n_best", n_best, vocab_size)
     lines = list(decode_lines(source, "stdin"))
-    translator.tokenize_sources(lines)
+    encoded = translator.tokenize_sources(lines)
     links: list[Alignment] = []
     pictures = None if plot is None else Pictures(plot, len(lines))
     with ProgressBar("translating", len(lines)) as counter:
         for start in range(0, len(lines), CHUNK):
             some = lines[start : start + CHUNK]
             found = translator.translate(
-                params, some, n_best=n_best, progress=counter.advance
+                params,
+                some,
+                encoded=encoded[start : start + CHUNK],
+                n_best=n_best,
+                progress=counter.advance,
             )
             for number, hypotheses in enumerate(found, start):
                 for line in _format(number, hypotheses, n_best):

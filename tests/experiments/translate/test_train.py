@@ -72,7 +72,7 @@ def test_what_a_run_leaves_behind(smoke_run):
     names = {path.name for path in smoke_run.iterdir() if path.name[0] != "."}
     assert names == {
         *("config.json", "metrics.jsonl", "tensorboard", "checkpoints"),
-        *("source.json", "target.json"),
+        *("source.json", "target.json", "data.json"),
     }
     lines = record(smoke_run)
     assert [line["step"] for line in lines] == list(range(1, 9))
