@@ -8,6 +8,7 @@ from pathlib import Path
 import tyro
 from rich.console import Console
 
+from experiments.cli.compilation_cache import use_compilation_cache
 from experiments.cli.exit_codes import exit_codes
 from experiments.cli.progress import duration
 from experiments.errors import UserError
@@ -96,5 +97,6 @@ def main() -> None:
     """Runs the command line; an invalid argument ends it with code 2."""
     with exit_codes():
         config = tyro.cli(LineageConfig, prog="python -m experiments.lineage")
+        use_compilation_cache(config.compilation_cache)
         width = None if sys.stdout.isatty() else 120
         run(config, Console(width=width), Console(stderr=True, highlight=False))

@@ -20,6 +20,7 @@ from attnjax import BlockConfig
 from attnjax.models.rnn_encdec import RNNEncoderDecoderConfig
 from attnjax.models.rnnsearch import RNNSearchConfig
 from attnjax.models.transformer import TransformerConfig
+from experiments.cli.compilation_cache import CompilationOptions
 from experiments.datasets.pairs.tokenized import TokenizerConfig
 from experiments.training.optimizer import OptimizerConfig
 from experiments.translate.config import ModelConfig
@@ -82,7 +83,7 @@ SYSTEMS = (
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class LineageConfig:
+class LineageConfig(CompilationOptions):
     """Trains the lineage on two language pairs, and compares its systems."""
 
     out: Path | None = None
