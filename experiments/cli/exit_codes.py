@@ -37,7 +37,9 @@ def exit_codes() -> Iterator[None]:
         message = _message(error)
         if message is None:
             raise
-        print(f"error: {message}", file=sys.stderr)
+        # A path may hold bytes that are no UTF-8, which Python shows as surrogates.
+        printable = message.encode(errors="backslashreplace").decode()
+        print(f"error: {printable}", file=sys.stderr)
         _discard_stdout_if_it_fails()
         raise SystemExit(2) from None
 

@@ -19,6 +19,7 @@ from attnjax.core.precision import upcast
 from attnjax.decode.logits_processors import check_warp_arguments, warp_logits
 from attnjax.train import Params
 from attnjax.transformer.cache import KVCache
+from experiments.cli.checks import LARGEST_SEED
 from experiments.cli.exit_codes import invalid_settings
 from experiments.errors import UserError
 from experiments.language_model.model import LanguageModel
@@ -186,6 +187,8 @@ def stream_samples(
     ):
         if value < least:
             raise UserError(f"{name}: expected at least {least}, got {value}")
+        if value > LARGEST_SEED:
+            raise UserError(f"{name}: expected at most {LARGEST_SEED}, got {value}")
     ids = sampler.tokenize_prompt(prompt)
     shown = ids if prompt else []
     for k in range(samples):

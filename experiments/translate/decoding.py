@@ -4,6 +4,7 @@ All input is read and checked before the first line is written, so that an inval
 leaves no partial output behind.
 """
 
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -35,6 +36,9 @@ def check_outputs(alignments: Path | None, plot: Path | None) -> None:
         )
     if alignments is not None and alignments.is_dir():
         raise UserError(f"alignments: expected a file, got the folder {alignments}")
+    for name, path in (("alignments", alignments), ("plot", plot)):
+        if path is not None:
+            _check_writable(name, path)
     if plot is not None and plot.exists():
         if not plot.is_dir():
             raise UserError(f"plot: expected a folder, got the file {plot}")
@@ -43,6 +47,19 @@ def check_outputs(alignments: Path | None, plot: Path | None) -> None:
                 f"plot: expected a new or empty folder, got {plot} with files in it "
                 "(name another; nothing there was touched)"
             )
+
+
+def _check_writable(name: str, path: Path) -> None:
+    """Checks that something can be written where a path is, or would be made."""
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"{name}: expected a folder that can be written, got {path} "
+            f"({error.strerror}: choose another one)"
+        ) from error
 
 
 def decode_stream(

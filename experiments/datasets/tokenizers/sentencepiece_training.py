@@ -59,15 +59,19 @@ def train_model(
     lines = list(map(normalize, sentences))
     required: set[str] = set()
     if character_coverage == 1:
-        # The trainer itself computes the coverage in float32, and does not count the
-        # characters of "<s>" and of the other special tokens.
-        required = set(normalize("".join(characters))).union(*lines, SPACE) - {" "}
+        # The trainer stops at a coverage of 1, which it computes in float32, and does
+        # not count the characters of "<s>" and of the other special tokens. It takes
+        # required ones first; SPACE is none of them, so the coverage is below 1 then.
+        required = set(normalize("".join(characters))).union(*lines) - {" "}
+    # A text of so many characters has no more pieces of up to 16. The trainer allocates
+    # what it is asked for before it finds out.
+    most = 16 * sum(map(len, lines)) + len(required) + 5
     written = io.BytesIO()
     try:
         sentencepiece.SentencePieceTrainer.train(
             sentence_iterator=itertools.chain.from_iterable(map(_parts, lines)),
             model_writer=written,
-            vocab_size=vocab_size,
+            vocab_size=min(vocab_size, most),
             model_type=model,
             character_coverage=character_coverage,
             required_chars="".join(sorted(required)),
