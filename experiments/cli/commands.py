@@ -44,7 +44,9 @@ class TrainOptions(CompilationOptions):
     out: Path | None = None
     """Folder of the run, new or empty. None: runs/CONFIG."""
     resume: bool = False
-    """Resume the run in the folder, bit for bit; start it if the folder holds none."""
+    """Resume the run in the folder, bit for bit; start it if the folder holds none.
+    Its data and settings must be those of the start, but for more steps and another
+    log_every, save_every or keep_last."""
     processes: ProcessConfig = dataclasses.field(default_factory=ProcessConfig)
     """The processes that train this run together."""
     name: tyro.conf.Suppress[str] = ""
