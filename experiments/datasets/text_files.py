@@ -43,13 +43,25 @@ FIRST_TWO = Columns(1, 2)
 
 
 def expand(path: Path) -> Path:
+    """Replaces ~ at the beginning of a path by the user's home folder.
+
+    Raises:
+      UserError: if there is no such user.
+    """
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        raise UserError(f"{path}: expected a path, got: {error}") from error
+
+
+def absolute(path: Path) -> Path:
     """Returns an absolute path without links, in which ~ is the user's home folder.
 
     Raises:
       UserError: if there is no such user, or the links form a circle.
     """
     try:
-        return path.expanduser().resolve()
+        return expand(path).resolve()
     except (RuntimeError, OSError) as error:
         raise UserError(f"{path}: expected a path, got: {error}") from error
 

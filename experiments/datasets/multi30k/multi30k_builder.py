@@ -75,7 +75,7 @@ def config(pair: str, raw_dir: Path | None = None) -> Config:
         )
     if raw_dir is None:
         return Config(name=f"{pair}-{COMMIT[:12]}", pair=pair)
-    raw_dir = text_files.require_folder(text_files.expand(raw_dir), "raw_dir")
+    raw_dir = text_files.require_folder(text_files.absolute(raw_dir), "raw_dir")
     paths = [path for files in _raw_files(pair, raw_dir).values() for path in files]
     name = f"{pair}-{fingerprint([pair], paths)}"
     return Config(name=name, pair=pair, raw_dir=raw_dir)

@@ -91,7 +91,7 @@ def config(
       UserError: if files are missing or empty, or a split has both files and a count.
     """
     found = {
-        split: tuple(map(text_files.expand, paths))
+        split: tuple(map(text_files.absolute, paths))
         for split, paths in files.items()
         if paths or split == "train"
     }

@@ -152,7 +152,7 @@ BAD = {
         "optimizer.learning_rate: expected a finite number, got inf",
     ),
     "repeated pairs": (
-        ("text-rnnsearch", "--data.train", *2 * ("repeated",), *HELD_OUT[:1], 20),
+        ("text-rnnsearch", "--data.train", *2 * ("repeated",), *HELD_OUT[:1], 40),
         "held_out: expected training pairs whose source is in no held-out pair, got",
     ),
     "no home": (
