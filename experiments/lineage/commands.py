@@ -30,9 +30,10 @@ def run(config: LineageConfig, console: Console, progress: Console) -> list[Resu
       The results, system by system.
 
     Raises:
-      UserError: if the folder is in use, or a pair is unknown.
+      UserError: if a setting is invalid, or the folder is in use.
     """
     start = time.perf_counter()
+    config.check()
     folder = _folder(config.out, config.resume)
     progress.print(f"generating phrases for {', '.join(config.pairs)}", style="bold")
     languages = read_languages(config)
