@@ -6,6 +6,7 @@ machine that crashes leaves the previous file in place, never half of the new on
 """
 
 import contextlib
+import errno
 import fcntl
 import os
 from collections.abc import Iterator
@@ -60,17 +61,42 @@ def _flush(path: Path) -> None:
         os.close(descriptor)
 
 
+# What flock reports on a file system that offers no locks, such as some NFS mounts.
+_NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
+
+
 @contextlib.contextmanager
-def lock(path: Path, *, wait: bool = True) -> Iterator[None]:
+def lock(path: Path, *, wait: bool = True) -> Iterator[bool]:
     """Holds an exclusive lock; the system releases it when the process dies.
 
     Args:
       path: the lock file. It is created if it is missing, and never deleted.
       wait: whether to wait for the process that holds the lock.
 
+    Yields:
+      Whether the lock is held: False on a file system that offers none, where nothing
+      keeps other processes out.
+
     Raises:
       BlockingIOError: if another process holds the lock and `wait` is False.
+      OSError: if the lock file cannot be opened.
     """
     with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        yield
+        held = True
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+            held = False
+        yield held
+
+
+def user_cache() -> Path:
+    """Returns the folder of this project in the user's cache.
+
+    Raises:
+      RuntimeError: if the user has no home folder.
+    """
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "attnjax"

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from experiments.bench.timing import describe_machine
+from experiments.cli.compilation_cache import CompilationOptions
 from experiments.errors import UserError
 
 Dtype = Literal["float32", "bfloat16"]
@@ -25,7 +26,7 @@ def at_least_one(number: int, name: str) -> None:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(CompilationOptions):
     """Options of every benchmark."""
 
     repeats: int = 10
@@ -59,7 +60,11 @@ class Options:
           print_table: prints the records.
           packages: optional packages whose absence is reported.
         """
-        from experiments.bench.tables import print_machine, print_missing
+        from experiments.bench.tables import (
+            print_left_out,
+            print_machine,
+            print_missing,
+        )
 
         self.check()
         machine = describe_machine()
@@ -68,7 +73,8 @@ class Options:
         records = time(self)
         if not records:
             raise UserError("--systems: expected a system that works here, got none")
-        print_table(records)
+        print_table([r for r in records if not r.get("left_out")])
+        print_left_out(records)
         if self.out is not None:
             result = {"machine": machine, "clock": self.clock, "records": records}
             self.out.write_text(json.dumps(result, indent=1) + "\n")

@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments.bench.systems import ATTNJAX, is_installed
+from experiments.bench.timing import TOO_SLOW
 
 Records = list[dict[str, Any]]
 PARTS = ("forward", "backward", "step")  # each includes the one before
@@ -22,6 +23,17 @@ def print_missing(packages: Sequence[str]) -> None:
     missing = [package for package in packages if not is_installed(package)]
     if missing:
         _console().print(f"not installed: {', '.join(missing)}", style="dim")
+
+
+def print_left_out(records: Records) -> None:
+    """Prints a note about each system that was too slow to be timed."""
+    for r in records:
+        if r.get("left_out"):
+            labels = (r.get(name) for name in ("model", "cell", "dtype", "system"))
+            _console().print(
+                f"left out: {' '.join(str(x) for x in labels if x)}, more than "
+                f"{TOO_SLOW} times slower than attnjax ({r['seconds']:.1f} s a call)"
+            )
 
 
 def recurrent_table(records: Records) -> None:

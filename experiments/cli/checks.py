@@ -1,6 +1,7 @@
 """Checks of the numbers in a config, by the names of its fields."""
 
 import dataclasses
+import math
 from typing import Any
 
 from experiments.errors import UserError
@@ -11,6 +12,7 @@ COUNTS = (  # at least 1
     *("steps", "batch_tokens", "batch_size", "batch_size_multiple"),
     *("num_buckets", "max_length", "max_source_length", "accumulation_steps"),
     *("log_every", "keep_last", "beam_size", "max_lines"),
+    *("source_column", "target_column"),
     *("vocab_size", "source_vocab_size", "target_vocab_size"),
     *("embed_dim", "hidden_dim", "align_dim", "readout_dim"),
     *("num_layers", "encoder_layers", "decoder_layers", "d_model", "d_ff"),
@@ -24,6 +26,7 @@ AMOUNTS = (  # at least 0
     *("train", "validation", "test", "held_out_validation", "held_out_test"),
 )
 POSITIVE = ("rope_theta", "rope_scaling_factor", "logit_softcap")
+LARGEST, LARGEST_SEED = 2**31 - 1, 2**63 - 1  # of what JAX and NumPy take
 FRACTIONS = ("label_smoothing", "beta2", "dropout", "ema_decay", "held_out")
 
 
@@ -46,6 +49,11 @@ def check_numbers(config: Any, prefix: str = "") -> None:
 
 
 def _check(field: str, value: float, name: str) -> None:
+    largest = LARGEST_SEED if field == "seed" else LARGEST
+    if isinstance(value, int) and value > largest:
+        raise UserError(f"{name}: expected at most {largest}, got {value}")
+    if math.isinf(value):
+        raise UserError(f"{name}: expected a finite number, got {value}")
     # Written with `not`, so that NaN fails every comparison.
     if field in COUNTS and not value >= 1:
         raise UserError(f"{name}: expected at least 1, got {value}")

@@ -1,6 +1,7 @@
 """What the command lines that train share: options to start, resume and open a run."""
 
 import dataclasses
+import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -9,7 +10,12 @@ from typing import Annotated, Any, Literal, TypeVar, Union
 import tyro
 
 from attnjax.parallel import initialize_distributed, is_main_process
+from experiments.cli.compilation_cache import (
+    CompilationOptions,
+    use_compilation_cache,
+)
 from experiments.cli.exit_codes import exit_codes, invalid_settings
+from experiments.cli.names import check_names
 
 Config = TypeVar("Config")
 
@@ -32,13 +38,15 @@ class ProcessConfig:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class TrainOptions:
+class TrainOptions(CompilationOptions):
     """Options of a training command that are not part of the run's config."""
 
     out: Path | None = None
     """Folder of the run, new or empty. None: runs/CONFIG."""
     resume: bool = False
-    """Resume the run in the folder, bit for bit; start it if the folder holds none."""
+    """Resume the run in the folder, bit for bit; start it if the folder holds none.
+    Its data and settings must be those of the start, but for more steps and another
+    log_every, save_every or keep_last."""
     processes: ProcessConfig = dataclasses.field(default_factory=ProcessConfig)
     """The processes that train this run together."""
     name: tyro.conf.Suppress[str] = ""
@@ -59,11 +67,11 @@ class TrainOptions:
         folder = Path("runs") / self.name if self.out is None else self.out
         config = kind(**_fields(self, kind))
         train(config, folder, resume=self.resume, say=status)
-        status(f"next: {then} {folder}")
+        status(f"next: {then} {shlex.quote(str(folder))}")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class RunOptions:
+class RunOptions(CompilationOptions):
     """Options that choose a run and one of its checkpoints."""
 
     run_folder: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(name="run")]]
@@ -139,6 +147,8 @@ def run_command(
 ) -> None:
     """Runs a command line; a `UserError` ends the process with exit code 2.
 
+    Programs that the command compiles are kept, unless an option says otherwise.
+
     Args:
       commands: a union of commands.
       prog: name of the program in its help text.
@@ -146,7 +156,10 @@ def run_command(
       arguments: the command-line arguments; by default those of this process.
     """
     with exit_codes():
+        check_names(commands, sys.argv[1:] if arguments is None else arguments)
         chosen: Any = tyro.cli(
             commands, prog=prog, description=description, args=arguments
         )
+        options = getattr(chosen, "config", chosen)  # of `train` or of the command
+        use_compilation_cache(options.compilation_cache)
         chosen.run()

@@ -1,6 +1,7 @@
 """Exit codes and one-line errors instead of tracebacks."""
 
 import contextlib
+import io
 import os
 import signal
 import sys
@@ -8,27 +9,79 @@ from collections.abc import Iterator
 
 from experiments.errors import UserError
 
+# How the RuntimeErrors of JAX begin that a user's machine or environment causes.
+_OUT_OF_MEMORY = "RESOURCE_EXHAUSTED"
+_NO_BACKEND = "Unable to initialize backend"
+
 
 @contextlib.contextmanager
 def exit_codes() -> Iterator[None]:
     """Ends the process with the right exit code when its block raises.
 
-    A `UserError` prints one line on stderr and exits with 2; Ctrl-C exits with 130. If
-    the reader of stdout closes the pipe (`| head`), the process exits with 141 without
-    a message, as other command-line tools do.
+    A `UserError` prints one line on stderr and exits with 2, and so does what only the
+    user's machine can cause: a file system that fails, memory that runs out. Ctrl-C
+    exits with 130. If the reader of stdout closes the pipe (`| head`), the process
+    exits with 141 without a message, as other command-line tools do.
     """
     try:
+        _open_streams()
         yield
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+        sys.stdout.flush()  # here, since an error at exit would be a traceback
     except BrokenPipeError:
-        # Python flushes stdout at exit. Redirect it, or that flush would fail again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_stdout()
         raise SystemExit(128 + signal.SIGPIPE) from None
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         raise SystemExit(128 + signal.SIGINT) from None
+    except (UserError, OSError, MemoryError, RuntimeError) as error:
+        message = _message(error)
+        if message is None:
+            raise
+        # A path may hold bytes that are no UTF-8, which Python shows as surrogates.
+        printable = message.encode(errors="backslashreplace").decode()
+        print(f"error: {printable}", file=sys.stderr)
+        _discard_stdout_if_it_fails()
+        raise SystemExit(2) from None
+
+
+def _message(error: Exception) -> str | None:
+    """Says in one line what the user can mend; None if it is a fault of the program."""
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, OSError):
+        what = "file system" if error.filename is None else os.fsdecode(error.filename)
+        return f"{what}: expected to read and write, got: {error.strerror or error}"
+    first = (str(error).splitlines() or [""])[0]
+    if isinstance(error, MemoryError) or _OUT_OF_MEMORY in first:
+        return (
+            f"memory: expected enough of it, got: {first or 'none left'} (make "
+            f"batches, beam or model smaller)"
+        )
+    if first.startswith(_NO_BACKEND):
+        return f"JAX_PLATFORMS: expected a platform that is here, got: {first}"
+    return None
+
+
+def _open_streams() -> None:
+    """Makes stdout fit to print any text; a stream that is closed takes nothing."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A character that the encoding lacks becomes an escape, not a traceback.
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def _discard_stdout() -> None:
+    # Python flushes stdout at exit. Redirect it, or that flush would fail again.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _discard_stdout_if_it_fails() -> None:
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _discard_stdout()
 
 
 @contextlib.contextmanager

@@ -130,8 +130,7 @@ class Lines:
         self._next = time.monotonic() + every
 
     def phase(self, name: str) -> None:
-        slow = name == "compiling"
-        if slow and not self._phase:  # explain the first wait, which may be long
+        if name.startswith("compiling"):  # explain the wait, which may be long
             self._print(name)
         self._phase = name
 

@@ -38,6 +38,14 @@ class ProgressBar:
     def advance(self, count: int) -> None:
         """Adds to the count."""
         self._progress.advance(self._task, count)
+        self._show()
+
+    def describe(self, title: str) -> None:
+        """Changes the title: what is being done now."""
+        self._progress.update(self._task, description=title)
+        self._show()
+
+    def _show(self) -> None:
         task = self._progress.tasks[0]
         if self._progress.live.is_started or task.finished:
             return

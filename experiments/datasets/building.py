@@ -25,6 +25,19 @@ def pair_features() -> tfds.features.FeaturesDict:
     return tfds.features.FeaturesDict({name: tfds.features.Text() for name in names})
 
 
+class DatasetInfo(tfds.core.DatasetInfo):
+    """What tensorflow-datasets keeps beside the data; nothing is asked of a network."""
+
+    def initialize_from_bucket(self) -> None:
+        """Does nothing: these data sets are in no public bucket.
+
+        The original makes a temporary folder at every construction, and leaves it.
+        """
+
+
+LEFT_OUT = "left_out"  # entry of the metadata: a sentence about pairs that were dropped
+
+
 def build(
     builder: type[tfds.core.GeneratorBasedBuilder],
     config: tfds.core.BuilderConfig,

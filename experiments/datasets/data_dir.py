@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from experiments.errors import UserError
+from experiments.files import user_cache
 
 DATA_DIR_VARIABLE = "ATTNJAX_DATA_DIR"
 
@@ -20,15 +21,24 @@ def default_data_dir() -> Path:
 
     `$ATTNJAX_DATA_DIR`, or else `attnjax/datasets` in the user's cache folder.
     """
-    if DATA_DIR_VARIABLE in os.environ:
+    if os.environ.get(DATA_DIR_VARIABLE):
         return Path(os.environ[DATA_DIR_VARIABLE])
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "attnjax" / "datasets"
+    return user_cache() / "datasets"
 
 
 def resolve_data_dir(data_dir: Path | None = None) -> Path:
-    """Returns the absolute folder; that of `default_data_dir()` if None."""
-    return (data_dir or default_data_dir()).expanduser().resolve()
+    """Returns the absolute folder; that of `default_data_dir()` if None.
+
+    Raises:
+      UserError: if the user has no home folder, or there are too many links.
+    """
+    try:
+        return (data_dir or default_data_dir()).expanduser().resolve()
+    except (RuntimeError, OSError) as error:
+        raise UserError(
+            f"data_dir: expected a folder for prepared data, got none ({error}; name "
+            f"one with --data.data-dir or ${DATA_DIR_VARIABLE})"
+        ) from error
 
 
 def fingerprint(parts: Iterable[object], files: Iterable[Path] = ()) -> str:
@@ -39,6 +49,14 @@ def fingerprint(parts: Iterable[object], files: Iterable[Path] = ()) -> str:
     for path in files:
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()[:12]
+
+
+def fingerprint_content(parts: Iterable[bytes | memoryview]) -> str:
+    """Hashes content, which is concatenated, to twelve hexadecimal digits."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
     return digest.hexdigest()[:12]
 
 

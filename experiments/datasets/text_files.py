@@ -5,11 +5,65 @@ Every error names the file and the line, since only the user can fix it.
 
 import gzip
 import itertools
+import os
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple, Self
 
 from experiments.errors import UserError
+
+
+class Columns(NamedTuple):
+    """Which columns of a tab-separated file hold the sentences, counted from 1."""
+
+    source: int
+    target: int
+
+    @classmethod
+    def of(cls, source: int, target: int | None = None) -> Self:
+        """Checks the columns; by default the target is in the other of the first two.
+
+        Raises:
+          UserError: if a column is less than 1, or both are the same.
+        """
+        if target is None:
+            target = 1 if source == 2 else 2
+        for name, column in (("source_column", source), ("target_column", target)):
+            if column < 1:
+                raise UserError(f"{name}: expected 1 or more, got {column}")
+        if source == target:
+            raise UserError(
+                f"target_column: expected another than that of the source, got {target}"
+            )
+        return cls(source, target)
+
+
+FIRST_TWO = Columns(1, 2)
+
+
+def expand(path: Path) -> Path:
+    """Replaces ~ at the beginning of a path by the user's home folder.
+
+    Raises:
+      UserError: if there is no such user.
+    """
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        raise UserError(f"{path}: expected a path, got: {error}") from error
+
+
+def absolute(path: Path) -> Path:
+    """Returns an absolute path without links, in which ~ is the user's home folder.
+
+    Raises:
+      UserError: if there is no such user, or the links form a circle.
+    """
+    try:
+        return expand(path).resolve()
+    except (RuntimeError, OSError) as error:
+        raise UserError(f"{path}: expected a path, got: {error}") from error
 
 
 def require_file(path: Path) -> Path:
@@ -23,6 +77,8 @@ def require_file(path: Path) -> Path:
         raise UserError(f"{path}: expected a file, got {kind}")
     if path.stat().st_size == 0:
         raise UserError(f"{path}: expected lines of text, got an empty file")
+    if not os.access(path, os.R_OK):
+        raise UserError(f"{path}: expected a file that can be read, got: no permission")
     return path
 
 
@@ -101,6 +157,7 @@ def decode_lines(lines: Iterable[bytes], name: str) -> Iterator[str]:
 def read_pairs(
     paths: Sequence[Path],
     *,
+    columns: Columns = FIRST_TWO,
     drop_empty: bool = False,
     remedy: str = "fix the files, or drop such pairs with --data.drop-empty",
 ) -> Iterator[tuple[str, str]]:
@@ -110,7 +167,8 @@ def read_pairs(
 
     Args:
       paths: two files of which line k of one translates line k of the other, or one
-        file of source, tab, target (further columns are ignored).
+        file of tab-separated columns.
+      columns: those of source and target in such a file; the others are ignored.
       drop_empty: whether to drop pairs with an empty side instead of raising.
       remedy: what the error tells the user to do about such pairs.
 
@@ -130,7 +188,7 @@ def read_pairs(
         require_file(path)
     empty: dict[Path, list[int]] = {path: [] for path in paths}
     complete = False  # whether a pair with text on both sides was found
-    pairs = _zipped(*paths) if len(paths) == 2 else _columns(*paths)
+    pairs = _zipped(*paths) if len(paths) == 2 else _columns(paths[0], columns)
     for number, pair in enumerate(pairs, start=1):
         if all(pair):
             complete = True
@@ -146,6 +204,12 @@ def read_pairs(
         raise UserError(f"{paths[0]}: expected lines of text, got empty lines only")
 
 
+def count_empty(paths: Sequence[Path], columns: Columns = FIRST_TWO) -> int:
+    """Counts the pairs with an empty side, which `drop_empty` drops."""
+    pairs = _zipped(*paths) if len(paths) == 2 else _columns(paths[0], columns)
+    return sum(not all(pair) for pair in pairs)
+
+
 def _zipped(source: Path, target: Path) -> Iterator[tuple[str, str]]:
     counts = [0, 0]
     for pair in itertools.zip_longest(read_lines(source), read_lines(target)):
@@ -159,14 +223,21 @@ def _zipped(source: Path, target: Path) -> Iterator[tuple[str, str]]:
         )
 
 
-def _columns(path: Path) -> Iterator[tuple[str, str]]:
+def _columns(path: Path, columns: Columns) -> Iterator[tuple[str, str]]:
     for number, line in enumerate(read_lines(path), start=1):
-        source, *rest = line.split("\t")
-        if line.strip() and not rest:
-            raise UserError(
-                f"{path}: expected source, tab, target, got no tab in line {number}"
+        cells = line.split("\t")
+        if not line.strip():  # an empty pair, of which the caller decides
+            yield "", ""
+        elif len(cells) < max(columns):
+            got = "no tab" if len(cells) == 1 else f"{len(cells)} columns"
+            expected = (
+                "source, tab, target"
+                if columns == FIRST_TWO
+                else f"{max(columns)} columns with a tab between them"
             )
-        yield source.strip(), (rest or [""])[0].strip()
+            raise UserError(f"{path}: expected {expected}, got {got} in line {number}")
+        else:
+            yield cells[columns.source - 1].strip(), cells[columns.target - 1].strip()
 
 
 def _empty_lines(path: Path, numbers: Sequence[int], remedy: str) -> str:

@@ -24,6 +24,7 @@ from experiments.files import write_atomic
 from experiments.language_model.loading import LoadedRun
 from experiments.language_model.model import LanguageModel
 from experiments.runs.processes import place_batch
+from experiments.training.metrics import perplexity
 from experiments.training.parameters import count_parameters
 
 RECORD = "evaluation.json"
@@ -62,7 +63,7 @@ class TextMetrics(NamedTuple):
         Bits per character and per byte are left out if there are UNK tokens, whose
         characters the model does not predict.
         """
-        metrics = {"loss": self.loss, "perplexity": math.exp(self.loss)}
+        metrics = {"loss": self.loss, "perplexity": perplexity(self.loss)}
         if self.unknown:
             return metrics
         bits = self.loss * self.tokens / math.log(2)

@@ -19,6 +19,7 @@ from attnjax.core.precision import upcast
 from attnjax.decode.logits_processors import check_warp_arguments, warp_logits
 from attnjax.train import Params
 from attnjax.transformer.cache import KVCache
+from experiments.cli.checks import LARGEST_SEED
 from experiments.cli.exit_codes import invalid_settings
 from experiments.errors import UserError
 from experiments.language_model.model import LanguageModel
@@ -75,6 +76,13 @@ class Sampler:
         tokenizer = self.model.tokenizer
         if not prompt:
             return [tokenizer.newline]
+        try:
+            prompt.encode()
+        except UnicodeEncodeError as error:  # a byte of the command line, as it is
+            raise UserError(
+                f"prompt: expected UTF-8, got the byte "
+                f"0x{ord(prompt[error.start]) & 0xFF:02x} (set the terminal to UTF-8)"
+            ) from None
         try:
             ids = tokenizer.tokenize(prompt)
         except UserError as error:
@@ -179,6 +187,8 @@ def stream_samples(
     ):
         if value < least:
             raise UserError(f"{name}: expected at least {least}, got {value}")
+        if value > LARGEST_SEED:
+            raise UserError(f"{name}: expected at most {LARGEST_SEED}, got {value}")
     ids = sampler.tokenize_prompt(prompt)
     shown = ids if prompt else []
     for k in range(samples):

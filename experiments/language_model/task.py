@@ -7,6 +7,7 @@ from typing import ClassVar
 import jax
 
 from attnjax.train import Batch, Loss, Params
+from experiments.datasets.data_dir import fingerprint_content
 from experiments.datasets.text.datasets import Splits
 from experiments.datasets.text.token_files import read_tokens
 from experiments.datasets.text.windows import TokenWindows
@@ -52,7 +53,7 @@ class LanguageModelTask(Task):
         except UserError as error:
             raise UserError(f"train: {error}") from error
         self.model, self._params = build_model(config, self.tokenizer)
-        self._num_tokens = len(train)
+        self._train = train
         self._evaluator = Evaluator(
             self.model,
             rows=config.batch_size // config.accumulation_steps,
@@ -66,7 +67,7 @@ class LanguageModelTask(Task):
         if saved is not None:
             return saved
         setup.say("making the vocabulary")
-        return config.train(splits)
+        return config.train(splits, setup.say)
 
     def _check_batch_size(self, devices: int) -> None:
         parts = self.config.accumulation_steps
@@ -100,11 +101,22 @@ class LanguageModelTask(Task):
         """Writes the tokeniser."""
         self.tokenizer.save(folder)
 
+    def fingerprints(self) -> Mapping[str, str]:
+        """Hashes the ids of the training and the validation text."""
+        return {
+            "training": fingerprint_content([self._train.data]),
+            "validation": fingerprint_content([self._validation.tokens.data]),
+        }
+
+    def num_shapes(self) -> int:
+        """All batches have the same shape."""
+        return 1
+
     def summary(self) -> str:
         """Counts tokens, vocabulary, parameters and the tokens of a step."""
         config = self.config
         return (
-            f"{self._num_tokens:,} tokens of {self.tokenizer.vocab_size:,} kinds, "
+            f"{len(self._train):,} tokens of {self.tokenizer.vocab_size:,} kinds, "
             f"{count_parameters(self._params):,} parameters, "
             f"{config.batch_size * config.model.max_length:,} tokens a step"
         )

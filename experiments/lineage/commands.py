@@ -8,6 +8,7 @@ from pathlib import Path
 import tyro
 from rich.console import Console
 
+from experiments.cli.compilation_cache import use_compilation_cache
 from experiments.cli.exit_codes import exit_codes
 from experiments.cli.progress import duration
 from experiments.errors import UserError
@@ -29,9 +30,10 @@ def run(config: LineageConfig, console: Console, progress: Console) -> list[Resu
       The results, system by system.
 
     Raises:
-      UserError: if the folder is in use, or a pair is unknown.
+      UserError: if a setting is invalid, or the folder is in use.
     """
     start = time.perf_counter()
+    config.check()
     folder = _folder(config.out, config.resume)
     progress.print(f"generating phrases for {', '.join(config.pairs)}", style="bold")
     languages = read_languages(config)
@@ -96,5 +98,6 @@ def main() -> None:
     """Runs the command line; an invalid argument ends it with code 2."""
     with exit_codes():
         config = tyro.cli(LineageConfig, prog="python -m experiments.lineage")
+        use_compilation_cache(config.compilation_cache)
         width = None if sys.stdout.isatty() else 120
         run(config, Console(width=width), Console(stderr=True, highlight=False))

@@ -26,11 +26,12 @@ from attnjax.train import (
 from experiments.datasets.cldr.cldr_builder import Cldr, generate
 from experiments.datasets.pairs.batching import Batch
 from experiments.datasets.pairs.bucketing import Shape, choose_shapes
-from experiments.datasets.pairs.datasets import Pair, read_pairs
+from experiments.datasets.pairs.datasets import Pair, fingerprint_pairs, read_pairs
 from experiments.datasets.pairs.evaluation_batches import evaluation_batches
 from experiments.datasets.pairs.tokenized import TokenizedPairs, tokenize_pairs
 from experiments.datasets.pairs.training_batches import TokenBatches
 from experiments.lineage.config import SYSTEMS, LineageConfig, System
+from experiments.runs.data_file import check_data, write_data
 from experiments.runs.folder import Run
 from experiments.training.fit import fit
 from experiments.training.parameters import count_parameters
@@ -192,13 +193,18 @@ class Comparison:
         system = prepared.system
         title = f"{system.title}, {pair}"
         # Settings that may differ when the lineage is resumed are not recorded.
-        settings = dataclasses.replace(config, out=None, resume=False, data_dir=None)
+        settings = dataclasses.replace(
+            config, out=None, resume=False, data_dir=None, compilation_cache=True
+        )
+        fingerprints = {"training": fingerprint_pairs(self.languages[pair].train)}
+        check_data(folder / pair / system.name, fingerprints)
         run = Run.create(
             folder / pair / system.name,
             {"system": system.name, "pair": pair, "config": settings},
             resume=config.resume,
         )
         self.tokenizers.save(run.folder)
+        write_data(run.folder, fingerprints)
         trained = fit(
             run,
             state=replicate(prepared.init_state(), self.mesh),
@@ -207,6 +213,7 @@ class Comparison:
             steps=config.steps,
             rng=replicate(jax.random.key(config.seed), self.mesh),
             title=title,
+            num_shapes=len(self.shapes),
             session=session,
         ).params
         session.screen.print(f"{title}: translating {config.test} held-out phrases")

@@ -20,7 +20,11 @@ from attnjax import BlockConfig
 from attnjax.models.rnn_encdec import RNNEncoderDecoderConfig
 from attnjax.models.rnnsearch import RNNSearchConfig
 from attnjax.models.transformer import TransformerConfig
+from experiments.cli.checks import check_numbers
+from experiments.cli.compilation_cache import CompilationOptions
+from experiments.datasets.cldr.cldr_builder import locales
 from experiments.datasets.pairs.tokenized import TokenizerConfig
+from experiments.errors import UserError
 from experiments.training.optimizer import OptimizerConfig
 from experiments.translate.config import ModelConfig
 
@@ -82,7 +86,7 @@ SYSTEMS = (
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class LineageConfig:
+class LineageConfig(CompilationOptions):
     """Trains the lineage on two language pairs, and compares its systems."""
 
     out: Path | None = None
@@ -104,6 +108,21 @@ class LineageConfig:
     """Seed of the parameters, of the data order and of the phrases."""
     data_dir: Path | None = None
     """Folder for prepared data (default: $ATTNJAX_DATA_DIR or the user's cache)."""
+
+    def check(self) -> None:
+        """Checks the settings before anything is generated or written.
+
+        Raises:
+          UserError: naming the first one that is out of range.
+        """
+        check_numbers(self)
+        if not self.pairs or len(set(self.pairs)) < len(self.pairs):
+            raise UserError(
+                f"pairs: expected one or more different pairs, got "
+                f"{' '.join(self.pairs) or 'none'}"
+            )
+        for pair in self.pairs:
+            locales(pair)
 
     @property
     def optimizer(self) -> OptimizerConfig:

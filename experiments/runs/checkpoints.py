@@ -14,6 +14,7 @@ that a killed process never leaves half a checkpoint under its final name.
 # left 8 of 11 files of an old step, still listed. It is no faster (65, ours 69 ms).
 
 import contextlib
+import errno
 import shutil
 import threading
 from collections.abc import Iterator, Mapping
@@ -83,17 +84,32 @@ class Checkpoints:
 
         Returns:
           The step of the checkpoint.
+
+        Raises:
+          UserError: if it cannot be written, above all on a full disk; the earlier
+            checkpoints are as they were.
         """
         step = int(state.step)
         temporary = self._temporary(step)
-        on_main(lambda: _create_empty(temporary))
         trees = _to_trees(state)
-        arrays = ocp.args.Composite(
-            **{name: ocp.args.StandardSave(tree) for name, tree in trees.items()}
-        )
-        with _checkpointer() as checkpointer:
-            checkpointer.save((temporary / _ARRAYS).absolute(), args=arrays)
-        on_main(lambda: self._complete(temporary, step, trees, metadata))
+        size = sum(leaf.nbytes for leaf in jax.tree.leaves(trees))
+        try:
+            on_main(lambda: _create_empty(temporary, size))
+            arrays = ocp.args.Composite(
+                **{name: ocp.args.StandardSave(tree) for name, tree in trees.items()}
+            )
+            with _checkpointer() as checkpointer:
+                checkpointer.save((temporary / _ARRAYS).absolute(), args=arrays)
+            on_main(lambda: self._complete(temporary, step, trees, metadata))
+        except (
+            OSError,
+            ValueError,
+        ) as error:  # Orbax raises ValueError for TensorStore
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise UserError(
+                f"checkpoint {self.path(step)}: expected to write it, got: "
+                f"{reason[:300]} (earlier ones are intact: free the disk and --resume)"
+            ) from error
         return step
 
     def _complete(
@@ -239,7 +255,14 @@ def _abstract(x: jax.Array) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding)
 
 
-def _create_empty(folder: Path) -> None:
+def _create_empty(folder: Path, size: int) -> None:
+    """Creates the folder of a checkpoint of so many bytes.
+
+    Raises:
+      OSError: if there is no room. Orbax would print a traceback for every array.
+    """
     if folder.exists():
         shutil.rmtree(folder)
     folder.mkdir(parents=True)
+    if (free := shutil.disk_usage(folder).free) < size:
+        raise OSError(errno.ENOSPC, f"{size:,} bytes needed, {free:,} free on the disk")

@@ -53,10 +53,16 @@ def write_config(folder: Path, config: Any) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_atomic(folder / _CONFIG, json.dumps(config, indent=2) + "\n")
-    except OSError as e:
-        raise UserError(
-            f"{folder}: cannot be written: {e.strerror} (name another folder)"
-        ) from e
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+
+
+def cannot_write(folder: Path, error: OSError) -> UserError:
+    """Makes the error for the folder of a run in which nothing can be written."""
+    return UserError(
+        f"{folder}: expected a folder that can be written, got: {error.strerror} "
+        f"(name another folder)"
+    )
 
 
 def read_config(folder: Path) -> dict[str, Any]:

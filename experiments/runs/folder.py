@@ -1,6 +1,7 @@
 """The folder of a training run: created, opened, loaded from.
 
-    RUN/config.json     the config, as the run was started with it
+    RUN/config.json     the config, with the changes that a resumption may make
+    RUN/data.json       fingerprints of the data (`experiments.runs.data_file`)
     RUN/metrics.jsonl   one line per logged step (`experiments.runs.metrics_log`)
     RUN/tensorboard/    the same numbers as TensorBoard events
     RUN/checkpoints/    the newest and the best (`experiments.runs.checkpoints`)
@@ -22,6 +23,7 @@ from experiments.errors import UserError
 from experiments.files import lock
 from experiments.runs.checkpoints import Checkpoints
 from experiments.runs.config_file import (
+    cannot_write,
     check_folder,
     immutable_fields,
     read_config,
@@ -206,7 +208,9 @@ class Run:
         Raises:
           UserError: naming the fields that differ.
         """
-        saved = self.checkpoints.manifest(step)["config"]
+        saved = immutable_fields(
+            self.checkpoints.manifest(step)["config"], self.mutable_fields
+        )
         current = flatten_fields(self.config)
         wrong = differences(saved, {k: v for k, v in current.items() if k in saved})
         if wrong:
@@ -253,18 +257,23 @@ class Run:
         return immutable_fields(self.config, self.mutable_fields)
 
     @contextmanager
-    def lock(self) -> Iterator[None]:
+    def lock(self) -> Iterator[bool]:
         """Keeps a second process from training in the same folder.
 
+        Yields:
+          Whether it does: False where the file system offers no locks.
+
         Raises:
-          UserError: if another process is training there.
+          UserError: if another process is training there, or nothing can be written.
         """
         with contextlib.ExitStack() as stack:
             try:
-                stack.enter_context(lock(self.folder / ".lock", wait=False))
+                held = stack.enter_context(lock(self.folder / ".lock", wait=False))
             except BlockingIOError:
                 raise UserError(
                     f"{self.folder}: another process is training in this folder "
                     f"(wait for it, stop it, or name another folder)"
                 ) from None
-            yield
+            except OSError as error:
+                raise cannot_write(self.folder, error) from error
+            yield held

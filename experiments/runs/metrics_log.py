@@ -16,9 +16,10 @@ from experiments.files import write_atomic
 
 
 def silence_library_logs() -> None:
-    """Hides the informational log messages of libraries from the user's terminal."""
+    """Hides the log messages of libraries from the user's terminal."""
     for name in ("absl", "orbax", "tensorboardX"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+        # What they log as an error they raise too.
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

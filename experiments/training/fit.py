@@ -13,7 +13,8 @@ import jax
 
 from attnjax.train import Batch, Params, TrainState, TrainStep
 from experiments.runs.folder import Run
-from experiments.training.loop import Loop, Schedule
+from experiments.training.loop import Loop
+from experiments.training.schedule import Schedule
 from experiments.training.session import Session, open_session
 
 __all__ = ["Run", "fit"]
@@ -35,6 +36,7 @@ def fit(
     keep_last: int = 2,
     best: tuple[str, str] = ("bleu", "max"),
     title: str = "",
+    num_shapes: int | None = None,
     session: Session | None = None,
 ) -> TrainState:
     """Trains up to a number of steps, from the run's last checkpoint if it has one.
@@ -63,6 +65,8 @@ def fit(
       best: the metric of `evaluate` that chooses the best checkpoint, and whether its
         "max" or "min" is best.
       title: name on the screen; by default that of the folder.
+      num_shapes: number of shapes that batches can have, each of which is compiled;
+        shown beside the one that is being compiled.
       session: screen and stop request that concurrent trainings share, each in its
         thread; by default this training opens its own.
 
@@ -94,6 +98,7 @@ def fit(
             evaluate=evaluate,
             samples=samples,
             title=title,
+            num_shapes=num_shapes,
             session=session,
         )
         return loop.run_training(state)

@@ -1,7 +1,6 @@
 """The training loop: steps, and what is due between them. Called by `fit`."""
 
 import contextlib
-import dataclasses
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NoReturn
@@ -17,47 +16,8 @@ from experiments.runs.metrics_log import MetricsLog, best_step
 from experiments.runs.processes import from_main, largest, on_main
 from experiments.training.interrupts import Interrupted
 from experiments.training.metrics import MetricsAccumulator
+from experiments.training.schedule import Schedule
 from experiments.training.session import Session
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Schedule:
-    """When to log, evaluate and save; an `every` of 0 means never."""
-
-    steps: int
-    log_every: int
-    eval_every: int
-    save_every: int
-    keep_last: int
-    best: tuple[str, str]
-
-    def __post_init__(self) -> None:
-        for name, least in (
-            ("steps", 1),
-            ("log_every", 1),
-            ("eval_every", 0),
-            ("save_every", 0),
-            ("keep_last", 1),
-        ):
-            if getattr(self, name) < least:
-                raise ValueError(
-                    f"{name}: expected at least {least}, got {getattr(self, name)}"
-                )
-        if self.best[1] not in ("max", "min"):
-            raise ValueError(f"best: expected max or min, got {self.best[1]!r}")
-
-    def should_log(self, step: int) -> bool:
-        return step % self.log_every == 0 or step == self.steps
-
-    def should_evaluate(self, step: int) -> bool:
-        return _due(step, self.eval_every) or step == self.steps
-
-    def should_save(self, step: int) -> bool:
-        return _due(step, self.save_every) or self.should_evaluate(step)
-
-
-def _due(step: int, every: int) -> bool:
-    return every > 0 and step % every == 0
 
 
 class Loop:
@@ -74,6 +34,7 @@ class Loop:
         evaluate: Callable[[Params], Mapping[str, float]] | None,
         samples: Callable[[Params], Iterable[str]] | None,
         title: str,
+        num_shapes: int | None,
         session: Session,
     ) -> None:
         self.run, self.schedule = run, schedule
@@ -87,13 +48,14 @@ class Loop:
         # Step and metrics that the device may still be computing.
         self.in_flight: tuple[int, Mapping[str, jax.Array]] | None = None
         self.shapes_seen: set[Any] = set()
+        self.num_shapes = num_shapes
 
     def run_training(self, state: TrainState) -> TrainState:
         """Restores the newest checkpoint, then takes the remaining steps."""
         with contextlib.ExitStack() as stack:
-            on_main(lambda: stack.enter_context(self.run.lock()))
+            notices = self._lock(stack)
             self.run.checkpoints.delete_incomplete()
-            state, notices = self._restore(state)
+            state, restored = self._restore(state)
             start = int(state.step)
             self.log = None
             if is_main_process():
@@ -101,12 +63,27 @@ class Loop:
             self.reporter = self.screen.reporter(
                 self.title, step=start, steps=self.schedule.steps
             )
-            for notice in notices:
+            for notice in [*notices, *restored]:
                 self.reporter.print(notice)
             self._finish_evaluation(state)
             state = self._take_steps(state, start)
             self._say_done(start)
         return state
+
+    def _lock(self, stack: contextlib.ExitStack) -> list[str]:
+        """Locks the folder in the main process; returns what the user must know."""
+        held = [True]
+
+        def enter() -> None:
+            held[0] = stack.enter_context(self.run.lock())
+
+        on_main(enter)
+        if held[0]:
+            return []
+        return [
+            f"{self.run.folder}: the file system offers no locks, so nothing keeps a "
+            f"second process from training in this folder"
+        ]
 
     def _restore(self, state: TrainState) -> tuple[TrainState, list[str]]:
         """Restores the newest undamaged checkpoint, if there is any."""
@@ -174,13 +151,20 @@ class Loop:
         new = shapes not in self.shapes_seen
         if new:
             self.shapes_seen.add(shapes)
-            self.reporter.phase("compiling")
+            self.reporter.phase(self._compiling())
         called = time.monotonic()
         state, metrics = self.train_step(state, batch, self.rng)
         if new:
             self.meter.exclude(time.monotonic() - called)
             self.reporter.phase("training")
         return state, metrics
+
+    def _compiling(self) -> str:
+        """Says which of the shapes is being compiled, if there may be several."""
+        count = len(self.shapes_seen)
+        if max(count, self.num_shapes or 1) == 1:
+            return "compiling"
+        return f"compiling, shape {count} of {self.num_shapes or 'several'}"
 
     def _fetch_metrics(self) -> None:
         """Waits for the step in flight and adds up its metrics."""

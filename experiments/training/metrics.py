@@ -9,6 +9,19 @@ from typing import Any
 _SUMS = ("seconds", "tokens", "skipped", "taken", "taken_tokens", "nats", "grad_norm")
 
 
+def perplexity(nats: float) -> float:
+    """Returns exp(nats), the perplexity of a loss; inf where that overflows.
+
+    Example:
+      >>> perplexity(0.0), perplexity(1e3)
+      (1.0, inf)
+    """
+    try:
+        return math.exp(nats)
+    except OverflowError:
+        return math.inf
+
+
 class MetricsAccumulator:
     """Sums since the last line of the log, and totals since the run started.
 

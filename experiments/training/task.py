@@ -83,6 +83,18 @@ class Task(Protocol):
     def save(self, folder: Path) -> None:
         """Writes what the parameters are useless without, such as tokenisers."""
 
+    def fingerprints(self) -> Mapping[str, str]:
+        """Identifies the data, split by split; a resumed run must have the same.
+
+        All that the content of a batch depends on, and neither the place of files nor
+        their format. Without any, a change of the data goes unnoticed.
+        """
+        return {}
+
+    def num_shapes(self) -> int | None:
+        """Counts the shapes that batches can have; None if it is not known."""
+        return None
+
     def summary(self) -> str:
         """Describes data and model in one line, said before training starts."""
         return ""

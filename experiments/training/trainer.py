@@ -1,6 +1,6 @@
 """The one trainer: takes any task from its config to trained parameters in a run."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,14 +15,22 @@ from attnjax.parallel import (
 )
 from attnjax.train import Batch, Params, init_state, make_train_step
 from experiments.cli.checks import check_numbers
+from experiments.errors import UserError
+from experiments.runs.checkpoints import Checkpoints
+from experiments.runs.config_file import cannot_write
+from experiments.runs.data_file import check_data, write_data
 from experiments.runs.folder import Run
 from experiments.runs.processes import on_main
 from experiments.training.config import TrainingConfig
 from experiments.training.fit import fit
 from experiments.training.task import Task, TaskSetup
 
-# A resumed run may log more often and find its data elsewhere; all else must agree.
-MUTABLE_FIELDS = ("log_every", "data.raw_dir", "data.data_dir")
+# A resumed run may train for longer, log and save at other steps, and find its data
+# elsewhere; all else must agree.
+MUTABLE_FIELDS = (
+    *("steps", "log_every", "save_every", "keep_last"),
+    *("data.raw_dir", "data.data_dir"),
+)
 
 Config = TypeVar("Config", bound=TrainingConfig)
 
@@ -61,12 +69,33 @@ def train(
     check_numbers(config)
     Run.check(folder, config, resume=resume, mutable_fields=MUTABLE_FIELDS)
     mesh = make_mesh() if mesh is None else mesh
+    on_main(lambda: _check_steps(folder, config.steps))
     task = make_task(config, TaskSetup(mesh, folder if resume else None, say))
+    fingerprints = task.fingerprints()
+    on_main(lambda: check_data(folder, fingerprints))
     run = Run.create(folder, config, resume=resume, mutable_fields=MUTABLE_FIELDS)
-    on_main(lambda: task.save(run.folder))
+    on_main(lambda: _save(task, run.folder, fingerprints))
     if summary := task.summary():
         say(summary)
     return _fit(task, config, run, mesh, title)
+
+
+def _check_steps(folder: Path, steps: int) -> None:
+    """Refuses to resume a run with fewer steps than it has taken."""
+    taken = max(Checkpoints(folder / "checkpoints").steps(), default=0)
+    if steps < taken:
+        raise UserError(
+            f"steps: expected at least the {taken} that the run in {folder} has taken, "
+            f"got {steps}"
+        )
+
+
+def _save(task: Task, folder: Path, fingerprints: Mapping[str, str]) -> None:
+    try:
+        task.save(folder)
+        write_data(folder, fingerprints)
+    except OSError as error:
+        raise cannot_write(folder, error) from error
 
 
 def _fit(
@@ -96,6 +125,7 @@ def _fit(
         keep_last=config.keep_last,
         best=task.best,
         title=title,
+        num_shapes=task.num_shapes(),
     )
     return state.params if state.ema is None else state.ema
 

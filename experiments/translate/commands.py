@@ -18,6 +18,7 @@ from experiments.cli.commands import (
     run_command,
     train_command,
 )
+from experiments.errors import UserError
 from experiments.translate.config import Config
 from experiments.translate.configs import CONFIGS
 
@@ -167,6 +168,8 @@ class Decode(RunOrPretrainedOptions, SearchOptions):
         check_outputs(self.alignments, self.plot)
         loaded = self.load()
         translator = self.build_translator(loaded)
+        if sys.stdin is None:
+            raise UserError("stdin: expected lines of text, got a closed stream")
         if sys.stdin.isatty():
             print_status(
                 "reading sentences from the keyboard, to the end of input (Ctrl-D)"
@@ -192,6 +195,11 @@ class Score(ModelOptions):
     files: tyro.conf.Positional[tuple[Path, ...]]
     """Two line-aligned files, source and target, or one file with tab-separated
     columns; gzip is recognised."""
+    source_column: int = 1
+    """Column of the source in a tab-separated file, counted from 1."""
+    target_column: int | None = None
+    """Column of the target in a tab-separated file; None is the second, or the first
+    if the source is in the second."""
     per_token: bool = False
     """Divide each log-probability by the number of tokens, EOS included."""
     pieces: bool = False
@@ -199,18 +207,22 @@ class Score(ModelOptions):
 
     def run(self) -> None:
         """Scores the pairs."""
+        from experiments.datasets.text_files import Columns
         from experiments.translate.scoring import score_files
 
+        columns = Columns.of(self.source_column, self.target_column)
         loaded = self.load()
         translator = loaded.build_translator(max_source_length=self.max_source_length)
         for line in score_files(
             translator,
             loaded,
             self.files,
+            columns=columns,
             per_token=self.per_token,
             pieces=self.pieces,
         ):
-            print(line)
+            # UTF-8 in every locale, as the files and what `decode` writes.
+            sys.stdout.buffer.write(f"{line}\n".encode())
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

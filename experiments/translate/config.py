@@ -19,6 +19,14 @@ DataConfig = Multi30k | Cldr | ParallelText
 ModelConfig = RNNSearchConfig | RNNEncoderDecoderConfig | TransformerConfig
 
 
+def max_positions(model: ModelConfig) -> int | None:
+    """Returns the number of positions that a model has learned; None is no limit."""
+    if not isinstance(model, TransformerConfig):
+        return None
+    learned = model.block.position_embedding == "learned"
+    return model.max_length if learned else None
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SearchConfig:
     """Settings of beam search."""
@@ -48,10 +56,14 @@ class SearchConfig:
         """
         check_numbers(self)
         if self.beam_size > vocab_size:
-            raise UserError(
-                f"beam_size: expected at most {vocab_size} (the target vocabulary), "
-                f"got {self.beam_size}"
-            )
+            raise too_large("beam_size", self.beam_size, vocab_size)
+
+
+def too_large(name: str, value: int, vocab_size: int) -> UserError:
+    """Makes the error for more hypotheses than there are tokens to begin them."""
+    return UserError(
+        f"{name}: expected at most {vocab_size} (the target vocabulary), got {value}"
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -77,7 +89,8 @@ class Config(TrainingConfig):
     """Divisor of the number of pairs in every batch; with 8, runs on 1, 2, 4 and 8
     devices see the same batches."""
     num_buckets: int = 8
-    """Number of batch shapes (length buckets); each is compiled once."""
+    """Number of batch shapes (length buckets) at most; each is compiled once, and few
+    data get fewer."""
     max_length: int = 60
     """Longest side of a training pair in tokens; longer pairs are left out."""
     max_source_length: int = 400

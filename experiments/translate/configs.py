@@ -30,9 +30,12 @@ wmt14-rnnsearch-50: the set-up of Bahdanau, Cho & Bengio 2015 (arXiv:1409.0473),
   Run: python -m experiments.translate train wmt14-rnnsearch-50 --data.train
     train.en train.fr --data.validation dev.en dev.fr --data.test test.en test.fr
 
-text-rnnsearch: parallel text of your own, raw, with the sizes of multi30k-rnnsearch.
-  Run: python -m experiments.translate train text-rnnsearch --data.train a.en a.de
+text-transformer, text-transformer-rope, text-rnnsearch: parallel text of your own, raw,
+  with the sizes of multi30k-transformer, multi30k-transformer-rope, multi30k-rnnsearch.
+  Run: python -m experiments.translate train text-transformer --data.train a.en a.de
     --data.held-out-validation 1000 --data.held-out-test 1000
+    and for a file of columns, English first, from German to English:
+    --data.train deu-eng.tsv --data.source-column 2
 
 cldr-en-fr, cldr-en-ja: phrases generated from CLDR, with gold alignments; needs no
     file.
@@ -180,7 +183,11 @@ WMT14_TRANSFORMER_BIG = dataclasses.replace(
     keep_last=20,
 )
 
-TEXT_RNNSEARCH = dataclasses.replace(MULTI30K_RNNSEARCH, data=ParallelText(train=()))
+# Parallel text of your own, in the sizes for captions, which suit small data.
+YOURS = ParallelText(train=())
+TEXT_TRANSFORMER = dataclasses.replace(MULTI30K_TRANSFORMER, data=YOURS)
+TEXT_TRANSFORMER_ROPE = dataclasses.replace(MULTI30K_TRANSFORMER_ROPE, data=YOURS)
+TEXT_RNNSEARCH = dataclasses.replace(MULTI30K_RNNSEARCH, data=YOURS)
 
 CLDR_RNNSEARCH = Config(
     data=Cldr(pair="en-fr"),
@@ -237,6 +244,14 @@ CONFIGS: dict[str, tuple[str, Config]] = {
     "wmt14-transformer-big": (
         "The Transformer paper's big model, for files of WMT'14.",
         WMT14_TRANSFORMER_BIG,
+    ),
+    "text-transformer": (
+        "Parallel text of your own (--data.train, --data.validation): a Transformer.",
+        TEXT_TRANSFORMER,
+    ),
+    "text-transformer-rope": (
+        "Parallel text of your own: a Transformer with RoPE, RMSNorm and SwiGLU.",
+        TEXT_TRANSFORMER_ROPE,
     ),
     "text-rnnsearch": (
         "Parallel text of your own (--data.train, --data.validation): RNNSearch.",

@@ -4,6 +4,7 @@ All input is read and checked before the first line is written, so that an inval
 leaves no partial output behind.
 """
 
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -16,6 +17,7 @@ from experiments.cli.progress_bar import ProgressBar
 from experiments.datasets.text_files import decode_lines
 from experiments.errors import UserError
 from experiments.translate.alignments import END, word_links, word_weights
+from experiments.translate.config import too_large
 from experiments.translate.translator import Translation, Translator
 
 CHUNK = 1024  # lines that are batched by length and written together
@@ -34,6 +36,9 @@ def check_outputs(alignments: Path | None, plot: Path | None) -> None:
         )
     if alignments is not None and alignments.is_dir():
         raise UserError(f"alignments: expected a file, got the folder {alignments}")
+    for name, path in (("alignments", alignments), ("plot", plot)):
+        if path is not None:
+            _check_writable(name, path)
     if plot is not None and plot.exists():
         if not plot.is_dir():
             raise UserError(f"plot: expected a folder, got the file {plot}")
@@ -42,6 +47,19 @@ def check_outputs(alignments: Path | None, plot: Path | None) -> None:
                 f"plot: expected a new or empty folder, got {plot} with files in it "
                 "(name another; nothing there was touched)"
             )
+
+
+def _check_writable(name: str, path: Path) -> None:
+    """Checks that something can be written where a path is, or would be made."""
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"{name}: expected a folder that can be written, got {path} "
+            f"({error.strerror}: choose another one)"
+        ) from error
 
 
 def decode_stream(
@@ -79,15 +97,22 @@ def decode_stream(
     check_outputs(alignments, plot)
     if n_best < 1:
         raise UserError(f"n_best: expected at least 1, got {n_best}")
+    vocab_size = translator.model.tokenizers.target.vocab_size
+    if n_best > vocab_size:  # beam search keeps at least as many hypotheses
+        raise too_large("n_best", n_best, vocab_size)
     lines = list(decode_lines(source, "stdin"))
-    translator.tokenize_sources(lines)
+    encoded = translator.tokenize_sources(lines)
     links: list[Alignment] = []
     pictures = None if plot is None else Pictures(plot, len(lines))
     with ProgressBar("translating", len(lines)) as counter:
         for start in range(0, len(lines), CHUNK):
             some = lines[start : start + CHUNK]
             found = translator.translate(
-                params, some, n_best=n_best, progress=counter.advance
+                params,
+                some,
+                encoded=encoded[start : start + CHUNK],
+                n_best=n_best,
+                progress=counter.advance,
             )
             for number, hypotheses in enumerate(found, start):
                 for line in _format(number, hypotheses, n_best):

@@ -6,7 +6,6 @@ RUN/pictures/bleu_by_length.png  BLEU against the length of the source
 
 import dataclasses
 import json
-import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,9 @@ import numpy as np
 
 from experiments.cli.progress_bar import ProgressBar
 from experiments.datasets.pairs.evaluation_batches import evaluation_batches
-from experiments.datasets.pairs.tokenized import tokenize_pairs
 from experiments.errors import UserError
 from experiments.files import write_atomic
+from experiments.training.metrics import perplexity
 from experiments.training.parameters import count_parameters
 from experiments.translate.alignments import word_weights
 from experiments.translate.batch_shapes import evaluation_shapes
@@ -49,17 +48,14 @@ class Evaluator:
         """
         self.loaded, self.translator, self.splits = loaded, translator, splits
         self.tokenizer = tokenizer
+        self.encoded = {}
         for name, pairs in splits.items():
             try:
-                translator.tokenize_sources([pair.source for pair in pairs])
+                self.encoded[name] = translator.tokenize_pairs(pairs)
             except UserError as error:
                 raise UserError(f"{name}: {error}") from error
         everything = [pair for pairs in splits.values() for pair in pairs]
         self.ranges = length_ranges(everything)
-        self.encoded = {
-            name: tokenize_pairs(pairs, *loaded.model.tokenizers)
-            for name, pairs in splits.items()
-        }
         self.shapes = evaluation_shapes(
             list(self.encoded.values()),
             batch_tokens=loaded.config.batch_tokens,
@@ -71,7 +67,10 @@ class Evaluator:
         pairs, params = self.splits[split], self.loaded.params
         with ProgressBar(f"translating {split}", len(pairs)) as counter:
             found = self.translator.translate(
-                params, [pair.source for pair in pairs], progress=counter.advance
+                params,
+                [pair.source for pair in pairs],
+                encoded=self.encoded[split].sources,
+                progress=counter.advance,
             )
         texts = [best[0].text if best else "" for best in found]
         corpus = score_corpus(
@@ -81,7 +80,7 @@ class Evaluator:
         nats = self.translator.nats_per_token(params, batches)
         return {
             "pairs": len(pairs),
-            "perplexity": math.exp(nats),
+            "perplexity": perplexity(nats),
             **corpus._asdict(),
             "by_length": [bucket._asdict() for bucket in corpus.by_length],
             **self._alignment(split),

@@ -186,7 +186,12 @@ def load_ensemble(
         lambda *leaves: jnp.stack(leaves), *(member.params for member in members)
     )
     return first._replace(
-        model=Ensemble(first.model.rebuild, first.model.tokenizers, combine),
+        model=Ensemble(
+            first.model.rebuild,
+            first.model.tokenizers,
+            first.model.max_positions,
+            combine=combine,
+        ),
         params=replicate(params, mesh),
         members=tuple(folders),
     )

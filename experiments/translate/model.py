@@ -28,7 +28,7 @@ from experiments.datasets.tokenizers.sentences import (
     Tokenizer,
     load_tokenizer,
 )
-from experiments.translate.config import Config, SearchConfig
+from experiments.translate.config import Config, SearchConfig, max_positions
 
 
 class EncoderDecoder(Protocol):
@@ -95,10 +95,12 @@ class TranslationModel:
     Attributes:
       rebuild: makes the model of a tree of parameters.
       tokenizers: of both languages.
+      max_positions: the most tokens of either side, EOS included; None sets no limit.
     """
 
     rebuild: Callable[[Params], EncoderDecoder]
     tokenizers: Tokenizers
+    max_positions: int | None = None
 
     def loss(
         self,
@@ -159,13 +161,15 @@ class TranslationModel:
             jnp.int32
         ) + 10
         size = int(source.shape[1] * search.max_length_ratio) + 10
+        if self.max_positions is not None:
+            size = min(size, self.max_positions)
         step, carry = self._decoding_step(params, source, mask, size)
         return beam_search(
             step,
             carry,
             batch_size=source.shape[0],
             beam_size=max(search.beam_size, n_best),
-            max_length=jnp.where(lengths > 0, limit, 0),
+            max_length=jnp.where(lengths > 0, jnp.minimum(limit, size), 0),
             max_decode_length=size,
             bos=BOS,
             eos=EOS,
@@ -257,4 +261,5 @@ def build_model(
     with invalid_settings("model"):
         model = MODELS[type(sized)](sized, rngs=nnx.Rngs(params=config.seed))
     rebuild, params = split(model)
-    return TranslationModel(rebuild, tokenizers), params
+    positions = max_positions(sized)
+    return TranslationModel(rebuild, tokenizers, positions), params

@@ -6,8 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from experiments.datasets.pairs.evaluation_batches import evaluation_batches
-from experiments.datasets.pairs.tokenized import tokenize_pairs
-from experiments.datasets.text_files import read_pairs
+from experiments.datasets.text_files import FIRST_TWO, Columns, read_pairs
 from experiments.datasets.tokenizers.sentences import EOS
 from experiments.translate.batch_shapes import evaluation_shapes
 from experiments.translate.loading import LoadedRun
@@ -19,6 +18,7 @@ def score_files(
     loaded: LoadedRun,
     files: Sequence[Path],
     *,
+    columns: Columns = FIRST_TWO,
     per_token: bool = False,
     pieces: bool = False,
 ) -> Iterator[str]:
@@ -30,6 +30,7 @@ def score_files(
       translator: from `loaded.build_translator`.
       loaded: the run.
       files: two line-aligned ones, or one of tab-separated columns.
+      columns: those of source and target in one file.
       per_token: yield means over tokens, EOS included, instead of sums.
       pieces: append a tab and the tokens, each as `piece:log-probability`.
 
@@ -39,9 +40,8 @@ def score_files(
     Raises:
       UserError: if the files are invalid, or a sentence is too long.
     """
-    pairs = list(read_pairs(files, remedy="fix the files"))
-    translator.tokenize_sources([source for source, _ in pairs])
-    encoded = tokenize_pairs(pairs, *loaded.model.tokenizers)
+    pairs = list(read_pairs(files, columns=columns, remedy="fix the files"))
+    encoded = translator.tokenize_pairs(pairs)
     shapes = evaluation_shapes(
         [encoded],
         batch_tokens=loaded.config.batch_tokens,

@@ -9,10 +9,12 @@ import numpy as np
 
 from attnjax.train import Batch, Loss, Params
 from experiments.datasets.pairs.bucketing import assign_buckets
+from experiments.datasets.pairs.datasets import fingerprint_pairs
 from experiments.datasets.pairs.evaluation_batches import evaluation_batches
 from experiments.datasets.pairs.tokenized import TokenizedPairs, tokenize_pairs
+from experiments.errors import UserError
 from experiments.training.task import Best, Task, TaskSetup
-from experiments.translate.batch_shapes import plan_batches
+from experiments.translate.batch_shapes import check_positions, plan_batches
 from experiments.translate.config import Config, SearchConfig
 from experiments.translate.data import bleu_tokenizer, load_corpora
 from experiments.translate.model import Tokenizers, build_model
@@ -38,6 +40,8 @@ class TranslationTask(Task):
         self.config = config
         setup.say("reading data")
         self.corpora = load_corpora(config.data)
+        if left_out := config.data.left_out:
+            setup.say(f"left out: {left_out}")
         self.tokenizers = self._load_tokenizers(setup)
         self.model, self._params = build_model(config, self.tokenizers)
         self._batches = plan_batches(
@@ -45,7 +49,7 @@ class TranslationTask(Task):
             tokenize_pairs(self.corpora.train, *self.tokenizers),
             setup.mesh.size,
         )
-        self._validation = tokenize_pairs(self.corpora.validation, *self.tokenizers)
+        check_positions(config, self._batches.shapes)
         self.translator = Translator(
             self.model,
             search=GREEDY,  # BLEU during training only has to choose a checkpoint
@@ -53,10 +57,12 @@ class TranslationTask(Task):
             mesh=setup.mesh,
             rows=128,
         )
-        # Now, not at the first evaluation: a source may be too long.
-        self.translator.tokenize_sources(
-            [pair.source for pair in self.corpora.validation]
-        )
+        try:  # now, not at the first evaluation: a source may be too long
+            self._validation = self.translator.tokenize_pairs(
+                self.corpora.validation, check_targets=False
+            )
+        except UserError as error:
+            raise UserError(f"validation: {error}") from error
         self._translations: list[list[Translation]] = []
 
     def _load_tokenizers(self, setup: TaskSetup) -> Tokenizers:
@@ -86,7 +92,11 @@ class TranslationTask(Task):
     def evaluate(self, params: Params) -> Mapping[str, float]:
         """Computes greedy BLEU, exact match and cross-entropy of the validation set."""
         pairs = self.corpora.validation
-        found = self.translator.translate(params, [pair.source for pair in pairs])
+        found = self.translator.translate(
+            params,
+            [pair.source for pair in pairs],
+            encoded=self._validation.sources,
+        )
         texts = [best[0].text if best else "" for best in found]
         tokenizer = bleu_tokenizer(self.config.data)
         corpus = score_corpus(pairs, texts, bleu_tokenizer=tokenizer)
@@ -112,6 +122,17 @@ class TranslationTask(Task):
     def save(self, folder: Path) -> None:
         """Writes the tokenisers."""
         self.tokenizers.save(folder)
+
+    def fingerprints(self) -> Mapping[str, str]:
+        """Hashes the training and the validation pairs."""
+        return {
+            "training": fingerprint_pairs(self.corpora.train),
+            "validation": fingerprint_pairs(self.corpora.validation),
+        }
+
+    def num_shapes(self) -> int:
+        """Counts the batch shapes."""
+        return len(self._batches.shapes)
 
     def summary(self) -> str:
         """Counts pairs, batches and batch shapes."""

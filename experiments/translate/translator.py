@@ -12,10 +12,12 @@ from attnjax.align import replace_unknown
 from attnjax.decode import Hypotheses
 from attnjax.parallel import batch_sharding, make_mesh
 from attnjax.train import Params
+from experiments.datasets.pairs.batching import Ids
 from experiments.datasets.pairs.evaluation_batches import (
     EvaluationBatch,
     source_batches,
 )
+from experiments.datasets.pairs.tokenized import TokenizedPairs
 from experiments.datasets.tokenizers.sentences import EOS, PAD, UNKNOWN
 from experiments.errors import UserError
 from experiments.runs.processes import gather_rows, place_batch
@@ -81,19 +83,56 @@ class Translator:
           UserError: if a sentence is longer than the limit.
         """
         encoded = [self.model.tokenizers.source.tokenize(s) for s in sentences]
+        limit = self.max_source_length
+        remedy = "split the sentence, or raise --max-source-length"
+        if self._longest is not None and self._longest < limit:
+            limit, remedy = self._longest, f"split the sentence: {self._positions}"
         for number, ids in enumerate(encoded, start=1):
-            if len(ids) > self.max_source_length:
+            if len(ids) > limit:
                 raise UserError(
-                    f"line {number}: expected at most {self.max_source_length} tokens, "
-                    f"got {len(ids)} (split the sentence, or raise --max-source-length)"
+                    f"line {number}: expected at most {limit} tokens, got {len(ids)} "
+                    f"({remedy})"
                 )
         return encoded
+
+    def tokenize_pairs(
+        self, pairs: Sequence[Sequence[str]], *, check_targets: bool = True
+    ) -> TokenizedPairs:
+        """Tokenises sentence pairs, and checks their lengths.
+
+        Args:
+          pairs: source and target text; further elements are ignored.
+          check_targets: whether targets that the model has no positions for are
+            refused.
+
+        Raises:
+          UserError: if a sentence is longer than the limit.
+        """
+        targets = [self.model.tokenizers.target.tokenize(pair[1]) for pair in pairs]
+        for number, ids in enumerate(targets, start=1):
+            if check_targets and self._longest is not None and len(ids) > self._longest:
+                raise UserError(
+                    f"line {number}: expected at most {self._longest} tokens in the "
+                    f"target, got {len(ids)} (split the sentence: {self._positions})"
+                )
+        return TokenizedPairs(self.tokenize_sources([p[0] for p in pairs]), targets)
+
+    @property
+    def _longest(self) -> int | None:
+        """Most tokens that the model has positions for, EOS not counted."""
+        positions = self.model.max_positions
+        return None if positions is None else positions - 1
+
+    @property
+    def _positions(self) -> str:
+        return f"the model has learned {self.model.max_positions} positions"
 
     def translate(
         self,
         params: Params,
         sentences: Sequence[str],
         *,
+        encoded: Sequence[Ids] | None = None,
         n_best: int = 1,
         progress: Callable[[int], None] = lambda count: None,
     ) -> list[list[Translation]]:
@@ -102,6 +141,7 @@ class Translator:
         Args:
           params: the model's parameters.
           sentences: text in the source language.
+          encoded: their ids, as `tokenize_sources` returned them; None tokenises them.
           n_best: hypotheses per sentence; raises the beam size to at least as many.
           progress: called after every batch with the number of its sentences.
 
@@ -111,13 +151,15 @@ class Translator:
         Raises:
           UserError: if a sentence is longer than the limit.
         """
-        encoded = self.tokenize_sources(sentences)
+        if encoded is None:
+            encoded = self.tokenize_sources(sentences)
         results: list[list[Translation]] = [[] for _ in encoded]
-        present = [i for i, ids in enumerate(encoded) if ids]
+        present = [i for i, ids in enumerate(encoded) if len(ids)]
         batches = source_batches(
             [encoded[i] for i in present],
             rows=self.rows,
             row_multiple=self.mesh.size,
+            max_length=self.model.max_positions,
         )
         for indices, ids in batches:
             found = self._search(params, ids, n_best)
@@ -125,7 +167,8 @@ class Translator:
                 if index >= 0:
                     one = jax.tree.map(lambda x, row=row: x[row], found)
                     i = present[index]
-                    results[i] = list(self._translations(sentences[i], encoded[i], one))
+                    source = [int(x) for x in encoded[i]]
+                    results[i] = list(self._translations(sentences[i], source, one))
             progress(int((indices >= 0).sum()))
         return results
 

@@ -1,5 +1,6 @@
 """Atomic writes and locks."""
 
+import errno
 import os
 
 import pytest
@@ -59,3 +60,23 @@ def test_a_lock_is_exclusive_until_it_is_released(tmp_path):
         pass
     with files.lock(path, wait=False):
         assert path.exists()
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS])
+def test_a_file_system_without_locks_is_no_other_process(code, tmp_path, monkeypatch):
+    def flock(file, operation):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(files.fcntl, "flock", flock)
+    with files.lock(tmp_path / ".lock", wait=False) as held:
+        assert not held
+
+
+@pytest.mark.parametrize("code", [errno.EWOULDBLOCK, errno.EAGAIN])
+def test_only_a_lock_that_would_block_is_another_process(code, tmp_path, monkeypatch):
+    def flock(file, operation):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(files.fcntl, "flock", flock)
+    with pytest.raises(BlockingIOError), files.lock(tmp_path / ".lock", wait=False):
+        pass

@@ -166,8 +166,8 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
     VERSION = tfds.core.Version("1.0.0")
 
-    def _info(self) -> tfds.core.DatasetInfo:
-        return tfds.core.DatasetInfo(
+    def _info(self) -> building.DatasetInfo:
+        return building.DatasetInfo(
             builder=self,
             description=__doc__,
             homepage="https://cldr.unicode.org",

@@ -75,7 +75,7 @@ def config(pair: str, raw_dir: Path | None = None) -> Config:
         )
     if raw_dir is None:
         return Config(name=f"{pair}-{COMMIT[:12]}", pair=pair)
-    raw_dir = text_files.require_folder(raw_dir.expanduser().resolve(), "raw_dir")
+    raw_dir = text_files.require_folder(text_files.absolute(raw_dir), "raw_dir")
     paths = [path for files in _raw_files(pair, raw_dir).values() for path in files]
     name = f"{pair}-{fingerprint([pair], paths)}"
     return Config(name=name, pair=pair, raw_dir=raw_dir)
@@ -95,8 +95,8 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         "1.0.0": "Whitespace stripped; no-break spaces replaced by spaces."
     }
 
-    def _info(self) -> tfds.core.DatasetInfo:
-        return tfds.core.DatasetInfo(
+    def _info(self) -> building.DatasetInfo:
+        return building.DatasetInfo(
             builder=self,
             description=__doc__,
             homepage="https://github.com/multi30k/dataset",

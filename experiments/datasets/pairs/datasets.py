@@ -6,11 +6,14 @@ The data sets themselves are `cldr.cldr_builder.Cldr` (embedded),
 """
 
 import dataclasses
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import grain
 
+from experiments.datasets.building import LEFT_OUT
+from experiments.datasets.data_dir import fingerprint_content
 from experiments.errors import UserError
 
 
@@ -45,6 +48,11 @@ class PairDataset:
         """Names of the splits."""
         return tuple(self.builder().info.splits)
 
+    @property
+    def left_out(self) -> str:
+        """Which pairs of the user's files are in no split, in words; "" if none."""
+        return str((self.builder().info.metadata or {}).get(LEFT_OUT, ""))
+
     def load(self, split: str) -> grain.MapDataset[Pair]:
         """Opens a split: see `load_pairs`."""
         return load_pairs(self, split)
@@ -75,6 +83,11 @@ def read_pairs(dataset: PairDataset, split: str) -> list[Pair]:
     records = _records(dataset.builder(), split)
     # One call of __getitems__ lets array_record read in bulk.
     return [_to_pair(record) for record in records.__getitems__(range(len(records)))]
+
+
+def fingerprint_pairs(pairs: Iterable[Pair]) -> str:
+    """Hashes the text of pairs, in their order."""
+    return fingerprint_content(f"{p.source}\t{p.target}\n".encode() for p in pairs)
 
 
 def _records(builder: Any, split: str) -> Any:

@@ -71,7 +71,11 @@ def evaluation_batches(
 
 
 def source_batches(
-    sources: Sequence[Sequence[int]], *, rows: int = 64, row_multiple: int = 1
+    sources: Sequence[Ids],
+    *,
+    rows: int = 64,
+    row_multiple: int = 1,
+    max_length: int | None = None,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Makes batches of source sentences only, for decoding, the longest first.
 
@@ -83,6 +87,8 @@ def source_batches(
       sources: ids of each sentence, without EOS.
       rows: largest number of rows of a batch.
       row_multiple: number that must divide the rows of every batch.
+      max_length: largest number of positions, EOS included, that sources are padded
+        to; no sentence may be longer. None sets no limit.
 
     Yields:
       The sentences' indices [B], -1 for a row of only PAD, and their ids with EOS,
@@ -96,6 +102,8 @@ def source_batches(
     for start in range(0, len(order), rows):
         some = order[start : start + rows]
         length = padded_length(len(sources[some[0]]) + 1)  # EOS
+        if max_length is not None:  # no source is longer, so none is cut
+            length = min(length, max_length)
         indices = np.full(rows, PADDING_ROW)
         indices[: len(some)] = some
         ids = np.full((rows, length), PAD, np.int32)

@@ -99,6 +99,8 @@ class TokenizedPairs(Sequence[TokenizedPair]):
     """Tokenised sentence pairs with random access.
 
     Attributes:
+      sources: the ids of every source.
+      targets: the ids of every target.
       lengths: source and target lengths, without EOS, [N, 2].
     """
 
@@ -110,20 +112,20 @@ class TokenizedPairs(Sequence[TokenizedPair]):
         Raises:
           ValueError: if the sides have different numbers of rows.
         """
-        self._sources, self._targets = RaggedArray(sources), RaggedArray(targets)
-        if len(self._sources) != len(self._targets):
+        self.sources, self.targets = RaggedArray(sources), RaggedArray(targets)
+        if len(self.sources) != len(self.targets):
             raise ValueError(
-                f"targets: expected {len(self._sources)} rows as in sources, got "
-                f"{len(self._targets)}"
+                f"targets: expected {len(self.sources)} rows as in sources, got "
+                f"{len(self.targets)}"
             )
-        self.lengths = np.stack([self._sources.lengths, self._targets.lengths], axis=1)
+        self.lengths = np.stack([self.sources.lengths, self.targets.lengths], axis=1)
 
     def __len__(self) -> int:
-        return len(self._sources)
+        return len(self.sources)
 
     def __getitem__(self, index):  # type: ignore[no-untyped-def, override]
         """Returns one pair, as views."""
-        return TokenizedPair(self._sources[index], self._targets[index])
+        return TokenizedPair(self.sources[index], self.targets[index])
 
 
 def tokenize_pairs(

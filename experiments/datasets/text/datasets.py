@@ -15,6 +15,7 @@ from pathlib import Path
 import attnjax
 from experiments.datasets.data_dir import folder_errors, resolve_data_dir
 from experiments.datasets.text_files import (
+    expand,
     plain_or_gzip,
     read_lines,
     require_file,
@@ -40,7 +41,7 @@ class Text:
         Raises:
           UserError: if a file is missing or empty.
         """
-        self.paths = tuple(require_file(path.expanduser()) for path in paths)
+        self.paths = tuple(require_file(expand(path)) for path in paths)
         self.start, self.stop = start, stop
 
     def __iter__(self) -> Iterator[str]:
@@ -188,7 +189,7 @@ def _held_out(text: Text, share: float) -> Splits:
 
 
 def _raw_files(raw_dir: Path, names: tuple[str, ...]) -> list[Path]:
-    folder = require_folder(raw_dir.expanduser(), "raw_dir")
+    folder = require_folder(expand(raw_dir), "raw_dir")
     found = {name: plain_or_gzip(folder / name) for name in names}
     missing = [name for name, path in found.items() if path is None]
     if missing:

@@ -5,22 +5,29 @@ nor EOS: batches append EOS, and the decoder's first input is BOS.
 """
 
 import collections
-import io
 import json
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal, Protocol, Self
 
 import sentencepiece
 
+from experiments.datasets.tokenizers.sentencepiece_training import (
+    SPACE,
+    normalize,
+    restore,
+    train_model,
+)
+from experiments.datasets.tokenizers.specials import (
+    BOS,
+    EOS,
+    PAD,
+    SPECIALS,
+    UNK,
+    UNKNOWN,
+)
 from experiments.errors import UserError
 from experiments.files import write_atomic
-
-PAD, BOS, EOS, UNK = range(4)
-SPECIALS = ("<pad>", "<s>", "</s>", "<unk>")
-SPACE = "▁"  # SentencePiece's symbol for the space before a word
-UNKNOWN = "⁇"  # how UNK is printed
 
 
 class Tokenizer(Protocol):
@@ -55,7 +62,8 @@ class SentencePiece:
     """A subword vocabulary, learnt from the training text by SentencePiece.
 
     The text is not normalised, except that every run of whitespace becomes one space,
-    so that words are those of `str.split`.
+    so that words are those of `str.split`. Of the training text nothing is left out:
+    long lines are learnt from in parts, and each of its characters has an id.
     Source: Kudo & Richardson 2018 (arXiv:1808.06226).
     """
 
@@ -88,6 +96,7 @@ class SentencePiece:
         *,
         model: Literal["unigram", "bpe"] = "unigram",
         character_coverage: float = 1.0,
+        characters: Iterable[str] = (),
     ) -> Self:
         """Learns the vocabulary of a text; the same text gives the same vocabulary.
 
@@ -96,7 +105,8 @@ class SentencePiece:
           vocab_size: size of the vocabulary, the four special tokens included.
           model: "unigram" (Kudo 2018) or "bpe" (Sennrich et al. 2016).
           character_coverage: share of the text's characters that the vocabulary
-            covers; the others become UNK.
+            covers; the others become UNK. With 1 no character of the text does.
+          characters: further characters that the vocabulary must have.
 
         Returns:
           The tokeniser.
@@ -105,40 +115,29 @@ class SentencePiece:
           UserError: if the text is empty, too small for the vocabulary, or has more
             characters than the vocabulary has tokens.
         """
-        written = io.BytesIO()
-        try:
-            sentencepiece.SentencePieceTrainer.train(
-                sentence_iterator=map(_normalize_whitespace, sentences),
-                model_writer=written,
-                vocab_size=vocab_size,
-                model_type=model,
+        return cls(
+            train_model(
+                sentences,
+                vocab_size,
+                model=model,
                 character_coverage=character_coverage,
-                normalization_rule_name="identity",
-                pad_id=PAD,
-                bos_id=BOS,
-                eos_id=EOS,
-                unk_id=UNK,
-                unk_surface=UNKNOWN,
-                max_sentence_length=1 << 16,
-                num_threads=2,  # fixed: the order of sums may change the vocabulary
-                minloglevel=2,
+                characters=characters,
             )
-        except RuntimeError as error:
-            raise UserError(_training_error(str(error), vocab_size)) from error
-        return cls(written.getvalue())
+        )
 
     def tokenize(self, text: str) -> list[int]:
         """See `Tokenizer`."""
-        return self._model.encode(_normalize_whitespace(text))
+        return self._model.encode(normalize(text))
 
     def detokenize(self, ids: Sequence[int]) -> str:
         """See `Tokenizer`."""
         kept = [i for i in _until_eos(ids) if i not in (PAD, BOS)]
-        return _normalize_whitespace(self._model.decode(kept))
+        text = normalize(self._model.decode(kept))
+        return restore(text)
 
     def ids_to_tokens(self, ids: Sequence[int]) -> list[str]:
         """See `Tokenizer`."""
-        return [self._model.id_to_piece(int(i)) for i in ids]
+        return [restore(self._model.id_to_piece(int(i))) for i in ids]
 
     def words(self, ids: Sequence[int]) -> list[list[int]]:
         """See `Tokenizer`: a token that begins with a space begins a word."""
@@ -244,14 +243,6 @@ def load_tokenizer(folder: Path, name: str) -> Tokenizer:
     raise UserError(f"{folder}: expected {subwords.name} or {words.name}, got neither")
 
 
-def _normalize_whitespace(text: str) -> str:
-    """Replaces runs of whitespace by one space, and SentencePiece's symbol by "_".
-
-    The symbol in the text itself would be detokenised as a space.
-    """
-    return " ".join(text.replace(SPACE, "_").split())
-
-
 def _until_eos(ids: Sequence[int]) -> list[int]:
     ids = [int(i) for i in ids]
     return ids[: ids.index(EOS)] if EOS in ids else ids
@@ -270,17 +261,3 @@ def _write(folder: Path, name: str, suffix: str, content: bytes) -> None:
     write_atomic(folder / f"{name}{suffix}", content)
     other = {".model": ".json", ".json": ".model"}[suffix]
     (folder / f"{name}{other}").unlink(missing_ok=True)
-
-
-def _training_error(message: str, vocab_size: int) -> str:
-    """Translates SentencePiece's messages about the vocabulary's size."""
-    if most := re.search(r"too high .* value <= (\d+)", message):
-        return f"vocab_size: expected at most {most[1]} for this text, got {vocab_size}"
-    if least := re.search(r"smaller than required_chars\. \d+ vs (\d+)", message):
-        return (
-            f"vocab_size: expected at least {least[1]} (one for each character), got "
-            f"{vocab_size}"
-        )
-    if "sentences_.empty()" in message:
-        return "expected training text with words, got none"
-    return f"SentencePiece: {message}"

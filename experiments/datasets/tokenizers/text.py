@@ -8,7 +8,7 @@ import codecs
 import dataclasses
 import itertools
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -189,7 +189,11 @@ class TextTokenizerConfig:
     max_lines: int = 1_000_000
     """Largest number of lines, evenly spread, from which subwords are learnt."""
 
-    def train(self, splits: Mapping[str, Iterable[str]]) -> TextTokenizer:
+    def train(
+        self,
+        splits: Mapping[str, Iterable[str]],
+        say: Callable[[str], None] = lambda text: None,
+    ) -> TextTokenizer:
         """Learns the tokeniser of a text.
 
         The characters are those of all splits; every other vocabulary is learnt from
@@ -197,6 +201,7 @@ class TextTokenizerConfig:
 
         Args:
           splits: the lines of each split, which are iterated more than once.
+          say: reports which lines are left out.
 
         Raises:
           UserError: if the text is invalid, or too small for the vocabulary.
@@ -211,9 +216,20 @@ class TextTokenizerConfig:
             if self.kind == "words":
                 return LineTokenizer(WordVocabulary.train(text, self.vocab_size))
             # SentencePiece holds all its training lines in memory.
-            every = -(-sum(1 for _ in text) // self.max_lines)
-            some = itertools.islice(text, 0, None, max(1, every))
-            model = SentencePiece.train(some, self.vocab_size, model=self.kind)
+            count, characters = 0, set[str]()
+            for line in text:
+                count += 1
+                characters.update(line)
+            every = max(1, -(-count // self.max_lines))
+            if every > 1:
+                say(
+                    f"learning subwords from one of {every} lines, of {count:,} "
+                    f"(tokenizer.max_lines is {self.max_lines:,})"
+                )
+            some = itertools.islice(text, 0, None, every)
+            model = SentencePiece.train(
+                some, self.vocab_size, model=self.kind, characters=characters
+            )
             return LineTokenizer(model)
         except UserError as error:
             raise UserError(f"tokenizer: {error}") from error

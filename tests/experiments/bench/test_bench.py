@@ -1,19 +1,22 @@
 """The benchmarks run and report what they promise; no test asserts a speed."""
 
 import json
+from functools import partial
 
 import jax
 import numpy as np
 import pytest
 
-from experiments.bench import systems, tables
+from experiments.bench import systems, tables, timing
 from experiments.bench.cases.recurrent import decoder_workloads, recurrent_calls
 from experiments.bench.cases.training import random_batch
 from experiments.bench.commands import main
 from experiments.bench.options import Options
 from experiments.bench.recurrent_arrays import source_mask
 from experiments.bench.shapes import MULTI30K_BATCHES, TINY_BATCHES, TINY_DECODER
+from experiments.bench.tables import recurrent_table
 from experiments.bench.timing import Timing, measure, time_interleaved
+from experiments.cli.progress_bar import ProgressBar
 from experiments.errors import UserError
 from experiments.training.memory import keep_freed_memory
 
@@ -27,8 +30,89 @@ def test_calls_are_interleaved_after_a_warm_up():
     order = []
     calls = {name: lambda name=name: order.append(name) for name in "ab"}
     timings = time_interleaved(calls, repeats=2)
-    assert order == ["a", "b", "a", "b", "a", "b"]
+    assert order == ["a", "a", "b", "b", *"ab", *"ab"]
     assert {name: len(t.wall) for name, t in timings.items()} == {"a": 2, "b": 2}
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that only the calls move: `calls` maps a name to its seconds."""
+    now = [0.0]
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(timing.time, "process_time", lambda: now[0])
+    monkeypatch.setattr(timing.time, "sleep", lambda seconds: None)
+
+    def calls(order=None, **seconds):
+        def call(name):
+            now[0] += seconds[name]
+            order.append(name)
+
+        order = [] if order is None else order
+        return {n.replace("_", " "): partial(call, n) for n in seconds}
+
+    return calls
+
+
+def test_what_is_20_times_slower_is_called_twice_and_left_out(clock):
+    order = []
+    calls = clock(order, attnjax=1.0, torch=20.5, flax=19.5)
+    timings = time_interleaved(calls, repeats=3)
+    assert order == ["attnjax"] * 2 + ["torch"] * 2 + ["flax"] * 2 + [
+        *("attnjax", "flax"),
+        *("attnjax", "flax"),
+        *("attnjax", "flax"),
+    ]
+    assert {name: t.left_out for name, t in timings.items()} == {
+        "attnjax": False,
+        "flax": False,
+        "torch": True,
+    }
+    assert timings["torch"].wall == [20.5]
+
+
+def test_a_system_is_left_out_with_all_its_parts(clock):
+    order = []
+    calls = clock(
+        order, attnjax_forward=1, attnjax_step=3, torch_forward=99, torch_step=9
+    )
+    timings = time_interleaved(calls, repeats=1)
+    assert "torch_step" not in order
+    assert [n for n, t in timings.items() if t.left_out] == ["torch forward"]
+    assert set(timings) == {"attnjax forward", "attnjax step", "torch forward"}
+
+
+def test_calls_of_milliseconds_are_timed_whatever_they_take(clock):
+    timings = time_interleaved(clock(attnjax=1e-5, torch=1e-2), repeats=1)
+    assert not timings["torch"].left_out
+
+
+def test_without_attnjax_nothing_is_left_out(clock):
+    timings = time_interleaved(clock(a=1.0, b=1e3), repeats=1)
+    assert not any(t.left_out for t in timings.values())
+
+
+def test_a_note_says_what_is_left_out(capsys):
+    record = {"cell": "gru", "dtype": "bfloat16", "shape": {"B": 3}, "seconds": 1.0}
+    records = [
+        record | {"system": "attnjax"},
+        record | {"system": "torch", "seconds": 63.04, "left_out": True},
+    ]
+    Options().report(lambda options: records, recurrent_table)
+    table, note = capsys.readouterr().out.split("left out: ")
+    assert "torch" not in table.split("forward + backward")[1]
+    assert note == (
+        "gru bfloat16 torch, more than 20 times slower than attnjax (63.0 s a call)\n"
+    )
+
+
+def test_long_timings_show_how_far_they_are(monkeypatch, capsys):
+    monkeypatch.setattr(
+        timing, "ProgressBar", partial(ProgressBar, delay=0, interval=0)
+    )
+    measure({"a": int, "b": int}, {"cell": "gru"}, repeats=2, clock="cpu")
+    lines = capsys.readouterr().err.splitlines()
+    assert "timing gru: a, first calls  0/8" in lines
+    assert "timing gru: b  7/8" in lines
 
 
 def test_the_median_of_wall_time_or_the_minimum_of_cpu_time_is_reported():

@@ -56,17 +56,18 @@ def test_concurrent_trainings_share_a_display():
 def test_plain_lines_are_printed_at_intervals():
     screen, out = console(terminal=False)
     lines = Lines(screen, "en-fr", step=0, steps=200, every=0.0)
-    lines.phase("compiling")
+    lines.phase("compiling, shape 1 of 2")
     lines.phase("training")
     lines.update(50, 1.2345, 2310.4, 61)
-    lines.phase("compiling")
+    lines.phase("compiling, shape 2 of 2")
     assert out.getvalue().splitlines() == [
-        "en-fr  0/200 0%  compiling",
+        "en-fr  0/200 0%  compiling, shape 1 of 2",
         "en-fr  50/200 25%  training  loss 1.234  2,310 tokens/s  1:01 left",
+        "en-fr  50/200 25%  compiling, shape 2 of 2",
     ]
     rare = Lines(screen, "en-fr", step=0, steps=200, every=1e9)
     rare.update(51, 1.2345, 2310.4, 61)
-    assert len(out.getvalue().splitlines()) == 2
+    assert len(out.getvalue().splitlines()) == 3
 
 
 def test_progress_goes_to_stderr_and_only_from_the_main_process(capfd):

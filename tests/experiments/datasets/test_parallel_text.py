@@ -4,6 +4,7 @@ import gzip
 import signal
 import subprocess
 import sys
+import tempfile
 
 import pytest
 
@@ -85,6 +86,69 @@ def test_held_out_pairs_are_not_trained_on(write, read):
     assert validation == [pair for pair in kept if pair in validation]
 
 
+@pytest.mark.parametrize(
+    ("columns", "pair"),
+    [
+        ({}, ("go", "geh")),
+        ({"source_column": 2}, ("geh", "go")),
+        ({"source_column": 3}, ("va", "geh")),
+        ({"source_column": 3, "target_column": 1}, ("va", "go")),
+    ],
+)
+def test_columns_can_be_chosen(columns, pair, write, read):
+    path = write("a.tsv", "go\tgeh\tva\nrun\tlauf\tcours\n")
+    assert read(train=(path,), **columns)[0] == Pair(*pair)
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"source_column": 0}, r"source_column: expected 1 or more, got 0"),
+        ({"target_column": 1}, r"target_column: expected another than that of the"),
+        (
+            {"source_column": 3},
+            r"a.tsv: expected 3 columns .*, got 2 columns in line 2",
+        ),
+    ],
+)
+def test_columns_that_are_not_there_are_refused(columns, message, write, read):
+    path = write("a.tsv", "go\tgeh\tva\nrun\tlauf\n")
+    with pytest.raises(UserError, match=message):
+        read(train=(path,), **columns)
+
+
+def test_the_real_columns_are_english_first(shared, read):
+    path = shared / "data" / "tatoeba" / "deu-eng.tsv.gz"
+    pair = read(train=(path,), source_column=2)[0]
+    assert pair[:2] == ("Hallo!", "Hi.")
+
+
+def test_pairs_that_are_left_out_are_counted(write, tmp_path):
+    lines = ["a\tx"] * 3 + ["b\ty", "d\tw", "e\tv", "f\tu", "c\t", "\tz"]
+    data = ParallelText(
+        train=(write("a.tsv", "\n".join(lines)),),
+        held_out_validation=3,
+        drop_empty=True,
+        data_dir=tmp_path / "data",
+    )
+    held = read_pairs(data, "validation")
+    kept = held + read_pairs(data, "train")
+    # Of the three equal pairs those that are not held out beside one that is.
+    assert 7 - len(kept) == 2
+    assert data.left_out == (
+        "2 pairs with an empty side; 2 pairs whose source is held out"
+    )
+
+
+def test_building_leaves_nothing_in_the_temporary_folder(
+    write, read, tmp_path, monkeypatch
+):
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    read(train=(write("a", SOURCE), write("b", TARGET)))
+    assert not list((tmp_path / "temporary").iterdir())
+
+
 def test_held_out_lines_are_pinned():
     # Computed by this code, numpy 2.4.6. Other lines would make scores incomparable.
     lines = held_out_lines(13, {"validation": 3, "test": 2})
@@ -156,6 +220,14 @@ INVALID = {
     "held out too many": (
         {"a": SOURCE, "b": TARGET, "held_out_test": 3},
         r"held_out: expected fewer than all 3 training pairs, got 3",
+    ),
+    "held out every source": (
+        {
+            "tsv": "".join(f"{n % 8}\t{n % 8}\n" for n in range(320)),
+            "held_out_test": 40,
+        },
+        r"held_out: expected training pairs whose source is in no held-out pair, got "
+        r"none \(the text has 8 different sources in 320 pairs: hold out fewer",
     ),
     "held out fewer than none": (
         {"a": SOURCE, "b": TARGET, "held_out_validation": -1},

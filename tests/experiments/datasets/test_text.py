@@ -154,6 +154,15 @@ def test_subwords_are_learnt_from_lines_spread_over_the_text(write):
     assert tokenizer.unknown not in tokenizer.tokenize("".join(lines))
 
 
+def test_lines_that_are_left_out_are_counted_and_their_characters_are_known(write):
+    path = write("text", "".join(f"a b {'q' if n == 1 else 'c'}\n" for n in range(7)))
+    config, said = TextTokenizerConfig(kind="unigram", vocab_size=9, max_lines=4), []
+    tokenizer = config.train({"train": Text((path,))}, said.append)
+    (line,) = said
+    assert line.startswith("learning subwords from one of 2 lines, of 7 (tokenizer.max")
+    assert tokenizer.unknown not in tokenizer.tokenize("q c\n")
+
+
 def test_the_error_for_an_unknown_character_names_it():
     with pytest.raises(
         UserError,

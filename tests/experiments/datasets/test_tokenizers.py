@@ -220,3 +220,36 @@ def test_config_errors_name_the_side():
     config = TokenizerConfig(source_vocab_size=24, target_vocab_size=4000)
     with pytest.raises(UserError, match=r"^target vocabulary: vocab_size: expected at"):
         config.train(zip(TEXT, TEXT, strict=True))
+
+
+@pieces_only
+@pytest.mark.parametrize("blank", [" ", ""], ids=["words", "no words"])
+def test_one_long_line_is_learnt_from_as_a_whole(name, blank):
+    """SentencePiece itself skips a line of more than 65,536 bytes."""
+    line = blank.join(["ab", "ba", "cd", "dc"] * 9_000) + "xyz"
+    assert len(line.encode()) > 65_536
+    tokenizer = SentencePiece.train([line], 13, model=name)
+    ids = tokenizer.tokenize(line)
+    assert UNK not in ids
+    assert tokenizer.detokenize(ids) == line
+    assert len(ids) < len(line)  # some pieces are longer than a character
+
+
+@pieces_only
+@pytest.mark.parametrize(
+    "rare", ["▅", "\0", "<s>", "</s>", "<unk>", "<pad>", "⁇", "\ue000", "\ufeff", "日"]
+)
+def test_no_character_of_the_training_text_is_unknown(name, rare):
+    """SentencePiece skips lines with ▅, and does not count what is in <s>."""
+    tokenizer = SentencePiece.train([*TEXT, f"a {rare}t"], 25, model=name)
+    ids = tokenizer.tokenize(f"the {rare} dog")
+    assert UNK not in ids
+    assert tokenizer.detokenize(ids) == f"the {rare} dog"
+    text = "".join(tokenizer.ids_to_tokens(ids)).replace("▁", " ")
+    assert text.strip() == f"the {rare} dog"
+    assert len(tokenizer.words(ids)) == 3
+
+
+def test_characters_can_be_asked_for():
+    tokenizer = SentencePiece.train(TEXT, 24, characters="éß")
+    assert UNK not in tokenizer.tokenize("thé ßat")

@@ -6,8 +6,10 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from attnjax.parallel import make_mesh
+from experiments.language_model.evaluation import TextMetrics
 from experiments.language_model.loading import load_run
 from experiments.runs.folder import Run
 from tests.experiments import commands
@@ -127,3 +129,9 @@ def test_bad_texts_are_named_and_change_nothing(
     assert out == ""
     assert f"error: {message}" in err
     assert contents(language_run) == before
+
+
+def test_the_perplexity_of_a_diverged_run_is_inf():
+    found = TextMetrics(tokens=3, unknown=0, characters=3, bytes=3, loss=1e4).metrics
+    assert found["perplexity"] == float("inf")
+    np.testing.assert_allclose(found["bits_per_byte"], 1e4 / np.log(2))

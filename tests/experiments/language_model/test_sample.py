@@ -188,6 +188,11 @@ BAD = {
         ("--prompt", "a Z"),
         "prompt: expected the 26 characters of the training data, got 'Z'",
     ),
+    "bytes": (
+        ("--prompt", "caf\udce9"),  # how Python shows the byte of a command line
+        "prompt: expected UTF-8, got the byte 0xe9 (set the terminal to UTF-8)",
+    ),
+    "large seed": (("--seed", 2**63), "seed: expected at most 9223372036854775807"),
     "long prompt": (
         ("--prompt", "a line of words"),
         "prompt: expected at most 11 tokens (the context), got 15 (shorten it)",

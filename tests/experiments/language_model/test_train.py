@@ -72,7 +72,7 @@ def test_what_a_run_leaves_behind(language_run):
     names = {path.name for path in language_run.iterdir() if path.name[0] != "."}
     assert names == {
         *("config.json", "metrics.jsonl", "tensorboard", "checkpoints"),
-        "tokenizer.json",
+        *("tokenizer.json", "data.json"),
     }
     lines = record(language_run)
     assert [line["step"] for line in lines] == list(range(1, 9))

@@ -129,6 +129,24 @@ def test_an_unknown_pair_ends_the_command_with_code_2(tmp_path):
     assert "xx" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"steps": 0}, "^steps: expected at least 1, got 0$"),
+        ({"seed": -1}, "^seed: expected at least 0, got -1$"),
+        ({"seed": 2**63}, "^seed: expected at most 9223372036854775807, got"),
+        ({"pairs": ()}, "^pairs: expected one or more different pairs, got none$"),
+        ({"pairs": ("en-fr", "en-fr")}, "^pairs: .* different pairs, got en-fr en-fr$"),
+        ({"pairs": ("en-xx",)}, "^pair: expected two different locales"),
+    ],
+)
+def test_bad_settings_are_named_before_anything_is_written(settings, message, tmp_path):
+    config = LineageConfig(out=tmp_path / "out", data_dir=tmp_path / "data", **settings)
+    with pytest.raises(UserError, match=message):
+        run(config, Console(quiet=True), Console(quiet=True))
+    assert not list(tmp_path.iterdir())
+
+
 def lines(folder: Path) -> str:
     """What the log of a run holds by now."""
     log = folder / "metrics.jsonl"

@@ -1,14 +1,21 @@
 """Checkpoints alone; how a run uses them is tested in `training/test_fit.py`."""
 
+import errno
+import shutil
 import threading
+import types
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import orbax.checkpoint as ocp
+import pytest
 
-from attnjax.train import init_state
+from attnjax.train import TrainState, init_state
+from experiments.errors import UserError
 from experiments.runs.checkpoints import Checkpoints
+from tests.experiments.commands import contents
 
 ROUNDS = 10  # without the lock, 5 rounds already failed in 3 of 4 trials
 
@@ -42,3 +49,37 @@ def test_threads_save_and_restore_at_the_same_time(tmp_path, monkeypatch):
             np.testing.assert_array_equal(
                 state.params["kernel"], params[number]["kernel"]
             )
+
+
+def state(step: int) -> TrainState:
+    """A small train state at a step."""
+    initial = init_state({"kernel": jnp.ones((3, 2))}, optax.adam(1e-3))
+    return initial._replace(step=jnp.int32(step))
+
+
+@pytest.mark.parametrize("fault", ["disk", "file system", "array"])
+def test_a_checkpoint_that_cannot_be_written_is_named_and_the_earlier_ones_stay(
+    fault, tmp_path, monkeypatch
+):
+    checkpoints = Checkpoints(tmp_path / "checkpoints")
+    checkpoints.save(state(1), {})
+    before = contents(checkpoints.path(1))
+
+    def no_room(folder):
+        return types.SimpleNamespace(free=3)
+
+    def fail(*_: object, **__: object) -> None:
+        if fault == "array":  # as Orbax raises TensorStore's errors
+            raise ValueError("OUT_OF_RANGE: Error writing local file\nmore")
+        raise OSError(errno.EIO, "Input/output error")
+
+    if fault == "disk":
+        monkeypatch.setattr(shutil, "disk_usage", no_room)
+    else:
+        monkeypatch.setattr(ocp.Checkpointer, "save", fail)
+    with pytest.raises(
+        UserError, match=r"^checkpoint .*00000002: expected to write it"
+    ):
+        checkpoints.save(state(2), {})
+    assert checkpoints.steps() == [1]
+    assert contents(checkpoints.path(1)) == before

@@ -3,6 +3,7 @@
 Only what ends a process, and what takes several, starts processes (`train_toy.py`).
 """
 
+import errno
 import json
 import math
 import os
@@ -18,6 +19,7 @@ import numpy as np
 import pytest
 
 from attnjax.train import TrainState
+from experiments import files as files_module
 from experiments.errors import UserError
 from experiments.runs.metrics_log import best_step, read_metrics
 from experiments.training.fit import Run
@@ -426,6 +428,17 @@ def test_a_second_training_in_one_folder_is_rejected(done):
         pytest.raises(UserError, match="another process is training in this folder"),
     ):
         toy(done, "--resume")
+
+
+def test_training_goes_on_without_locks_and_says_so(done, monkeypatch, capfd):
+    def flock(file, operation):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(files_module.fcntl, "flock", flock)
+    toy(done, "--resume")
+    err = capfd.readouterr().err
+    assert "the file system offers no locks" in err
+    assert "30 steps were done already" in err
 
 
 def test_config_json_holds_the_config(whole):

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import json
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -21,6 +22,7 @@ from experiments.training.config import TrainingConfig
 from experiments.training.optimizer import OptimizerConfig
 from experiments.training.task import Best, Task, TaskSetup, generate_batches
 from experiments.training.trainer import train
+from tests.experiments.commands import contents
 
 pytestmark = pytest.mark.versions
 
@@ -134,6 +136,12 @@ class Parity(Task):
     def summary(self) -> str:
         return f"{self.config.bits} bits"
 
+    def fingerprints(self) -> Mapping[str, str]:
+        return {"training": DATA["training"]}
+
+
+DATA = {"training": "0a1b"}  # a test changes it
+
 
 def curve(folder: Path) -> list[dict[str, float]]:
     """The log of a run without what depends on the clock."""
@@ -219,3 +227,70 @@ def test_generated_batches_continue_at_any_step(start):
     batches = generate_batches(lambda step: {"x": np.full((3, 2), step)}, start)
     for step, batch in zip(range(start, start + 5), batches, strict=False):
         np.testing.assert_array_equal(batch["x"], np.full((3, 2), step))
+
+
+def test_a_resumed_run_notices_other_data_and_changes_nothing(
+    parity_run, tmp_path, monkeypatch
+):
+    folder = Path(shutil.copytree(parity_run[0], tmp_path / "run"))
+    before = contents(folder)
+    assert json.loads((folder / "data.json").read_text()) == DATA
+    monkeypatch.setitem(DATA, "training", "2c3d")
+    with pytest.raises(
+        UserError,
+        match=r"^data: expected the training data with which the run in .*run was "
+        r"started \(fingerprint 0a1b\), got others \(2c3d: restore the files, or",
+    ):
+        train(Parity, ParityConfig(steps=8), folder, resume=True)
+    assert contents(folder) == before
+
+
+def test_more_steps_and_other_saves_end_with_the_bits_of_one_long_run(
+    parity_run, tmp_path
+):
+    """Without a learning-rate schedule, which depends on the number of steps."""
+    folder = Path(shutil.copytree(parity_run[0], tmp_path / "run"))
+    longer = {"steps": 12, "save_every": 5, "keep_last": 3}
+    params = train(Parity, ParityConfig(**longer), folder, resume=True)
+    whole = train(Parity, ParityConfig(**longer), tmp_path / "whole")
+    chex.assert_trees_all_equal(params, whole)
+    assert Run.open(folder).config["steps"] == 12
+    assert Run.open(folder).checkpoints.steps()[-3:] == [8, 10, 12]
+    trained = [{k: line[k] for k in ("step", "tokens")} for line in curve(folder)]
+    assert trained == [{"step": n, "tokens": 8 * n} for n in range(1, 13)]
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"seed": 3}, r"expected the config with which this run was .*: seed: 0 saved"),
+        ({"steps": 5}, r"^steps: expected at least the 6 that the run in .*, got 5$"),
+    ],
+)
+def test_other_changes_are_refused_by_name(changed, message, parity_run):
+    folder = parity_run[0]
+    before = contents(folder)
+    with pytest.raises(UserError, match=message):
+        train(Parity, ParityConfig(**changed), folder, resume=True)
+    assert contents(folder) == before
+
+
+class TwoShapes(Parity):
+    """Batches of 8 and of 16 rows, in turn."""
+
+    def make_batch(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+        words, parities = super().make_batch(step)
+        return np.tile(words, 1 + step % 2), np.tile(parities, 1 + step % 2)
+
+    def num_shapes(self) -> int:
+        return 2
+
+
+def test_progress_says_which_shape_is_compiled(tmp_path, capsys):
+    train(TwoShapes, ParityConfig(steps=4, save_every=0), tmp_path / "run")
+    lines = capsys.readouterr().err.splitlines()
+    compiling = [line for line in lines if "compiling" in line]
+    assert compiling == [
+        "run  0/4 0%  compiling, shape 1 of 2",
+        "run  0/4 0%  compiling, shape 2 of 2",
+    ]

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from attnjax.align import format_pharaoh, read_pharaoh
-from experiments.datasets.tokenizers.sentences import UNK
+from experiments.datasets.tokenizers.sentences import UNK, WordVocabulary
 from experiments.runs.folder import Run
+from experiments.translate.data import read_splits
 from experiments.translate.loading import load_run
 from tests.experiments.commands import contents, finish, launch, run
 from tests.experiments.stepping import stepper
@@ -115,6 +116,16 @@ BAD = {
         "line 3: expected at most 4 tokens, got 5 (split the sentence, or raise",
     ),
     "n-best": (b"3 May", ("--n-best", 0), "n_best: expected at least 1, got 0"),
+    "many n-best": (
+        b"3 May",
+        ("--n-best", 100_000),
+        "n_best: expected at most",
+    ),
+    "no permission": (
+        b"3 May",
+        ("--alignments", "/proc/links"),
+        "alignments: expected a folder that can be written, got /proc/links",
+    ),
     "beam": (b"3 May", ("--beam-size", 0), "beam_size: expected at least 1, got 0"),
     "wide": (b"3 May", ("--beam-size", 99999), "beam_size: expected at most"),
     "penalty": (
@@ -221,3 +232,39 @@ def test_a_reader_that_goes_away_ends_it_quietly(smoke_run, cache, tmp_path):
     ((code, err),) = finish(process)
     assert (code, err) == (141, "")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def tokenized(monkeypatch) -> list[str]:
+    """What the tokenisers of sentences are given, in order."""
+    seen: list[str] = []
+    tokenize = WordVocabulary.tokenize
+
+    def spy(self, text: str) -> list[int]:
+        seen.append(text)
+        return tokenize(self, text)
+
+    monkeypatch.setattr(WordVocabulary, "tokenize", spy)
+    return seen
+
+
+def test_every_line_is_tokenized_once(decode, tokenized):
+    code, _, err = decode("\n".join(LINES).encode(), "--beam-size", 2)
+    assert code == 0, err
+    assert tokenized == LINES
+
+
+def test_evaluating_tokenizes_every_sentence_once(smoke_run, tokenized, tmp_path):
+    folder = shutil.copytree(smoke_run, tmp_path / "run")
+    loaded = load_run(folder)
+    pairs = read_splits(loaded.config.data, ["test"])["test"]
+    assert run("evaluate", folder, "--splits", "test", "--beam-size", 1) == 0
+    assert sorted(tokenized) == sorted(text for pair in pairs for text in pair[:2])
+
+
+def test_a_closed_stdin_is_named(smoke_run, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stdin", None)
+    assert run("decode", smoke_run) == 2
+    assert "error: stdin: expected lines of text, got a closed" in (
+        capsys.readouterr().err
+    )

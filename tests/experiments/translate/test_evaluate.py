@@ -11,8 +11,10 @@ import pytest
 import sacrebleu
 
 from attnjax.align import alignment, alignment_error_rate, parse_pharaoh
+from experiments.training.metrics import perplexity
 from experiments.translate.data import read_splits
 from experiments.translate.loading import load_run
+from experiments.translate.translator import Translator
 from tests.experiments.commands import contents, run
 from tests.experiments.stepping import stepper
 
@@ -146,3 +148,26 @@ def test_a_folder_without_a_run_is_named(tmp_path, capsys):
     assert run("evaluate", tmp_path) == 2
     assert "a run, got one without config.json" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_the_perplexity_of_a_diverged_run_is_inf(
+    smoke_run, tmp_path, monkeypatch, capsys
+):
+    folder = shutil.copytree(smoke_run, tmp_path / "run")
+    monkeypatch.setattr(Translator, "nats_per_token", lambda *_: 1e4)
+    assert run("evaluate", folder, "--splits", "test", "--beam-size", 1) == 0
+    record = json.loads((folder / "evaluation.json").read_text())
+    assert record["splits"]["test"]["perplexity"] == float("inf")
+    assert " inf " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("nats", [0.0, 1.5, 700.0, -3.0])
+def test_perplexity_is_numpys_exponential(nats):
+    np.testing.assert_allclose(perplexity(nats), np.exp(nats), rtol=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("nats", "want"), [(710.0, np.inf), (np.inf, np.inf), (np.nan, np.nan)]
+)
+def test_perplexity_has_limits(nats, want):
+    np.testing.assert_equal(perplexity(nats), want)

@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 
+from experiments.datasets.tokenizers.sentences import WordVocabulary
 from experiments.translate.loading import load_run
 from tests.experiments.commands import run
 
@@ -101,3 +102,22 @@ def test_an_unknown_word_becomes_what_it_reads(smoke_run, tmp_path, monkeypatch)
     assert set(texts["as written"]) == {"⁇"}
     assert texts["copied"] == [["3", "May"][i] for i in reads]
     assert texts["translated"] == [["trois", "mai"][i] for i in reads]
+
+
+def test_pieces_are_utf_8_where_the_terminal_is_not(smoke_run, tmp_path, monkeypatch):
+    """As what `decode` writes."""
+    (tmp_path / "pairs").write_text("3 May\t3 日\n")
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="latin-1"))
+    monkeypatch.setattr(WordVocabulary, "ids_to_tokens", lambda self, ids: ["日"] * 3)
+    assert run("score", smoke_run, tmp_path / "pairs", "--pieces") == 0
+    sys.stdout.flush()
+    assert written.getvalue().decode().count("日:-") == 3
+
+
+def test_the_source_column_can_be_chosen(score, tmp_path):
+    (tmp_path / "a").write_text("3 May\t3 mai\n")
+    (tmp_path / "b").write_text("x\t3 mai\t3 May\n")
+    code, out, _ = score(tmp_path / "a")
+    chosen = ("--source-column", 3, "--target-column", 2)
+    assert (code, out) == score(tmp_path / "b", *chosen)[:2]

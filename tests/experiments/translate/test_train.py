@@ -72,7 +72,7 @@ def test_what_a_run_leaves_behind(smoke_run):
     names = {path.name for path in smoke_run.iterdir() if path.name[0] != "."}
     assert names == {
         *("config.json", "metrics.jsonl", "tensorboard", "checkpoints"),
-        *("source.json", "target.json"),
+        *("source.json", "target.json", "data.json"),
     }
     lines = record(smoke_run)
     assert [line["step"] for line in lines] == list(range(1, 9))
@@ -98,6 +98,7 @@ def texts(tmp_path: Path) -> Path:
     lines = [f"a sentence with the number {n}" for n in range(40)]
     good = "\n".join(lines) + "\n"
     (tmp_path / "good").write_text(good)
+    (tmp_path / "repeated").write_text("".join(f"{n % 8}\n" for n in range(320)))
     (tmp_path / "short").write_text("\n".join(lines[:-1]) + "\n")
     (tmp_path / "gaps").write_text(good.replace(lines[3], "").replace(lines[7], " "))
     (tmp_path / "latin").write_bytes(good.encode().replace(b"number 3\n", b"\xe9\n"))
@@ -138,6 +139,26 @@ BAD = {
     ),
     "size": (("cldr-smoke", "--data.test", 0), "test: expected at least 1 phrase"),
     "steps": (("cldr-smoke", "--steps", 0), "steps: expected at least 1, got 0"),
+    "many steps": (
+        ("cldr-smoke", "--steps", 10**20),
+        "steps: expected at most 2147483647, got 100000000000000000000",
+    ),
+    "seed": (
+        ("cldr-smoke", "--seed", 2**63),
+        "seed: expected at most 9223372036854775807, got",
+    ),
+    "infinite rate": (
+        ("cldr-smoke", "--optimizer.learning-rate", "inf"),
+        "optimizer.learning_rate: expected a finite number, got inf",
+    ),
+    "repeated pairs": (
+        ("text-rnnsearch", "--data.train", *2 * ("repeated",), *HELD_OUT[:1], 40),
+        "held_out: expected training pairs whose source is in no held-out pair, got",
+    ),
+    "no home": (
+        (*TEXT, "~nobody-of-that-name/x"),
+        "~nobody-of-that-name/x: expected a path, got: Could not determine home",
+    ),
     "dropout": (
         ("cldr-smoke", "--model.dropout", 1),
         "model.dropout: expected 0 or more and less than 1, got 1.0",
@@ -195,6 +216,22 @@ def test_an_unknown_config_is_named_with_those_there_are(capsys):
     assert "cldr-smoke" in err
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("trian", "cldr-smoke"), "command: expected one of train, evaluate, decode, "),
+        (("trian", "cldr-smoke"), "score, got 'trian' (did you mean train?)"),
+        (("train", "text-transfomer"), "(did you mean text-transformer?)"),
+        (("train", "mulit30k-rnnsearch"), "(did you mean multi30k-rnnsearch?)"),
+        (("train", "qqq"), "got 'qqq' (see --help)"),
+        (("train", "cldr-smoke", "--bacth-tokens", 9), "--batch-tokens"),
+    ],
+)
+def test_a_misspelt_name_is_answered_with_the_nearest(words, message, capsys):
+    assert run(*words) == 2
+    assert message in capsys.readouterr().err
+
+
 def test_a_folder_with_other_things_is_not_touched(texts, capsys):
     before = contents(texts)
     assert run("train", "cldr-smoke", "--out", texts) == 2
@@ -240,4 +277,17 @@ def test_a_resumed_run_may_read_its_data_from_elsewhere(
     assert "run: 8 steps were done already" in capsys.readouterr().err
     chex.assert_trees_all_equal(
         Run.open(folder).load_params("last"), Run.open(smoke_run).load_params("last")
+    )
+
+
+def test_the_lock_is_no_traceback_where_nothing_can_be_written(
+    smoke_run, data_dir, tmp_path, monkeypatch, capsys
+):
+    folder = Path(shutil.copytree(smoke_run, tmp_path / "run"))
+    shutil.rmtree(folder / "tensorboard")
+    (folder / ".lock").unlink(missing_ok=True)
+    (folder / ".lock").mkdir()
+    assert run(*train(folder, data_dir), "--resume") == 2
+    assert f"error: {folder}: expected a folder that can be written, got: " in (
+        capsys.readouterr().err
     )
