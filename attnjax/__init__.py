@@ -38,6 +38,13 @@ from attnjax.core.weights import sigmoid as sigmoid
 from attnjax.core.weights import softmax_with_sink as softmax_with_sink
 from attnjax.core.location import location_aware as location_aware
 from attnjax.core.location import location_features as location_features
+from attnjax.core.addressing import address as address
+from attnjax.core.addressing import content_weights as content_weights
+from attnjax.core.addressing import interpolate as interpolate
+from attnjax.core.addressing import circular_shift as circular_shift
+from attnjax.core.addressing import sharpen as sharpen
+from attnjax.core.addressing import erase_tape as erase_tape
+from attnjax.core.addressing import add_to_tape as add_to_tape
 from attnjax.core.windows import diagonal as diagonal
 from attnjax.core.windows import local_p as local_p
 from attnjax.core.context import read as read

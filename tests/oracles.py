@@ -184,6 +184,53 @@ def local_p(position, mask, half_width):
     )
 
 
+# --- addressing of the Neural Turing Machine ------------------------------------
+
+
+def content_weights(key, tape, strength):
+    """Graves 2014, eq. 5: exp(beta K[k, M_i]) / sum_j exp(beta K[k, M_j])."""
+    similar = cosine(key, tape)
+    return masked_softmax([strength * s for s in similar], [True] * len(similar))
+
+
+def interpolate(gate, content, previous):
+    """Graves 2014, eq. 7."""
+    return np.array(
+        [gate * c + (1 - gate) * p for c, p in zip(content, previous, strict=True)]
+    )
+
+
+def circular_shift(weights, shift):
+    """Graves 2014, eq. 8: w~_i = sum_j w_j s(i - j), indices modulo N."""
+    N, R = len(weights), len(shift)
+    moved = np.zeros(N)
+    for j in range(N):
+        for r in range(R):
+            moved[(j + r - R // 2) % N] += weights[j] * shift[r]
+    return moved
+
+
+def sharpen(weights, exponent):
+    """Graves 2014, eq. 9: w_i^gamma / sum_j w_j^gamma."""
+    powers = [w**exponent if w > 0 else 0.0 for w in weights]
+    total = math.fsum(powers)
+    return np.array([p / total if total else 0.0 for p in powers])
+
+
+def write_tape(tape, heads):
+    """Graves 2014, eqs. 3 and 4: (weights, erase, add) of heads; all erase first."""
+    tape = np.array(tape, float)
+    for weights, erase, _ in heads:
+        for i, w in enumerate(weights):
+            for m, e in enumerate(erase):
+                tape[i, m] *= 1 - w * e
+    for weights, _, add in heads:
+        for i, w in enumerate(weights):
+            for m, a in enumerate(add):
+                tape[i, m] += w * a
+    return tape
+
+
 # --- losses -------------------------------------------------------------------
 
 
