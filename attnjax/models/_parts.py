@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from attnjax.cells.initializers import Initializers
 from attnjax.core import precision
-from attnjax.core._checks import check_ids
+from attnjax.core._checks import check_ids, known_value
 from attnjax.core.dropout import dropout
 from attnjax.models._methods import batched
 
@@ -49,6 +49,21 @@ def token_positions(mask: Array, offset: Array | int = 0) -> Array:
     Padding, where the mask is False, is at position -1.
     """
     return jnp.where(mask, offset + jnp.cumsum(mask, axis=-1, dtype=jnp.int32) - 1, -1)
+
+
+def check_lengths(name: str, positions: Any, most: int) -> None:
+    """Checks that learned positions suffice, where the positions are known.
+
+    Raises:
+      ValueError: naming the longest row, if they do not.
+    """
+    known = known_value(positions)
+    length = 0 if known is None else known.max(initial=-1) + 1
+    if length > most:
+        raise ValueError(
+            f"{name}: expected at most {most} tokens, got {length} (max_length is the "
+            "number of learned positions)"
+        )
 
 
 def split_rng(rng: Array | None, count: int) -> list[Array | None]:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jax import Array
 
@@ -21,6 +22,7 @@ from attnjax.models._methods import batched
 from attnjax.models._parts import (
     OutputLayer,
     SequenceModel,
+    check_lengths,
     embed,
     split_rng,
     token_positions,
@@ -220,9 +222,11 @@ class Transformer(SequenceModel):
         """Runs encoder and decoder over known targets."""
         rngs = split_rng(rng, 3)
         memory = self.encode(source, mask, rngs[0])
-        positions = jnp.broadcast_to(
-            jnp.arange(previous.shape[1], dtype=jnp.int32), previous.shape
-        )
+        # Of NumPy: known, also while a program is traced.
+        counted = np.arange(previous.shape[1], dtype=np.int32)
+        if self.config.block.position_embedding == "learned":
+            check_lengths("target", counted, self.config.max_length)
+        positions = jnp.broadcast_to(counted, previous.shape)
         x = self._embed(self.target_embedding, previous, positions, "target", rngs[1])
         return self.decoder(
             x, positions, memory=memory, rng=rngs[2], weights_of=weights_of
@@ -250,6 +254,7 @@ class Transformer(SequenceModel):
         if block.position_embedding == "sinusoidal":
             x = x + places.sinusoidal(positions, block.d_model, dtype=jnp.dtype(dtype))
         elif block.position_embedding == "learned":
+            check_lengths(side, positions, self.config.max_length)
             learned = (
                 self.source_positions if side == "source" else self.target_positions
             )

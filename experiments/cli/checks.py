@@ -25,7 +25,11 @@ AMOUNTS = (  # at least 0
     *("length_penalty", "max_length_ratio", "coverage_penalty", "no_repeat_ngram_size"),
     *("train", "validation", "test", "held_out_validation", "held_out_test"),
 )
-POSITIVE = ("rope_theta", "rope_scaling_factor", "logit_softcap")
+POSITIVE = (
+    *("rope_theta", "rope_scaling_factor", "rope_attention_factor", "logit_softcap"),
+    *("rope_low_freq_factor", "rope_high_freq_factor"),
+    *("rope_beta_fast", "rope_beta_slow"),
+)
 LARGEST, LARGEST_SEED = 2**31 - 1, 2**63 - 1  # of what JAX and NumPy take
 FRACTIONS = ("label_smoothing", "beta2", "dropout", "ema_decay", "held_out")
 

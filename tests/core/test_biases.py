@@ -226,7 +226,7 @@ BAD = {
     ),
     "bias-buckets": (
         lambda: biases.relative_bias(jnp.ones((K, H)), jnp.asarray(QUERIES[0])),
-        r"^buckets: expected shape \[T, S\], got \[5\] \(an axis is missing\)",
+        r"^buckets: expected shape \[\.\.\., T, S\], got \[5\] \(an axis is missing\)",
     ),
 }
 

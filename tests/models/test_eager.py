@@ -13,8 +13,6 @@ from attnjax.cells.recurrent import GRU
 from attnjax.decode.logits_processors import warp_logits
 from tests.models.test_options import SMALL, B, S, T, V
 
-pytestmark = pytest.mark.versions
-
 COMPILED = "/jax/core/compile/backend_compile_duration"
 
 

@@ -14,8 +14,6 @@ from flax import nnx
 
 import attnjax as aj
 
-pytestmark = pytest.mark.versions
-
 B, S, T, V = 2, 5, 3, 11
 BLOCK = aj.BlockConfig(d_model=24, num_heads=6, d_ff=7)
 SMALL = {
@@ -54,10 +52,12 @@ NUMBERS = {
     "norm_epsilon": 1e-6,
     "num_layers": 3,
     "rope_theta": 500.0,
+    "rope_attention_factor": 0.5,
 }
 # What an option needs beside itself.
 BESIDE = {
     "rope_theta": {"position_embedding": "rope"},
+    "rope_attention_factor": {"position_embedding": "rope", "rope_scaling": "yarn"},
     "rope_scaling": {"position_embedding": "rope", "rope_scaling_factor": 2.0},
 }
 SIZES = {"vocab_size", "max_length", "d_model", "num_heads", "d_ff", "dtype"}
@@ -77,7 +77,8 @@ def variants(config, kind):
         if field in SIZES:
             continue
         values = [v for v in typing.get_args(hint) if isinstance(v, str)]
-        values = values or ([False, True] if hint is bool else [])
+        either = hint is bool or bool in typing.get_args(hint)
+        values = values or ([False, True] if either else [])
         values = values or ([NUMBERS[field]] if field in NUMBERS else [])
         for value in values:
             chosen = BESIDE.get(field, {}) | {field: value}
@@ -180,5 +181,7 @@ def test_every_option_has_a_case():
 EXTRA = {
     *("source_vocab_size", "target_vocab_size", "encoder_layers", "decoder_layers"),
     *("embed_dim", "hidden_dim", "align_dim", "readout_dim"),
-    *("rope_scaling_factor", "rope_original_max_length"),
+    *("rope_scaling_factor", "rope_original_max_length", "rope_truncate"),
+    *("rope_low_freq_factor", "rope_high_freq_factor"),
+    *("rope_beta_fast", "rope_beta_slow"),
 }
