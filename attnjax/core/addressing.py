@@ -141,8 +141,8 @@ def sharpen(given: Float[Array, "N"], exponent: Float[Array, ""]) -> Float[Array
       TypeError: if an argument is not a floating-point array.
 
     Example:
-      >>> sharpen(jnp.array([0.2, 0.6, 0.2]), jnp.array(2.0)).round(3)
-      Array([0.091, 0.818, 0.091], dtype=float32)
+      >>> sharpen(jnp.array([0.25, 0.5, 0.25]), jnp.array(2.0)).round(2)
+      Array([0.17, 0.67, 0.17], dtype=float32)
     """
     upcast = precision.upcast(given)
     positive = upcast > 0

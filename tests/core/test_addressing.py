@@ -94,6 +94,7 @@ def test_short_tapes_wrap_around_as_often_as_they_must(rows, width):
     given, shift = simplex(7, rows), simplex(8, width)
     with jax.enable_x64(True):
         got = addressing.circular_shift(jnp.asarray(given), jnp.asarray(shift))
+        got = np.asarray(got)
     np.testing.assert_allclose(got, oracles.circular_shift(given, shift), rtol=1e-12)
     np.testing.assert_allclose(got.sum(), 1, rtol=1e-12)
 
@@ -161,10 +162,8 @@ def test_edges_are_finite_in_value_and_gradient(edge):
     along = jnp.cos(jnp.arange(N, dtype=jnp.float32))
 
     def objective(given):
-        tape, previous, *rest = given.values()
-        names = list(given)[2:]
-        rest = dict(zip(names, rest, strict=True))
-        return addressing.address(tape, previous, **rest) @ along
+        rest = {k: x for k, x in given.items() if k not in ("tape", "previous")}
+        return addressing.address(given["tape"], given["previous"], **rest) @ along
 
     with jax.debug_nans(True):
         value, gradient = jax.value_and_grad(objective)(given)
