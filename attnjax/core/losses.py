@@ -44,7 +44,7 @@ def token_cross_entropy(
     """
     _check_smoothing(smoothing)
     check_ids("labels", labels, logits.shape[-1])
-    inside = (labels >= 0) & (labels < logits.shape[-1])
+    inside = _inside(labels, logits.shape[-1])
     nats = _token_nats(logits, labels, smoothing)
     return nats * jnp.where(inside, jnp.ones((), nats.dtype), jnp.nan)
 
@@ -60,6 +60,11 @@ def _token_nats(logits: Array, labels: Array, smoothing: float) -> Array:
         return nats
     spread = log_total - jnp.mean(logits, axis=-1)
     return (1 - smoothing) * nats + smoothing * spread
+
+
+def _inside(labels: Array, V: int) -> Array:
+    """Whether labels are in the vocabulary."""
+    return (labels >= 0) & (labels < V)
 
 
 def _is_label(labels: Array, V: int) -> Array:
@@ -115,8 +120,8 @@ def linear_cross_entropy(
     if chunk_size < 1:
         raise ValueError(f"chunk_size: expected at least 1 position, got {chunk_size}")
     # Where a weight is 0, a label outside the vocabulary does no harm.
-    outside = (labels < 0) | (labels >= matrix.shape[0])
-    counted = jnp.where(outside & (weights == 0), 0, labels)
+    harmless = ~_inside(labels, matrix.shape[0]) & (weights == 0)
+    counted = jnp.where(harmless, 0, labels)
     check_ids("labels", counted, matrix.shape[0])
     total = partial(_checked_nats, smoothing, chunk_size)
     return keep_rows_apart(total, (x, matrix, bias, counted, weights), None)
@@ -136,8 +141,7 @@ def _checked_nats(
     """The sum, NaN if a label outside the vocabulary counts."""
     dtype = precision.promoted(x, matrix)
     weights = weights.astype(precision.accumulation_dtype(dtype))
-    inside = (labels >= 0) & (labels < matrix.shape[0])
-    weights = jnp.where(inside, weights, jnp.nan)
+    weights = jnp.where(_inside(labels, matrix.shape[0]), weights, jnp.nan)
     arrays = x.astype(dtype), matrix.astype(dtype), bias, weights
     arrays, labels = precision.same_devices((arrays, labels))
     return _linear_nats(*arrays, labels, smoothing, chunk_size)

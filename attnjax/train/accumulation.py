@@ -63,18 +63,7 @@ def accumulate_gradients(
         )
         return loss, jax.tree.map(upcast, grads)
 
-    if accumulation_steps == 1:
-        return microbatch_gradients(batch, rng)
-    # Not optax.MultiSteps: it averages gradients over microbatches of unequal size.
-    microbatches, rngs = _microbatches(batch, rng, accumulation_steps)
-    first = jax.tree.map(lambda x: x[0], microbatches)
-    shapes = jax.eval_shape(microbatch_gradients, first, rng)
-    sums, _ = jax.lax.scan(
-        lambda sums, xs: (jax.tree.map(jnp.add, sums, microbatch_gradients(*xs)), None),
-        jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes),
-        (microbatches, rngs),
-    )
-    return sums
+    return _sum_microbatches(microbatch_gradients, batch, rng, accumulation_steps)
 
 
 def mean_loss(
@@ -86,28 +75,34 @@ def mean_loss(
     accumulation_steps: int,
 ) -> Array:
     """The mean loss of a whole batch, without its gradient."""
-    if accumulation_steps == 1:
-        loss = _checked(loss_fn(params, batch, rng))
-        return loss.total * reciprocal(loss.num_tokens)
 
-    def add(sums: Loss, xs: Any) -> tuple[Loss, None]:
-        return jax.tree.map(jnp.add, sums, _checked(loss_fn(params, *xs))), None
+    def microbatch_loss(rows: Batch, rng: Key[Array, ""]) -> Loss:
+        return _checked(loss_fn(params, rows, rng))
 
-    microbatches, rngs = _microbatches(batch, rng, accumulation_steps)
-    zero = jnp.zeros((), jnp.float32)
-    first = jax.tree.map(lambda x: x[0], (microbatches, rngs))
-    shapes = jax.eval_shape(lambda *xs: _checked(loss_fn(params, *xs)), *first)
-    start = jax.tree.map(lambda s: zero.astype(s.dtype), shapes)
-    loss, _ = jax.lax.scan(add, start, (microbatches, rngs))
+    loss = _sum_microbatches(microbatch_loss, batch, rng, accumulation_steps)
     return loss.total * reciprocal(loss.num_tokens)
 
 
-def _microbatches(
-    batch: Batch, rng: Key[Array, ""], count: int
-) -> tuple[Batch, Key[Array, "K"]]:
-    """Splits a batch into microbatches, each with a random key of its own."""
+def _sum_microbatches(
+    function: Callable[[Batch, Key[Array, ""]], Any],
+    batch: Batch,
+    rng: Key[Array, ""],
+    count: int,
+) -> Any:
+    """Sums a tree of arrays over microbatches, each with a random key of its own."""
+    if count == 1:
+        return function(batch, rng)
+    # Not optax.MultiSteps: it averages gradients over microbatches of unequal size.
+    microbatches = jax.tree.map(lambda x: _to_microbatches(x, count), batch)
     rngs = jax.vmap(jax.random.fold_in, (None, 0))(rng, jnp.arange(count))
-    return jax.tree.map(lambda x: _to_microbatches(x, count), batch), rngs
+    first = jax.tree.map(lambda x: x[0], microbatches)
+    shapes = jax.eval_shape(function, first, rng)
+    sums, _ = jax.lax.scan(
+        lambda sums, xs: (jax.tree.map(jnp.add, sums, function(*xs)), None),
+        jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes),
+        (microbatches, rngs),
+    )
+    return sums
 
 
 def reciprocal(count: Array) -> Array:
