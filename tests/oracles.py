@@ -167,6 +167,19 @@ def diagonal(position, length, size, rate=1.0):
     return weights
 
 
+def soft_window(importance, sharpness, centres, length):
+    """Graves 2013, eq. 46, with u = 1 .. length."""
+    return np.array(
+        [
+            sum(
+                a * np.exp(-b * (k - u) ** 2)
+                for a, b, k in zip(importance, sharpness, centres, strict=True)
+            )
+            for u in range(1, length + 1)
+        ]
+    )
+
+
 def local_p(position, mask, half_width):
     """Luong 2015, eq. 10: exp(-(s-p)^2 / (2 sigma^2)) in [p-D, p+D], sigma = D/2.
 
@@ -208,6 +221,26 @@ def circular_shift(weights, shift):
         for r in range(R):
             moved[(j + r - R // 2) % N] += weights[j] * shift[r]
     return moved
+
+
+def head(emitted, width):
+    """What a head emits, in the ranges of section 3.3, clipped at 20."""
+    x = np.clip(np.asarray(emitted), -20, 20)
+    shift = np.exp(x[width + 3 :])
+    return {
+        "key": np.tanh(x[:width]),
+        "strength": np.log(1 + np.exp(x[width])),
+        "gate": sigma(x[width + 1]),
+        "exponent": 1 + np.log(1 + np.exp(x[width + 2])),
+        "shift": shift / shift.sum(),
+    }
+
+
+def address(tape, previous, head):
+    """Eqs. 5 to 9 of one head."""
+    content = content_weights(head["key"], tape, head["strength"])
+    mixed = interpolate(head["gate"], content, previous)
+    return sharpen(circular_shift(mixed, head["shift"]), head["exponent"])
 
 
 def sharpen(weights, exponent):

@@ -11,6 +11,11 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jax import Array
 
+from attnjax.cells.feed_forward import (
+    feed_forward,
+    feed_forward_inputs,
+    init_feed_forward,
+)
 from attnjax.cells.gru import gru_inputs, gru_recur, init_gru
 from attnjax.cells.initializers import Initializers
 from attnjax.cells.lstm import LSTMState, init_lstm, lstm_inputs, lstm_recur
@@ -67,6 +72,15 @@ LSTM = RecurrentCell(
     step=lstm_recur,
     initial_carry=lambda hidden: LSTMState(hidden, jnp.zeros_like(hidden)),
     hidden=lambda carry: carry.hidden,
+)
+# Not in the table: a controller may do without a state, a decoder may not.
+FEED_FORWARD = RecurrentCell(
+    num_gates=1,
+    init=init_feed_forward,
+    project_inputs=feed_forward_inputs,
+    step=feed_forward,
+    initial_carry=lambda hidden: hidden,
+    hidden=lambda carry: carry,
 )
 
 RECURRENT_CELLS: dict[str, RecurrentCell] = {"gru": GRU, "lstm": LSTM}

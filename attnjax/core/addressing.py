@@ -6,8 +6,11 @@ attention weights like any others: a read is `context.read`. Every function is o
 head; heads and batches are `jax.vmap`.
 """
 
+import functools
+from functools import partial
+
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from attnjax.core import precision, scores, weights
 from attnjax.core._checks import shaped
@@ -15,7 +18,11 @@ from attnjax.core._checks import shaped
 
 @shaped
 def content_weights(
-    key: Float[Array, "M"], tape: Float[Array, "N M"], strength: Float[Array, ""]
+    key: Float[Array, "M"],
+    tape: Float[Array, "N M"],
+    strength: Float[Array, ""],
+    *,
+    mask: Bool[Array, "N"] | None = None,
 ) -> Float[Array, "N"]:
     r"""Weighs rows of the tape by their similarity to a key.
 
@@ -29,13 +36,15 @@ def content_weights(
       key: k, shape [M].
       tape: the memory matrix, shape [N, M].
       strength: beta, at least 0, shape []; 0 weighs all rows alike.
+      mask: True = a row that may be attended to, shape [N]; None means all are.
 
     Returns:
-      Weights that sum to 1, shape [N], in at least float32.
+      Weights that sum to 1, or are 0 where no row may be attended to, shape [N], in
+      at least float32.
 
     Raises:
       ValueError: if a shape disagrees with the letters above.
-      TypeError: if an argument is not a floating-point array.
+      TypeError: if an argument is not a floating-point array, or `mask` not boolean.
 
     Example:
       >>> tape = jnp.array([[1.0, 0.0], [0.0, 1.0]])
@@ -43,7 +52,7 @@ def content_weights(
       Array([1., 0.], dtype=float32)
     """
     matched = scores.cosine(key, tape)
-    return weights.masked_softmax(strength.astype(matched.dtype) * matched)
+    return weights.masked_softmax(strength.astype(matched.dtype) * matched, mask)
 
 
 @shaped
@@ -79,7 +88,10 @@ def interpolate(
 
 @shaped
 def circular_shift(
-    given: Float[Array, "N"], shift: Float[Array, "R"]
+    given: Float[Array, "N"],
+    shift: Float[Array, "R"],
+    *,
+    mask: Bool[Array, "N"] | None = None,
 ) -> Float[Array, "N"]:
     r"""Moves weights along the tape, which wraps around, by a distribution of steps.
 
@@ -87,7 +99,8 @@ def circular_shift(
 
     with indices modulo N. The middle of `shift` is a step of 0, the element after it a
     step of +1: from row i to row i + 1. On a tape of fewer than R rows, steps that end
-    in one row add up.
+    in one row add up. With a mask, only its rows are counted: from the last of them it
+    is one step to the first.
 
     Source: Graves, Wayne & Danihelka 2014 (arXiv:1410.5401), eq. 8.
 
@@ -95,13 +108,14 @@ def circular_shift(
       given: w, shape [N].
       shift: s, the probability of each step from -(R - 1) / 2 to (R - 1) / 2, shape
         [R]; R is odd.
+      mask: True = a row of the tape, shape [N]; None means all are. Other rows get 0.
 
     Returns:
       Weights, shape [N], in the promoted dtype of the inputs.
 
     Raises:
       ValueError: if a shape disagrees with the letters above, or R is even.
-      TypeError: if an argument is not a floating-point array.
+      TypeError: if an argument is not a floating-point array, or `mask` not boolean.
 
     Example:
       >>> circular_shift(jnp.array([0.0, 0.0, 1.0]), jnp.array([0.0, 0.1, 0.9]))
@@ -114,8 +128,13 @@ def circular_shift(
             "forward, and the step of 0)"
         )
     dtype = precision.promoted(given, shift)
-    moved = [jnp.roll(given.astype(dtype), r - R // 2) for r in range(R)]
-    return sum(shift[r].astype(dtype) * moved[r] for r in range(R))  # type: ignore
+    shift = shift.astype(dtype)
+    if mask is None:
+        move = partial(jnp.roll, given.astype(dtype))
+    else:
+        move = partial(_roll_rows, given.astype(dtype), mask)
+    moved = [shift[r] * move(r - R // 2) for r in range(R)]
+    return functools.reduce(jnp.add, moved)
 
 
 @shaped
@@ -160,6 +179,7 @@ def address(
     gate: Float[Array, ""],
     shift: Float[Array, "R"],
     exponent: Float[Array, ""],
+    mask: Bool[Array, "N"] | None = None,
 ) -> Float[Array, "N"]:
     """Computes where a head attends: by content, interpolated, shifted, sharpened.
 
@@ -173,13 +193,15 @@ def address(
       gate: as of `interpolate`.
       shift: as of `circular_shift`.
       exponent: as of `sharpen`.
+      mask: True = a row of the tape, shape [N]; None means all are.
 
     Returns:
-      Weights that sum to 1, shape [N], in at least float32.
+      Weights that sum to 1, or are 0 where the tape has no row, shape [N], in at least
+      float32.
 
     Raises:
       ValueError: if a shape disagrees with the letters above, or R is even.
-      TypeError: if an argument is not a floating-point array.
+      TypeError: if an argument is not a floating-point array, or `mask` not boolean.
 
     Example:
       >>> tape, last = jnp.eye(3), jnp.array([1.0, 0.0, 0.0])
@@ -189,8 +211,9 @@ def address(
       ...         exponent=one)
       Array([0., 1., 0.], dtype=float32)
     """
-    mixed = interpolate(gate, content_weights(key, tape, strength), previous)
-    return sharpen(circular_shift(mixed, shift), exponent)
+    content = content_weights(key, tape, strength, mask=mask)
+    mixed = interpolate(gate, content, previous)
+    return sharpen(circular_shift(mixed, shift, mask=mask), exponent)
 
 
 @shaped
@@ -259,3 +282,12 @@ def _outer(given: Array, vector: Array, tape: Array) -> Array:
     """The outer product [N, M] of weights and a vector, in the dtype of the tape."""
     # [N] -> [N, 1]; [M] -> [1, M]
     return given.astype(tape.dtype)[:, None] * vector.astype(tape.dtype)[None, :]
+
+
+def _roll_rows(given: Array, mask: Array, step: int) -> Array:
+    """`jnp.roll` of the elements of the mask; the others are 0: [N] -> [N]."""
+    rank = jnp.cumsum(mask, dtype=jnp.int32) - 1  # of each row among those of the mask
+    count = jnp.maximum(jnp.sum(mask, dtype=jnp.int32), 1)
+    row_of_rank = jnp.argsort(~mask, stable=True)
+    source = row_of_rank[(rank - step) % count]
+    return jnp.where(mask, given[source], 0)

@@ -1,8 +1,8 @@
 """Windows: weights that depend on the positions of the keys, not on their content.
 
-`diagonal` returns weights; `local_p` returns a factor to multiply the weights of a
-score by. Positions are counted in keys, from 0 at the first real one; they may be
-fractions.
+`diagonal` and `soft_window` return weights; `local_p` returns a factor to multiply the
+weights of a score by. Positions are counted in keys, from 0 at the first real one if
+nothing else is said; they may be fractions.
 """
 
 from typing import Any
@@ -96,6 +96,48 @@ def local_p(
     factor = jnp.exp(-0.5 * (distance / (half_width / 2)) ** 2)
     inside = mask & (jnp.abs(distance) <= half_width)
     return jnp.where(inside, factor, 0).astype(position.dtype)
+
+
+@shaped
+def soft_window(
+    importance: Float[Array, "K"],
+    sharpness: Float[Array, "K"],
+    centres: Float[Array, "K"],
+    mask: Bool[Array, "S"],
+) -> Float[Array, "S"]:
+    r"""Weighs keys by a sum of Gaussians around given positions.
+
+    .. math:: \phi_u = \sum_k \alpha_k \exp(-\beta_k (\kappa_k - u)^2)
+
+    with u = 1 at the first real key, so that centres of 0 stand before the source. The
+    weights do not sum to 1.
+
+    Source: Graves 2013 (arXiv:1308.0850), eq. 46.
+
+    Args:
+      importance: alpha, at least 0, shape [K].
+      sharpness: beta, at least 0, in 1 / keys squared, shape [K].
+      centres: kappa, in keys from 1, shape [K].
+      mask: True = a real key, shape [S].
+
+    Returns:
+      Weights of at least 0, shape [S], in at least float32.
+
+    Raises:
+      ValueError: if a shape disagrees with the letters above.
+      TypeError: if `mask` is not boolean.
+
+    Example:
+      >>> one = jnp.ones(1)
+      >>> soft_window(one, 50 * one, 2 * one, jnp.ones(3, bool)).round(3)
+      Array([0., 1., 0.], dtype=float32)
+    """
+    alpha, beta, kappa = map(precision.upcast, (importance, sharpness, centres))
+    u = _index(mask, kappa.dtype) + 1
+    # [K] -> [K, 1] against [S] -> [1, S]
+    distance = kappa[:, None] - u[None, :]
+    gaussians = alpha[:, None] * jnp.exp(-beta[:, None] * distance**2)
+    return jnp.where(mask, jnp.sum(gaussians, axis=0), 0)
 
 
 def _index(mask: Array, dtype: Any) -> Array:

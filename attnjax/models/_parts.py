@@ -76,7 +76,25 @@ def check_num_layers(num_layers: int) -> None:
     if num_layers < 1:
         raise ValueError(
             f"num_layers: expected at least 1, got {num_layers} (the number of "
-            "recurrent layers of the encoder and of the decoder)"
+            "recurrent layers)"
+        )
+
+
+def repeat_rows(tree: Tree, batch_size: int) -> Tree:
+    """Gives every row of a batch the same arrays: leaves [...] -> [B, ...]."""
+    return jax.tree.map(lambda x: jnp.broadcast_to(x, (batch_size, *x.shape)), tree)
+
+
+def check_vectors(x: Array, axes: str, width: int) -> None:
+    """Checks inputs [axes, width] of a model of vectors.
+
+    Raises:
+      ValueError: if `x` has another shape.
+    """
+    if x.ndim != len(axes) + 1 or x.shape[-1] != width:
+        raise ValueError(
+            f"x: expected shape [{', '.join(axes)}, {width}], got {list(x.shape)} (the "
+            "last axis is input_dim)"
         )
 
 
@@ -102,6 +120,22 @@ class OutputLayer(NamedTuple):
         return (
             product if self.bias is None else product + self.bias.astype(product.dtype)
         )
+
+
+class VectorOutput(nnx.Module):
+    """The output layer of a model that predicts vectors: W x + b."""
+
+    def __init__(
+        self, width: int, output_dim: int, initializers: Initializers, *, rngs: nnx.Rngs
+    ) -> None:
+        self.w = nnx.Param(initializers.kernel(rngs.params(), (width, output_dim)))
+        self.b = nnx.Param(jnp.zeros(output_dim))
+
+    def __call__(self, x: Array) -> Array:
+        """Computes logits [..., output_dim] of [..., width], in at least float32."""
+        kernel = self.w[...].astype(x.dtype)
+        product = precision.matmul(x, kernel, upcast_result=True)
+        return product + self.b[...].astype(product.dtype)
 
 
 class SequenceModel(nnx.Module):

@@ -74,10 +74,19 @@ class RNNSearchConfig:
     tie_output: bool = False
     """Whether the output matrix is the target embedding; needs equal widths."""
     aligner: Literal[
-        "additive", "dot", "bilinear", "local-p", "location", "diagonal"
+        "additive",
+        "dot",
+        "bilinear",
+        "local-p",
+        "location",
+        "content",
+        "shift",
+        "window",
+        "diagonal",
     ] = "additive"
     """Attention: additive as in the paper; location of Chorowski et al. 2015; dot,
-    bilinear, local-p of Luong et al. 2015; diagonal: a cursor without parameters."""
+    bilinear, local-p of Luong et al. 2015; content and shift, the addressing of Graves
+    et al. 2014; window of Graves 2013; diagonal: a cursor without parameters."""
     dropout: float = 0.0
     """Rate of dropout on embeddings, encoder states and the deep output layer."""
     init: Literal["paper", "glorot"] = "paper"

@@ -1,4 +1,4 @@
-"""Plots: alignments, and scores by source length.
+"""Plots: alignments, scores by source length, and the tape of a machine.
 
 Every function returns a matplotlib `Figure`, which a notebook displays, and saves it
 to `path`, if given, as PNG or SVG by its suffix. The same data give the same bytes.
@@ -18,6 +18,8 @@ from matplotlib.ticker import MaxNLocator
 
 from attnjax import align
 from attnjax.viz import _figures, _fonts
+from attnjax.viz._tape import scatter_plot as scatter_plot
+from attnjax.viz._tape import tape_plot as tape_plot
 
 _MAX_CHARACTERS = 28  # longer words are truncated
 _GOLD = "#e8590c"  # visible on black, white and grey

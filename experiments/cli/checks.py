@@ -17,10 +17,21 @@ COUNTS = (  # at least 1
     *("embed_dim", "hidden_dim", "align_dim", "readout_dim"),
     *("num_layers", "encoder_layers", "decoder_layers", "d_model", "d_ff"),
     *("num_heads", "num_kv_heads", "head_dim", "rope_original_max_length"),
+    *("input_dim", "output_dim", "num_read_heads", "num_write_heads"),
+    *("tape_size", "tape_width", "validation_size", "bits", "min_length", "length"),
+    *("min_repeats", "max_repeats", "item_length", "min_items", "max_items"),
+    *("context", "given", "expected"),
 )
 AMOUNTS = (  # at least 0
     *("eval_every", "save_every", "learning_rate", "warmup_steps", "end_lr_ratio"),
-    *("max_grad_norm", "weight_decay", "epsilon", "seed"),
+    *(
+        "max_shift",
+        "max_grad_norm",
+        "max_grad_value",
+        "weight_decay",
+        "epsilon",
+        "seed",
+    ),
     *("norm_epsilon", "sliding_window"),
     *("length_penalty", "max_length_ratio", "coverage_penalty", "no_repeat_ngram_size"),
     *("train", "validation", "test", "held_out_validation", "held_out_test"),

@@ -18,7 +18,7 @@ class Reporter(Protocol):
         """Shows the current activity: compiling, training, saving ..."""
 
     def update(self, step: int, loss: float, rate: float, seconds_left: float) -> None:
-        """Shows the current step; `rate` is in tokens per second."""
+        """Shows the current step; `rate` is per second."""
 
     def print(self, text: str) -> None:
         """Prints a line that stays on the screen."""
@@ -46,20 +46,23 @@ class Screen:
             refresh_per_second=4,
         )
 
-    def reporter(self, title: str, *, step: int, steps: int) -> Reporter:
+    def reporter(
+        self, title: str, *, step: int, steps: int, unit: str = "tokens"
+    ) -> Reporter:
         """Creates the reporter of one training.
 
         Args:
           title: what is being trained.
           step: number of steps already taken.
           steps: number of steps in all.
+          unit: what the rate counts.
         """
         if self._silent:
             return Silent()
         if self.console.is_terminal:
             self._bars.start()  # no effect if it is started already
-            return Bar(self._bars, title, step=step, steps=steps)
-        return Lines(self.console, title, step=step, steps=steps)
+            return Bar(self._bars, title, step=step, steps=steps, unit=unit)
+        return Lines(self.console, title, step=step, steps=steps, unit=unit)
 
     def print(self, text: str, *, style: str = "") -> None:
         """Prints a line that belongs to no single training and stays on the screen."""
@@ -89,8 +92,10 @@ class Silent:
 class Bar:
     """A progress bar, redrawn in place."""
 
-    def __init__(self, bars: Progress, title: str, *, step: int, steps: int) -> None:
-        self._progress = bars
+    def __init__(
+        self, bars: Progress, title: str, *, step: int, steps: int, unit: str
+    ) -> None:
+        self._progress, self._unit = bars, unit
         self._task = self._progress.add_task(
             title, completed=step, total=steps, phase="starting", figures=""
         )
@@ -101,7 +106,7 @@ class Bar:
         self._progress.update(self._task, phase=name, **self._latest)
 
     def update(self, step: int, loss: float, rate: float, seconds_left: float) -> None:
-        figures = _figures(loss, rate, seconds_left)
+        figures = _figures(loss, rate, self._unit, seconds_left)
         self._latest = {"completed": step, "figures": f"  {figures}"}
         now = time.monotonic()
         if now >= self._next or step == self._steps:
@@ -122,8 +127,10 @@ class Lines:
         *,
         step: int,
         steps: int,
+        unit: str = "tokens",
         every: float = 10.0,
     ) -> None:
+        self._unit = unit
         self._console, self._title, self._every = console, title, every
         self._step, self._steps = step, steps
         self._phase = ""
@@ -139,7 +146,8 @@ class Lines:
         now = time.monotonic()
         if now >= self._next:
             self._next = now + self._every
-            self._print(f"{self._phase}  {_figures(loss, rate, seconds_left)}")
+            figures = _figures(loss, rate, self._unit, seconds_left)
+            self._print(f"{self._phase}  {figures}")
 
     def _print(self, text: str) -> None:
         done = f"{self._step}/{self._steps} {100 * self._step // self._steps}%"
@@ -154,8 +162,8 @@ def _print_line(console: Console, text: str, style: str = "") -> None:
     console.print(Text(text, style=style), soft_wrap=True)
 
 
-def _figures(loss: float, rate: float, seconds_left: float) -> str:
-    return f"loss {loss:.3f}  {rate:,.0f} tokens/s  {duration(seconds_left)} left"
+def _figures(loss: float, rate: float, unit: str, seconds_left: float) -> str:
+    return f"loss {loss:.3f}  {rate:,.0f} {unit}/s  {duration(seconds_left)} left"
 
 
 def duration(seconds: float) -> str:

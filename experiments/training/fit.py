@@ -37,6 +37,7 @@ def fit(
     best: tuple[str, str] = ("bleu", "max"),
     title: str = "",
     num_shapes: int | None = None,
+    unit: str = "tokens",
     session: Session | None = None,
 ) -> TrainState:
     """Trains up to a number of steps, from the run's last checkpoint if it has one.
@@ -67,6 +68,7 @@ def fit(
       title: name on the screen; by default that of the folder.
       num_shapes: number of shapes that batches can have, each of which is compiled;
         shown beside the one that is being compiled.
+      unit: what the loss is a mean over, as log and screen name it.
       session: screen and stop request that concurrent trainings share, each in its
         thread; by default this training opens its own.
 
@@ -99,6 +101,7 @@ def fit(
             samples=samples,
             title=title,
             num_shapes=num_shapes,
+            unit=unit,
             session=session,
         )
         return loop.run_training(state)

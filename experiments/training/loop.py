@@ -35,6 +35,7 @@ class Loop:
         samples: Callable[[Params], Iterable[str]] | None,
         title: str,
         num_shapes: int | None,
+        unit: str,
         session: Session,
     ) -> None:
         self.run, self.schedule = run, schedule
@@ -42,7 +43,8 @@ class Loop:
         self.evaluate, self.samples = evaluate, samples
         self.title = title or run.folder.name
         self.screen, self.stop = session
-        self.meter = MetricsAccumulator()
+        self.unit = unit
+        self.meter = MetricsAccumulator(unit=unit)
         # A line of the log that waits for the metrics of its evaluation.
         self.unevaluated: dict[str, Any] | None = None
         # Step and metrics that the device may still be computing.
@@ -61,7 +63,7 @@ class Loop:
             if is_main_process():
                 self.log = stack.enter_context(MetricsLog(self.run.folder, step=start))
             self.reporter = self.screen.reporter(
-                self.title, step=start, steps=self.schedule.steps
+                self.title, step=start, steps=self.schedule.steps, unit=self.unit
             )
             for notice in [*notices, *restored]:
                 self.reporter.print(notice)
@@ -100,7 +102,7 @@ class Loop:
         self.run.check_config(step)
         state = self.run.checkpoints.restore(step, state)
         manifest = self.run.checkpoints.manifest(step)
-        self.meter = MetricsAccumulator(**manifest["metrics"])
+        self.meter = MetricsAccumulator(unit=self.unit, **manifest["metrics"])
         self.unevaluated = manifest["line"]
         return state, [*notices, f"resuming at step {step} of {self.schedule.steps}"]
 

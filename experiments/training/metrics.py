@@ -32,11 +32,20 @@ class MetricsAccumulator:
     def __init__(
         self,
         *,
+        unit: str = "tokens",
         since_line: Mapping[str, float] | None = None,
         total_tokens: float = 0.0,
         total_seconds: float = 0.0,
     ) -> None:
-        """Starts at zero, or continues from the `state` of an earlier session."""
+        """Starts at zero, or continues from the `state` of an earlier session.
+
+        Args:
+          unit: what a loss is a mean over, as the log names it.
+          since_line: sums since the last line of the log.
+          total_tokens: number of units since the run started.
+          total_seconds: seconds since the run started.
+        """
+        self._unit = unit
         self._since_line = dict.fromkeys(_SUMS, 0.0) | dict(since_line or {})
         self._total_tokens, self._earlier_seconds = total_tokens, total_seconds
         self._opened = self._clock = time.monotonic()
@@ -89,7 +98,8 @@ class MetricsAccumulator:
         Returns:
           `step`; `time`, seconds since the run started, without pauses between
           sessions; `loss`, nats per token, and `grad_norm`, means since the last line;
-          `tokens`, since the run started; `tokens_per_second`; `skipped`, if any.
+          `tokens`, since the run started; `tokens_per_second`; `skipped`, if any. With
+          another unit than tokens it stands in their place.
         """
         sums = self._since_line
         self._since_line = dict.fromkeys(_SUMS, 0.0)
@@ -98,8 +108,8 @@ class MetricsAccumulator:
             # Weighted by tokens: batches of different sizes count by their tokens.
             line["loss"] = sums["nats"] / sums["taken_tokens"]
             line["grad_norm"] = sums["grad_norm"] / sums["taken"]
-        line["tokens"] = self._total_tokens
-        line["tokens_per_second"] = sums["tokens"] / max(sums["seconds"], 1e-9)
+        line[self._unit] = self._total_tokens
+        line[f"{self._unit}_per_second"] = sums["tokens"] / max(sums["seconds"], 1e-9)
         if sums["skipped"]:
             line["skipped"] = sums["skipped"]
         return line

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from experiments.errors import UserError
 from experiments.training.parameters import weight_decay_mask
 
 
@@ -14,9 +15,10 @@ from experiments.training.parameters import weight_decay_mask
 class OptimizerConfig:
     """Optimiser, learning-rate schedule, gradient clipping and weight decay."""
 
-    name: Literal["adam", "adadelta"] = "adam"
-    """Update rule: Adam (AdamW with weight_decay), or Adadelta with the rho 0.95 and
-    epsilon 1e-6 of the RNNSearch paper."""
+    name: Literal["adam", "adadelta", "rmsprop"] = "adam"
+    """Update rule: Adam (AdamW with weight_decay); Adadelta with the rho 0.95 and
+    epsilon 1e-6 of the RNNSearch paper; or the RMSProp of Graves 2013, centred, with
+    momentum 0.9, decay 0.95 and epsilon 1e-4."""
     learning_rate: float = 1e-3
     """Peak learning rate."""
     warmup_steps: int = 0
@@ -33,6 +35,9 @@ class OptimizerConfig:
     """Term added to the denominator of Adam's update."""
     max_grad_norm: float | None = 1.0
     """Global norm to which longer gradients are clipped; None disables clipping."""
+    max_grad_value: float | None = None
+    """Absolute value to which each element of the gradient is clipped, before its norm
+    is; None disables it."""
     weight_decay: float = 0.0
     """Decoupled weight decay (AdamW) of matrices and embeddings; biases and norms do
     not decay."""
@@ -40,9 +45,11 @@ class OptimizerConfig:
     def build(self, steps: int) -> optax.GradientTransformation:
         """Builds the optax transformation of a run of so many steps."""
         tx = self._update_rule(self.build_schedule(steps))
-        if self.max_grad_norm is None:
-            return tx
-        return optax.chain(optax.clip_by_global_norm(self.max_grad_norm), tx)
+        if self.max_grad_norm is not None:
+            tx = optax.chain(optax.clip_by_global_norm(self.max_grad_norm), tx)
+        if self.max_grad_value is not None:
+            tx = optax.chain(optax.clip(self.max_grad_value), tx)
+        return tx
 
     def _update_rule(self, schedule: optax.Schedule) -> optax.GradientTransformation:
         if self.name == "adadelta":
@@ -52,6 +59,16 @@ class OptimizerConfig:
                 eps=1e-6,
                 weight_decay=self.weight_decay,
                 weight_decay_mask=weight_decay_mask,
+            )
+        if self.name == "rmsprop":
+            if self.weight_decay:
+                raise UserError(
+                    f"weight_decay: expected 0 with rmsprop, got {self.weight_decay} "
+                    "(it would not be applied)"
+                )
+            # Graves 2013 (arXiv:1308.0850), eqs. 38 to 45.
+            return optax.rmsprop(
+                schedule, decay=0.95, eps=1e-4, centered=True, momentum=0.9
             )
         moments = {"b2": self.beta2, "eps": self.epsilon}
         if self.weight_decay == 0:

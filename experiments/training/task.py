@@ -39,9 +39,12 @@ class Task(Protocol):
     Attributes:
       best: the metric of `evaluate` that chooses the best checkpoint, and whether its
         maximum or minimum is best.
+      unit: what the loss is a mean over, which its weight counts; log and screen name
+        it.
     """
 
     best: ClassVar[Best]
+    unit: ClassVar[str] = "tokens"
 
     @abstractmethod
     def init_params(self) -> Params:

@@ -126,6 +126,7 @@ def _fit(
         best=task.best,
         title=title,
         num_shapes=task.num_shapes(),
+        unit=task.unit,
     )
     return state.params if state.ema is None else state.ema
 

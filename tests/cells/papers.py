@@ -12,8 +12,10 @@ import jax.numpy as jnp
 from attnjax.cells.aligners import (
     AdditiveParams,
     BilinearParams,
+    HeadParams,
     LocalParams,
     LocationParams,
+    WindowParams,
 )
 from attnjax.cells.gru import GRUParams
 from attnjax.cells.lstm import LSTMParams
@@ -69,6 +71,9 @@ ALIGNER_PARAMS = {
         additive_params(p), jnp.asarray(p["W_p"]).T, jnp.asarray(p["v_p"])
     ),
     "location": location_params,
+    "content": lambda p: HeadParams(jnp.asarray(p["W_c"]).T, jnp.asarray(p["b_c"])),
+    "shift": lambda p: HeadParams(jnp.asarray(p["W_n"]).T, jnp.asarray(p["b_n"])),
+    "window": lambda p: WindowParams(jnp.asarray(p["W_g"]).T, jnp.asarray(p["b_g"])),
     "diagonal": lambda p: (),
 }
 
@@ -130,7 +135,7 @@ def lstm_shapes(M, D, prefix=""):
 
 
 def aligner_shapes(D, E, A, K=2, R=5):
-    """Shapes of the parameters of all aligners; K filters of width R."""
+    """Shapes of the parameters of all aligners; K filters of width R, K Gaussians."""
     return {
         "W_a": (A, D),
         "U_a": (A, E),
@@ -141,4 +146,10 @@ def aligner_shapes(D, E, A, K=2, R=5):
         "F": (K, R),
         "U_l": (A, K),
         "b_l": (A,),
+        "W_c": (E + 1, D),
+        "b_c": (E + 1,),
+        "W_n": (E + 6, D),
+        "b_n": (E + 6,),
+        "W_g": (3 * K, D),
+        "b_g": (3 * K,),
     }

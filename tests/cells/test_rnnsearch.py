@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from attnjax.cells.aligners import ALIGNERS, Sizes, location_aware
+from attnjax.cells.aligners import ALIGNERS, Sizes, location_aware, soft_window
 from attnjax.cells.gru import gru_inputs
 from attnjax.cells.initializers import initializers
 from attnjax.cells.rnnsearch import initial_carry, rnnsearch
@@ -29,7 +29,10 @@ PAPER = draw_dict(0, gru_shapes(M, D, E, "decoder.") | aligner_shapes(D, E, A))
 STATE, VALUES, XS = draw(70, D), draw(71, S, E), draw(72, T, M)
 PAD = 2  # further keys, poisoned
 # With the sizes of `aligner_shapes`, where an aligner has sizes of its own.
-SMALL_ALIGNERS = ALIGNERS | {"location": location_aware(num_filters=2, filter_width=5)}
+SMALL_ALIGNERS = ALIGNERS | {
+    "location": location_aware(num_filters=2, filter_width=5),
+    "window": soft_window(num_gaussians=2),
+}
 each_aligner = pytest.mark.parametrize("name", ALIGNERS)
 
 

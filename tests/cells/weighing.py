@@ -41,6 +41,38 @@ def _location(p, i, state, annotations, previous):
     return oracles.masked_softmax(scores, _open(annotations))
 
 
+def _content(p, i, state, annotations, previous):
+    """Graves 2014, eqs. 5 and 6, of tanh keys and a softplus strength."""
+    *key, strength = p["W_c"] @ state + p["b_c"]
+    return oracles.content_weights(
+        np.tanh(key), annotations, np.log(1 + np.exp(strength))
+    )
+
+
+def _shift(p, i, state, annotations, previous):
+    """Graves 2014, eqs. 5 to 9; at first all weight is on the first position."""
+    if previous is None:
+        previous = np.eye(len(annotations))[0]
+    head = oracles.head(p["W_n"] @ state + p["b_n"], annotations.shape[1])
+    return oracles.address(annotations, previous, head)
+
+
+class _Window(np.ndarray):
+    """Weights that remember the centres that they were made with."""
+
+    centres: np.ndarray
+
+
+def _window(p, i, state, annotations, previous):
+    """Graves 2013, eqs. 46 to 51; the centres start at 0."""
+    importance, sharpness, step = np.exp(p["W_g"] @ state + p["b_g"]).reshape(3, -1)
+    centres = step + (0 if previous is None else previous.centres)
+    weights = oracles.soft_window(importance, sharpness, centres, len(annotations))
+    weights = weights.view(_Window)
+    weights.centres = centres
+    return weights
+
+
 def _diagonal(p, i, state, annotations, previous):
     return oracles.diagonal(i, len(annotations), len(annotations))
 
@@ -51,5 +83,8 @@ WEIGH = {
     "bilinear": _bilinear,
     "local-p": _local_p,
     "location": _location,
+    "content": _content,
+    "shift": _shift,
+    "window": _window,
     "diagonal": _diagonal,
 }

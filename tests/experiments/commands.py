@@ -18,7 +18,7 @@ QUICK = {
 }
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-TIMED = ("time", "tokens_per_second")
+TIMED = ("time", "tokens_per_second", "sequences_per_second")
 
 # Models with training steps of milliseconds and sizes that all differ.
 TINY = (

@@ -48,7 +48,10 @@ each_aligner = pytest.mark.parametrize("aligner", ALIGNERS)
 
 
 # Parameters of other aligners than the additive one.
-UNUSED = ("W_b", "W_p", "v_p", "F", "U_l", "b_l")
+UNUSED = (
+    *("W_b", "W_p", "v_p", "F", "U_l", "b_l"),
+    *("W_c", "b_c", "W_n", "b_n", "W_g", "b_g"),
+)
 
 
 def _paper(p, weigh):

@@ -3,9 +3,11 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 from jax import Array
 
 from attnjax.cells.initializers import Initializers
+from attnjax.core import weights
 from attnjax.core.attend import Memory
 
 Tree = Any
@@ -23,6 +25,11 @@ class Sizes(NamedTuple):
 def no_carry(params: Tree, memory: Memory) -> tuple[()]:
     """The initial carry of an aligner that carries nothing."""
     return ()
+
+
+def first_position(params: Tree, memory: Memory) -> Array:
+    """An initial carry of all weight on the first source position, if there is one."""
+    return weights.hardmax(jnp.zeros_like(memory.keys[:, 0]), memory.mask)
 
 
 class Aligner(NamedTuple):

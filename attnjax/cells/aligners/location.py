@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
-from attnjax.cells.aligners.base import Aligner, Sizes, Weighed
+from attnjax.cells.aligners.base import Aligner, Sizes, Weighed, first_position
 from attnjax.cells.aligners.content import (
     AdditiveParams,
     additive_init,
@@ -16,7 +16,7 @@ from attnjax.cells.aligners.content import (
     normalise,
 )
 from attnjax.cells.initializers import Initializers
-from attnjax.core import location, precision, weights
+from attnjax.core import location, precision
 from attnjax.core.attend import Memory
 
 
@@ -72,11 +72,6 @@ def _location_weigh(
     return given, given
 
 
-def _first_position(params: LocationParams, memory: Memory) -> Array:
-    """All weight on the first source position; none where the source is empty."""
-    return weights.hardmax(jnp.zeros_like(memory.keys[:, 0]), memory.mask)
-
-
 def location_aware(num_filters: int = 10, filter_width: int = 31) -> Aligner:
     """Makes the aligner of location-aware attention, which carries its last weights.
 
@@ -92,4 +87,4 @@ def location_aware(num_filters: int = 10, filter_width: int = 31) -> Aligner:
         tokens.
     """
     init = partial(_location_init, num_filters=num_filters, filter_width=filter_width)
-    return Aligner(init, _location_keys, _location_weigh, _first_position)
+    return Aligner(init, _location_keys, _location_weigh, first_position)

@@ -1,0 +1,144 @@
+"""Draws what a run does with one sequence: `algorithms watch`.
+
+RUN/tape.png, .svg           inputs, outputs, errors, and what the heads do over time
+RUN/priorities.png, .svg     priority sort only: where vectors are written
+"""
+
+import sys
+from pathlib import Path
+from typing import Any, TextIO
+
+import jax
+import numpy as np
+
+from attnjax import viz
+from attnjax.cells.ntm import NTMOutput
+from experiments.algorithms.evaluation import VALIDATION_SEED
+from experiments.algorithms.loading import LoadedRun
+from experiments.algorithms.model import BITS_PER_NAT
+from experiments.algorithms.sequences import PrioritySort, Sequences
+from experiments.errors import UserError
+
+# Weight below which a row of the tape counts as left alone.
+FAINT = 0.01
+
+
+def watch(
+    loaded: LoadedRun,
+    *,
+    seed: int = 0,
+    out: Path | None = None,
+    file: TextIO | None = None,
+) -> None:
+    """Runs a model over one sequence, draws it, and prints targets and outputs.
+
+    Args:
+      loaded: the run.
+      seed: of the sequence, which is one of the longest kind of training.
+      out: folder of the pictures; by default that of the run.
+      file: where to print; stdout if None.
+
+    Raises:
+      UserError: if the pictures cannot be written.
+    """
+    generalizations = iter(loaded.config.algorithm.generalizations().values())
+    algorithm = next(generalizations)
+    rng = np.random.default_rng((VALIDATION_SEED, 0, seed))
+    sequence = algorithm.generate(rng, 1)
+    model = loaded.model.rebuild(loaded.params)
+    logits, out_heads = jax.jit(lambda x: model(x))(sequence.inputs)
+    output = np.asarray(jax.nn.sigmoid(logits[0]))  # [T, O]
+    costs = loaded.model.costs(loaded.params, sequence)
+    bits = float(costs.nats[0]) * BITS_PER_NAT
+    heads = out_heads if isinstance(out_heads, NTMOutput) else None
+    title = f"{loaded.run.folder.name}: {bits:.2f} bits, {int(costs.wrong[0])} wrong"
+    folder = loaded.run.folder if out is None else out
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for suffix in ("png", "svg"):
+            rows = _panels(sequence, output, heads)
+            viz.tape_plot(rows, folder / f"tape.{suffix}", title=title)
+            if heads is not None and isinstance(algorithm, PrioritySort):
+                _draw_priorities(sequence, heads, folder / f"priorities.{suffix}")
+    except OSError as error:
+        raise UserError(
+            f"{folder}: expected a folder that can be written, got: {error.strerror} "
+            "(name another one with --out)"
+        ) from error
+    _print(sequence, output, title, file or sys.stdout)
+    print(f"drawn in {folder}/tape.png", file=file or sys.stdout)
+
+
+def _panels(
+    sequence: Sequences, output: np.ndarray, heads: NTMOutput | None
+) -> list[dict[str, Any]]:
+    """The rows of the picture, as in figure 6 of the paper."""
+    inputs, targets, mask = (x[0] for x in sequence)
+    shown = np.where(mask[:, None], output, 0)
+    errors = np.abs(shown - targets * mask[:, None])
+    rows: list[dict[str, Any]] = [
+        {"inputs": inputs.T, "outputs": shown.T},
+        {"targets": targets.T, "errors": errors.T},
+    ]
+    if heads is None:
+        return rows
+    first: Any = jax.tree.map(lambda x: np.asarray(x[0]), heads)
+    rows.append(
+        {"adds": _side_by_side(first.adds), "reads": _side_by_side(first.reads)}
+    )
+    rows.append({"erases": _side_by_side(first.erases)})
+    used, name = _used_rows(first)
+    count = max(first.write_weights.shape[1], first.read_weights.shape[1])
+    for n in range(count):
+        row = {}
+        for kind, given in (
+            ("write", first.write_weights),
+            ("read", first.read_weights),
+        ):
+            if n < given.shape[1]:
+                number = f" {n + 1}" if count > 1 else ""
+                row[f"{kind} weights{number} ({name})"] = given[:, n, used].T
+        rows.append(row)
+    return rows
+
+
+def _side_by_side(vectors: np.ndarray) -> np.ndarray:
+    """The vectors of all heads one below the other: [T, H, M] -> [H*M, T]."""
+    return vectors.reshape(len(vectors), -1).T
+
+
+def _used_rows(heads: Any) -> tuple[slice, str]:
+    """The part of the tape that any head attends to, and its name."""
+    both = np.concatenate([heads.write_weights, heads.read_weights], axis=1)
+    most = both.max(axis=(0, 1))  # [T, H+W, N] -> [N]
+    at = np.nonzero(most > FAINT)[0]
+    if len(at) == 0:
+        at = np.arange(len(most))
+    first, last = max(0, at[0] - 1), min(len(most), at[-1] + 2)
+    return slice(first, last), f"rows {first} to {last - 1}"
+
+
+def _draw_priorities(sequence: Sequences, heads: NTMOutput, path: Path) -> None:
+    """Draws the row in which each vector is written, by its priority (figure 17)."""
+    inputs = sequence.inputs[0]
+    given = np.nonzero(inputs[:, -1])[0][0]  # steps before the delimiter
+    weights = np.asarray(heads.write_weights[0, :given])  # [T, W, N]
+    where = weights.max(axis=1).argmax(axis=1)
+    viz.scatter_plot(
+        inputs[:given, -2],
+        where,
+        path,
+        x_label="priority",
+        y_label="row of the tape",
+        title="where vectors are written",
+    )
+
+
+def _print(sequence: Sequences, output: np.ndarray, title: str, file: TextIO) -> None:
+    """Prints the predicted steps: target bits, and the bits that the model says."""
+    print(title, file=file)
+    mask, targets = sequence.mask[0], sequence.targets[0]
+    for target, said in zip(targets[mask], output[mask], strict=True):
+        bits = ["".join("█" if b > 0.5 else "·" for b in x) for x in (target, said)]
+        note = "" if bits[0] == bits[1] else "  wrong"
+        print(f"  {bits[0]}  {bits[1]}{note}", file=file)
