@@ -7,6 +7,7 @@ too large for the repository are asked for with the fixture `shared`.
 
 import os
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,11 +23,50 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
     _cache = tempfile.TemporaryDirectory(prefix="attnjax-compiled-")
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", _cache.name)
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_num_cpu_devices", 2)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--cases",
+        type=int,
+        metavar="N",
+        help="run the first N cases of each parametrised test only",
+    )
+
+
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> None:
+    """Leaves out all but the first cases of each test, where `--cases` says so."""
+    most = config.getoption("--cases")
+    if most is None:
+        return
+    seen: Counter[str] = Counter()
+    left_out = []
+    for item in list(items):
+        test = item.nodeid.partition("[")[0]
+        seen[test] += 1
+        if seen[test] > most:
+            items.remove(item)
+            left_out.append(item)
+    config.hook.pytest_deselected(items=left_out)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Compiles with few optimisations, in half the time, but for slow tests.
+
+    Small programs cost more to compile than to run.
+    """
+    slow = item.get_closest_marker("slow") is not None
+    jax.config.update("jax_disable_most_optimizations", not slow)
+
 
 # No deadline: the first example of a property compiles. Derandomised: the same
 # commit draws the same examples everywhere.

@@ -247,5 +247,4 @@ def run_case(run, name, reverse=False):
         (_, result), gradients = gradient(inputs, mask)
         return result, jax.tree.map(_drop_float0, gradients)
 
-    # These programs take longer to compile than to run.
-    return jax.jit(call, compiler_options={"xla_backend_optimization_level": 0})
+    return jax.jit(call)

@@ -1,6 +1,5 @@
 """A small model and every decoder, shared by the tests of decoding."""
 
-import contextlib
 import functools
 from typing import NamedTuple
 
@@ -79,18 +78,6 @@ def compiled(function, step, static):
     return jax.jit(run)
 
 
-@contextlib.contextmanager
-def compiled_quickly():
-    """Skips most XLA optimisations: small programs cost more to compile than to run."""
-    option = "jax_disable_most_optimizations"
-    before = jax.config.read(option)
-    jax.config.update(option, True)
-    try:
-        yield
-    finally:
-        jax.config.update(option, before)
-
-
 def decoder(function, by_row=lambda model: {}, **more):
     """Binds ids and sizes that the tests share; callers may override them.
 
@@ -104,8 +91,7 @@ def decoder(function, by_row=lambda model: {}, **more):
         arrays = {k: v for k, v in options.items() if hasattr(v, "dtype")}
         static = tuple((k, v) for k, v in options.items() if k not in arrays)
         carry = initial_carry(batch) if carry is None else carry
-        with compiled_quickly():
-            return compiled(function, step, static)(model, carry, arrays)
+        return compiled(function, step, static)(model, carry, arrays)
 
     return decode
 

@@ -10,13 +10,6 @@ from pathlib import Path
 
 from experiments.runs.folder import Run
 
-# A tiny run spends most of its time compiling: half as long without optimisation. The
-# persistent cache lets later processes of the session skip what is compiled already.
-QUICK = {
-    "XLA_FLAGS": "--xla_backend_optimization_level=0",
-    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-}
-
 REPOSITORY = Path(__file__).resolve().parents[2]
 TIMED = ("time", "tokens_per_second", "sequences_per_second")
 
@@ -74,8 +67,10 @@ def launch(
       cache: folder of JAX's persistent compilation cache.
       stdin: see `subprocess.Popen`.
     """
-    environment = os.environ | QUICK
-    environment |= {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(devices)}
+    environment = os.environ | {
+        "JAX_PLATFORMS": "cpu",
+        "JAX_NUM_CPU_DEVICES": str(devices),
+    }
     if cache is not None:
         environment["JAX_COMPILATION_CACHE_DIR"] = str(cache)
     how: Sequence[object] = ("-m", f"experiments.{program}")

@@ -14,7 +14,6 @@ from attnjax.decode import beam_search
 from attnjax.models.rnnsearch import RNNSearch, RNNSearchConfig
 from attnjax.models.state import split
 from attnjax.train import Loss, init_state, make_train_step
-from tests.decode.cases import compiled_quickly
 
 pytestmark = pytest.mark.learning
 
@@ -98,6 +97,5 @@ def _exact_match(rebuild, params, reverse):
 )
 def test_rnnsearch_learns(options, reverse):
     config = dataclasses.replace(SIZES, **options)
-    with compiled_quickly():
-        trained = _train(config, 150, reverse)
-        assert _exact_match(*trained, reverse) >= 0.95
+    trained = _train(config, 150, reverse)
+    assert _exact_match(*trained, reverse) >= 0.95

@@ -119,11 +119,19 @@ def along(params, direction, step):
     return jax.tree.map(lambda x, d: x + step * d, params, direction)
 
 
+# Each block and each score of cross-attention once.
 CASES = {
-    **{name: config(block) for name, block in BLOCKS.items()},
-    **{score: config(cross_attention_score=score) for score in HEAD_SCORES},
-    "apart": config(share_embeddings=False),
+    "paper": config(),
+    "modern, additive": config(MODERN, cross_attention_score="additive"),
+    "learned, bilinear": config(LEARNED, cross_attention_score="bilinear"),
+    "cosine": config(cross_attention_score="cosine"),
+    "dot, apart": config(cross_attention_score="dot", share_embeddings=False),
 }
+
+
+def test_every_score_of_heads_is_in_a_case():
+    tried = {case.cross_attention_score for case in CASES.values()}
+    assert tried == HEAD_SCORES.keys()
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -1,6 +1,7 @@
 """Parallel text: every accepted format, and every error that names what is wrong."""
 
 import gzip
+import itertools
 import signal
 import subprocess
 import sys
@@ -117,8 +118,10 @@ def test_columns_that_are_not_there_are_refused(columns, message, write, read):
         read(train=(path,), **columns)
 
 
-def test_the_real_columns_are_english_first(shared, read):
+def test_the_real_columns_are_english_first(shared, read, write):
     path = shared / "data" / "tatoeba" / "deu-eng.tsv.gz"
+    with gzip.open(path, "rt", encoding="utf-8") as file:
+        path = write("begin.tsv", "".join(itertools.islice(file, 100)))
     pair = read(train=(path,), source_column=2)[0]
     assert pair[:2] == ("Hallo!", "Hi.")
 
