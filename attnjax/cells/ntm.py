@@ -109,7 +109,8 @@ def ntm(
     emitted = emit(params.write_heads, hidden)
     heads = emitted.reshape(len(carry.write_weights), -1)  # [W*P] -> [W, P]
     # [W, P+2*M] -> [W, P], 2 x [W, M]
-    heads, erases, adds = jnp.split(heads, [-2 * width, -width], axis=1)
+    P = heads.shape[1] - 2 * width
+    heads, erases, adds = jnp.split(heads, [P, P + width], axis=1)
     write_weights = _address(tape, carry.write_weights, heads)
     erases, adds = jax.nn.sigmoid(erases), jnp.tanh(adds)
     tape = write(tape, write_weights, erases, adds)

@@ -280,8 +280,11 @@ def add_to_tape(
 
 def _outer(given: Array, vector: Array, tape: Array) -> Array:
     """The outer product [N, M] of weights and a vector, in the dtype of the tape."""
-    # [N] -> [N, 1]; [M] -> [1, M]
-    return given.astype(tape.dtype)[:, None] * vector.astype(tape.dtype)[None, :]
+    # As a product of matrices, since its gradients are products too, which XLA:CPU
+    # computes in half the time of sums: [N] -> [N, 1]; [M] -> [1, M].
+    return precision.matmul(
+        given.astype(tape.dtype)[:, None], vector.astype(tape.dtype)[None, :]
+    )
 
 
 def _roll_rows(given: Array, mask: Array, step: int) -> Array:

@@ -11,6 +11,7 @@ double the error of the weights.
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -134,23 +135,44 @@ def cosine(query: Float[Array, "D"], keys: Float[Array, "S D"]) -> Float[Array, 
       >>> cosine(jnp.array([3.0, 0.0]), jnp.array([[2.0, 0.0], [0.0, 0.0]]))
       Array([1., 0.], dtype=float32)
     """
-    return dot(_unit(query), _unit(keys))
+    dtype = precision.accumulation_dtype(precision.promoted(query, keys))
+    # Rounded to bfloat16, a unit vector would not have length 1.
+    return _cosine(*precision.same_devices((query.astype(dtype), keys.astype(dtype))))
 
 
-def _unit(x: Float[Array, "*B D"]) -> Float[Array, "*B D"]:
-    """Vectors of length 1 along the last axis, in the accumulation dtype.
+@jax.custom_jvp
+def _cosine(query: Array, keys: Array) -> Array:
+    """The score, as products of unit vectors."""
+    return dot(_unit(query)[0], _unit(keys)[0])
 
-    Zero vectors stay zero. Rounded to bfloat16, a unit vector would not have length 1.
+
+@_cosine.defjvp
+def _cosine_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
+    # Written by hand, the backward pass saves unit vectors and norms only. A vector's
+    # length changes no angle: of its tangent only the part across it counts.
+    (q, q_inverse), (k, k_inverse) = map(_unit, primals)
+    d_q, d_k = tangents
+    cosines = dot(q, k)
+    across_k = dot(q, d_k) - cosines * jnp.sum(k * d_k, axis=-1)
+    across_q = dot(d_q, k) - cosines * jnp.sum(q * d_q, axis=-1)
+    return cosines, across_k * k_inverse[..., 0] + across_q * q_inverse
+
+
+def _unit(x: Float[Array, "*B D"]) -> tuple[Array, Array]:
+    """Vectors of length 1 along the last axis and one over the lengths that they had.
+
+    Zero vectors stay zero, and get 0 for one over their length.
     """
-    y = precision.upcast(x)
     # Dividing by the largest component first keeps the squares from overflowing or
     # underflowing, so tiny vectors keep their direction.
-    largest = jnp.max(jnp.abs(y), axis=-1, keepdims=True)
-    y = y / jnp.where(largest > 0, largest, 1)
+    largest = jnp.max(jnp.abs(x), axis=-1, keepdims=True)
+    scale = jnp.where(largest > 0, largest, 1)
+    y = x / scale
     square = jnp.sum(y * y, axis=-1, keepdims=True)
-    # Both branches of a `where` are differentiated: sqrt'(0) would be inf.
-    norm = jnp.sqrt(jnp.where(square > 0, square, 1))
-    return y / norm
+    root = jnp.sqrt(jnp.where(square > 0, square, 1))
+    smallest = jnp.finfo(x.dtype).tiny  # what is smaller has no finite inverse
+    inverse = jnp.where(largest > 0, 1 / jnp.maximum(scale, smallest), 0)
+    return y / root, inverse / root
 
 
 @shaped
