@@ -168,6 +168,26 @@ class Utilisation(DtypeOptions):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Memory(SystemOptions):
+    """Times a training step of a Neural Turing Machine that copies 20 vectors.
+
+    The batch has 32 sequences of 41 steps, the tape 128 rows of 20. It is compared with
+    the same cell in PyTorch, eager and, where it is named in --systems and works,
+    compiled.
+    """
+
+    repeats: int = 15
+    """Number of timed steps of each system; the median is reported."""
+
+    def run(self) -> None:
+        """Times the steps, prints a table and writes the timings."""
+        from experiments.bench.cases.memory import time_memory
+        from experiments.bench.tables import memory_table
+
+        self.report(time_memory, memory_table, ["torch"])
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Decode(SystemOptions):
     """Times beam search with a Transformer, in sentences per second.
 
@@ -215,6 +235,7 @@ Command = (
     | Annotated[Train, tyro.conf.subcommand("train", prefix_name=False)]
     | Annotated[Compile, tyro.conf.subcommand("compile", prefix_name=False)]
     | Annotated[Utilisation, tyro.conf.subcommand("utilisation", prefix_name=False)]
+    | Annotated[Memory, tyro.conf.subcommand("memory", prefix_name=False)]
     | Annotated[Decode, tyro.conf.subcommand("decode", prefix_name=False)]
 )
 

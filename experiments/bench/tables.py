@@ -67,6 +67,23 @@ def gpt_table(records: Records) -> None:
     _console().print(table)
 
 
+def memory_table(records: Records) -> None:
+    """Prints milliseconds and sequences per second of each system."""
+    title = "training step of a Neural Turing Machine (x attnjax)"
+    table = Table("shape", "dtype", "system", title=title)
+    for name in ("ms", "sequences/s"):
+        table.add_column(name, justify="right")
+    for r, seconds in zip(records, _system_seconds(records, "dtype"), strict=True):
+        table.add_row(
+            _sizes(r["shape"]),
+            r["dtype"],
+            r["system"],
+            _with_ratio(seconds, r["system"]),
+            f"{r['sequences_per_second']:,.0f}",
+        )
+    _console().print(table)
+
+
 def trained_table(records: Records) -> None:
     """Prints seconds of whole training runs, and their validation losses."""
     title = f"{records[0]['steps']:,} steps of {records[0]['config']}, seconds"

@@ -35,6 +35,26 @@ def test_local_p_matches_the_paper(position, half_width, mask):
     np.testing.assert_allclose(got, want, rtol=1e-12)
 
 
+@pytest.mark.parametrize("mask", [MASK, MASK[::-1], ~MASK & MASK])
+def test_a_soft_window_matches_the_paper_in_value_and_gradient(mask):
+    arguments = np.array([[1.3, 0.2], [0.9, 2.1], [0.0, 3.7]])
+    length, along = int(mask.sum()), np.cos(np.arange(S))
+
+    def ours(arguments):
+        return windows.soft_window(*arguments, jnp.asarray(mask)) @ along
+
+    def loop(arguments):
+        return float(oracles.soft_window(*arguments, length) @ along[mask])
+
+    with jax.enable_x64(True):
+        got, gradient = jax.value_and_grad(ours)(jnp.asarray(arguments))
+        weights = windows.soft_window(*jnp.asarray(arguments), jnp.asarray(mask))
+    np.testing.assert_allclose(got, loop(arguments), rtol=1e-12, atol=1e-14)
+    assert not weights[~mask].any()
+    slow = oracles.numerical_gradient(loop, arguments)
+    np.testing.assert_allclose(gradient, slow, rtol=1e-7, atol=1e-9)
+
+
 def test_local_p_has_a_gradient_in_its_centre():
     def objective(p):
         factor = windows.local_p(p, jnp.asarray(MASK), half_width=2.0)
