@@ -47,6 +47,7 @@ from attnjax.core.addressing import erase_tape as erase_tape
 from attnjax.core.addressing import add_to_tape as add_to_tape
 from attnjax.core.windows import diagonal as diagonal
 from attnjax.core.windows import local_p as local_p
+from attnjax.core.windows import soft_window as soft_window
 from attnjax.core.context import read as read
 from attnjax.core.attend import attend as attend
 from attnjax.core.attend import attend_heads as attend_heads
@@ -83,6 +84,10 @@ from attnjax.cells.rnnsearch import initial_carry as initial_carry
 from attnjax.cells.rnnsearch import RNNSearchOutput as RNNSearchOutput
 from attnjax.cells.rnnsearch import RNNSearchParams as RNNSearchParams
 from attnjax.cells.rnnsearch import RNNSearchState as RNNSearchState
+from attnjax.cells.ntm import ntm as ntm
+from attnjax.cells.ntm import NTMParams as NTMParams
+from attnjax.cells.ntm import NTMOutput as NTMOutput
+from attnjax.cells.ntm import NTMState as NTMState
 from attnjax.cells.luong import luong as luong
 from attnjax.cells.luong import LuongParams as LuongParams
 from attnjax.cells.luong import LuongOutput as LuongOutput
@@ -109,6 +114,10 @@ from attnjax.models.rnn_encdec import RNNEncoderDecoder as RNNEncoderDecoder
 from attnjax.models.rnn_encdec import RNNEncoderDecoderConfig as RNNEncoderDecoderConfig
 from attnjax.models.rnnsearch import RNNSearch as RNNSearch
 from attnjax.models.rnnsearch import RNNSearchConfig as RNNSearchConfig
+from attnjax.models.ntm import NTM as NTM
+from attnjax.models.ntm import NTMConfig as NTMConfig
+from attnjax.models.rnn import RNN as RNN
+from attnjax.models.rnn import RNNConfig as RNNConfig
 from attnjax.models.transformer import Transformer as Transformer
 from attnjax.models.transformer import TransformerConfig as TransformerConfig
 from attnjax.models.gpt import GPT as GPT

@@ -38,6 +38,7 @@ ARROWS = {
     "attnjax/parallel.py": ARRAYS | {"optax", "attnjax.core"},
     "tests/oracles.py": {"numpy"},
     "tests/oracle_models.py": {"numpy", "tests.oracles"},
+    "tests/oracle_ntm.py": {"numpy", "tests.oracles", "tests.oracle_models"},
     "tests/oracle_positions.py": {"numpy"},
     "tests/oracle_transformer.py": {"numpy", "tests.oracles"},
     "tests/arg_specs.py": {"experiments.bench.shapes"},
@@ -50,7 +51,7 @@ LEVELS = (
     ("experiments/cli",),
     ("experiments/runs",),
     ("experiments/training", "experiments/datasets"),
-    ("experiments/translate", "experiments/language_model"),
+    ("experiments/algorithms", "experiments/translate", "experiments/language_model"),
     ("experiments/lineage", "experiments/bench"),
 )
 # bench has floors of its own: peers know no case.

@@ -104,7 +104,7 @@ def _panels(
 
 def _side_by_side(vectors: np.ndarray) -> np.ndarray:
     """The vectors of all heads one below the other: [T, H, M] -> [H*M, T]."""
-    return vectors.reshape(len(vectors), -1).T
+    return vectors.reshape(len(vectors), -1).T  # [T, H, M] -> [T, H*M] -> [H*M, T]
 
 
 def _used_rows(heads: Any) -> tuple[slice, str]:

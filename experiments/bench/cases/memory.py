@@ -12,7 +12,7 @@ from attnjax.train import init_state, make_train_step
 from experiments.algorithms.config import Config
 from experiments.algorithms.configs import CONFIGS
 from experiments.algorithms.model import build_model
-from experiments.algorithms.sequences import Copy
+from experiments.algorithms.sequences import Sequences
 from experiments.bench.systems import (
     ATTNJAX,
     TORCH_COMPILED,
@@ -39,10 +39,10 @@ def time_memory(options: Any) -> list[dict[str, Any]]:
     """
     config = SMOKE if options.smoke else COPY
     model: Any = config.model
-    B, T = config.batch_size, 2 * _length(config) + 1
+    B, N, M = config.batch_size, model.tape_size, model.tape_width
     labels = {
         "model": "ntm",
-        "shape": {"B": B, "T": T, "N": model.tape_size, "M": model.tape_width},
+        "shape": {"B": B, "T": longest_batch(config).mask.shape[1], "N": N, "M": M},
         "dtype": "float32",
     }
     calls = step_calls(config, options.systems)
@@ -54,15 +54,20 @@ def time_memory(options: Any) -> list[dict[str, Any]]:
 
 def step_calls(config: Config, systems: tuple[str, ...]) -> Calls:
     """A training step on one batch of the longest sequences, by selected system."""
-    longest = dataclasses.replace(config.algorithm, min_length=_length(config))
-    batch = longest.generate(np.random.default_rng(0), config.batch_size)
+    batch = longest_batch(config)
     calls: Calls = {ATTNJAX: jax_step(config, batch)}
     if is_installed("torch"):
         calls |= _torch_calls(config, batch, compiled=TORCH_COMPILED in systems)
     return select_systems(calls, systems)
 
 
-def jax_step(config: Config, batch: Any) -> Callable[[], Any]:
+def longest_batch(config: Config) -> Sequences:
+    """Sequences of the longest kind of training."""
+    longest = next(iter(config.algorithm.generalizations().values()))
+    return longest.generate(np.random.default_rng(0), config.batch_size)
+
+
+def jax_step(config: Config, batch: Sequences) -> Callable[[], Any]:
     """A training step of attnjax; returns the loss before it."""
     model, params = build_model(config)
     tx = config.optimizer.build(config.steps)
@@ -77,7 +82,7 @@ def jax_step(config: Config, batch: Any) -> Callable[[], Any]:
     return step
 
 
-def _torch_calls(config: Config, batch: Any, *, compiled: bool) -> Calls:
+def _torch_calls(config: Config, batch: Sequences, *, compiled: bool) -> Calls:
     from experiments.bench.peers.torch_device import check_torch_compile
     from experiments.bench.peers.torch_ntm import torch_ntm_step
 
@@ -98,8 +103,3 @@ def _torch_calls(config: Config, batch: Any, *, compiled: bool) -> Calls:
     if compiled and check_torch_compile():
         calls[TORCH_COMPILED] = make(True)
     return calls
-
-
-def _length(config: Config) -> int:
-    assert isinstance(config.algorithm, Copy)
-    return config.algorithm.max_length
