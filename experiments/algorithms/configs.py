@@ -61,13 +61,13 @@ PUBLISHED = {
     "sort": Published(PrioritySort(), (8, 512, 3e-5), (5, 2, 100, 3e-5), (128, 3e-5)),
 }
 
-# Steps of 32 sequences.
+# Steps of 8 sequences.
 STEPS = {
-    "copy": 1_875,
-    "repeat-copy": 5_000,
-    "recall": 5_000,
-    "ngrams": 5_000,
-    "sort": 10_000,
+    "copy": 3_750,
+    "repeat-copy": 10_000,
+    "recall": 10_000,
+    "ngrams": 10_000,
+    "sort": 20_000,
 }
 
 
@@ -95,7 +95,7 @@ def _model(row: Published, name: str) -> tuple[NTMConfig | RNNConfig, float]:
 def _published(row: Published, name: str) -> Config:
     model, rate = _model(row, name)
     if isinstance(model, NTMConfig):
-        model = dataclasses.replace(model, tape_init="learned")
+        model = dataclasses.replace(model, tape_init="learned", start_weights="spread")
     return Config(
         algorithm=row.algorithm,
         model=model,
@@ -115,11 +115,16 @@ def _stable(row: Published, task: str, name: str) -> Config:
     return Config(
         algorithm=row.algorithm,
         model=model,
-        optimizer=OptimizerConfig(learning_rate=1e-3, beta2=0.999, max_grad_norm=50.0),
-        batch_size=32,
+        optimizer=OptimizerConfig(
+            learning_rate=3e-3,
+            lr_schedule="cosine",
+            beta2=0.999,
+            max_grad_norm=50.0,
+        ),
+        batch_size=8,
         steps=STEPS[task],
-        eval_every=125,
-        save_every=250,
+        eval_every=250,
+        save_every=1_000,
     )
 
 
