@@ -60,7 +60,7 @@ class NTMConfig:
     start_weights: Literal["first-row", "spread"] = "first-row"
     """Weights of every head at the start, before they are trained: nearly all on the
     first row, or nearly alike on all rows. From the first row a head that only shifts
-    finds again what it wrote; without it copying takes ten times as many sequences."""
+    finds again what was written."""
     init: Literal["paper", "glorot"] = "glorot"
     """Initial parameters: small normal ones, or Glorot uniform."""
     dtype: Literal["float32", "bfloat16"] = "float32"

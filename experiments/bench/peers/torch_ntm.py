@@ -82,7 +82,7 @@ class NTM(nn.Module):
 
 
 def address(unit: Tensor, last: Tensor, emitted: Tensor, width: int) -> Tensor:
-    """Weights [B, N] from unit rows of a tape [B, N, M] and what a head emits [B, P]."""
+    """Weights [B, N] from a unit tape [B, N, M] and what a head emits [B, P]."""
     emitted = emitted.clamp(-20, 20)
     key = torch.tanh(emitted[:, :width])
     strength, gate, exponent = emitted[:, width : width + 3, None].unbind(1)
