@@ -1,0 +1,177 @@
+"""Sentences of a story as vectors: order of words, ages of facts, empty slots.
+
+Word ids are from 1; 0 is the null word, which pads a sentence and a story. Facts are in
+the order of the story, and padding may be anywhere among them.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.typing import DTypeLike
+from jaxtyping import Array, Bool, Float, Int
+
+from attnjax.core._checks import shaped
+
+Tree = Any
+
+
+@shaped
+def position_encoding(
+    mask: Bool[Array, "*B T"], width: int, *, dtype: DTypeLike = jnp.float32
+) -> Float[Array, "*B T {width}"]:
+    r"""Weighs the words of a sentence by their place, so that order matters in a sum.
+
+    .. math:: l_{jk} = 1 + \frac{4}{D J} \left(k - \frac{D + 1}{2}\right)
+        \left(j - \frac{J + 1}{2}\right)
+
+    for word j of J and component k of D, both from 1. It is the form of the authors'
+    code: over the words of a sentence each component has mean 1, so that a bag of words
+    is the same sum without order. The paper prints (1 - j/J) - (k/D)(1 - 2j/J), which
+    is half as large, up to terms in 1/J and 1/D. The code takes the longest sentence of
+    the data as J; here, as in the paper, J is the sentence's own length, so that
+    padding changes nothing.
+
+    Source: Sukhbaatar et al. 2015 (arXiv:1503.08895), section 4.1.
+
+    Args:
+      mask: True = a word, False = padding; shape [..., T].
+      width: D, width of the word vectors.
+      dtype: dtype of the result.
+
+    Returns:
+      Factors in [0, 2], shape [..., T, width]; 0 at padding.
+
+    Raises:
+      ValueError: if the width is not positive.
+      TypeError: if `mask` is not boolean.
+
+    Example:
+      >>> position_encoding(jnp.array([True, True, False]), 2).tolist()
+      [[1.25, 0.75], [0.75, 1.25], [0.0, 0.0]]
+    """
+    if width < 1:
+        raise ValueError(f"width: expected at least 1, got {width}")
+    count = jnp.sum(mask, axis=-1, keepdims=True)
+    place = (jnp.cumsum(mask, axis=-1) - (count + 1) / 2) / jnp.maximum(count, 1)
+    component = 4 * (jnp.arange(1, width + 1) - (width + 1) / 2) / width
+    factors = 1 + place[..., None] * component  # [..., T] -> [..., T, D]
+    return jnp.where(mask[..., None], factors, 0).astype(dtype)
+
+
+@shaped
+def fact_ages(mask: Bool[Array, "*B S"]) -> Int[Array, "*B S"]:
+    """Counts for each fact how many came after it: 0 is the one before the question.
+
+    Source: Sukhbaatar et al. 2015 (arXiv:1503.08895), section 4.1: memories are indexed
+    in reverse, by their distance from the question.
+
+    Args:
+      mask: True = a fact, False = padding; shape [..., S].
+
+    Returns:
+      Ages, shape [..., S]; -1 at padding.
+
+    Example:
+      >>> fact_ages(jnp.array([True, False, True, True])).tolist()
+      [2, -1, 1, 0]
+    """
+    after = jnp.cumsum(mask[..., ::-1], axis=-1, dtype=jnp.int32)[..., ::-1]
+    return jnp.where(mask, after - 1, -1)
+
+
+@shaped
+def with_empty_slots(
+    rng: Array, ages: Int[Array, "S"], *, rate: float
+) -> Int[Array, "S"]:
+    r"""Ages the facts of a story as if empty slots were scattered among them.
+
+    Of n facts, up to ceil(rate n) slots, uniformly many, are put between, before and
+    after them, uniformly placed. Empty slots are never attended to, so all that they
+    change is ages: the model cannot rely on exact ones.
+
+    Source: Sukhbaatar et al. 2015 (arXiv:1503.08895), section 4.1, "random noise": 10 %
+    of empty memories, in training only.
+
+    Args:
+      rng: random key.
+      ages: n different ages from 0 to n - 1, -1 at padding, shape [S].
+      rate: largest share of empty slots, in [0, 1).
+
+    Returns:
+      Ages from 0 to n + ceil(rate n) - 1, in the same order; -1 at padding.
+
+    Raises:
+      ValueError: if the rate is outside [0, 1).
+
+    Example:
+      >>> with_empty_slots(jax.random.key(0), jnp.array([2, 1, 0, -1]), rate=0.0).tolist()
+      [2, 1, 0, -1]
+    """
+    if not 0 <= rate < 1:
+        raise ValueError(
+            f"rate: expected a share in [0, 1), got {rate} (0 adds no empty slot)"
+        )
+    S = ages.shape[0]
+    if S == 0 or rate == 0:
+        return ages
+    count_rng, place_rng = jax.random.split(rng)
+    n = jnp.sum(ages >= 0)
+    most = jnp.ceil(rate * n).astype(n.dtype)
+    empty = jnp.floor(jax.random.uniform(count_rng) * (most + 1)).astype(n.dtype)
+    places = jnp.arange(S + math.ceil(rate * S))
+    # The n places with the smallest draws hold facts; the others stay empty.
+    drawn = jax.random.uniform(place_rng, places.shape)
+    drawn = jnp.where(places < n + empty, drawn, 2.0)
+    is_fact = jnp.argsort(jnp.argsort(drawn)) < n
+    chosen = jnp.sort(jnp.where(is_fact, places, places.size))[:S].astype(ages.dtype)
+    return jnp.where(ages >= 0, chosen[ages], -1)
+
+
+def over_filled(
+    function: Callable[..., Tree], filled: Bool[Array, "S"], *rows: Array
+) -> Tree:
+    """Applies a function of rows to those that are filled; the others give zeros.
+
+    Most slots of a batch of stories are empty. Where at most a quarter are filled, only
+    these are computed, which gives the same numbers in a third of the time.
+
+    Args:
+      function: maps arrays [n, ...] to a tree of arrays [n, ...], for any n, each row
+        apart; its result for rows that are not filled is not used.
+      filled: which rows are, shape [S].
+      rows: arrays [S, ...].
+
+    Returns:
+      The result for all rows, [S, ...].
+
+    Example:
+      >>> over_filled(lambda x: x + 1, jnp.array([True, False]), jnp.array([1, 2]))
+      Array([2, 0], dtype=int32)
+    """
+    S = filled.shape[0]
+    most = S // 4
+
+    def every() -> Tree:
+        def keep(x: Array) -> Array:
+            # [S] -> [S, 1, ...]
+            return jnp.where(filled.reshape(S, *[1] * (x.ndim - 1)), x, 0)
+
+        return jax.tree.map(keep, function(*rows))
+
+    def packed() -> Tree:
+        at = jnp.nonzero(filled, size=most, fill_value=S)[0]
+        some = [x.at[at].get(mode="fill", fill_value=0) for x in rows]
+
+        def spread(x: Array) -> Array:
+            zeros = jnp.zeros((S, *x.shape[1:]), x.dtype)
+            return zeros.at[at].set(x, mode="drop")
+
+        return jax.tree.map(spread, function(*some))
+
+    if most == 0:
+        return every()
+    return lax.cond(jnp.sum(filled) <= most, packed, every)
