@@ -144,13 +144,11 @@ def preference(U, question, found, story, x, i, j, V):
 def select(U, question, found, story, x, V, time):
     """O: the best memory; with time, the winner of comparisons in the order written."""
     if not time:
-        all_ = [
-            match(U, phi_x(question, found, V), phi_y(fact, V)) for fact in story
-        ]
+        all_ = [match(U, phi_x(question, found, V), phi_y(fact, V)) for fact in story]
         return max(range(len(story)), key=lambda i: (all_[i], -i))
     best = 0
     for i in range(1, len(story)):
-        if preference(U, question, found, story, x, i, best, V) > 0:
+        if preference(U, question, found, story, x, best, i, V) < 0:
             best = i
     return best
 
@@ -167,7 +165,7 @@ def memory_network(p, story, question, *, hops, V, time):
 
 
 def ranking_loss(p, story, question, supports, answer, *, V, margin, time):
-    """Eq. 6, with time the loss of appendix C: sums over every wrong memory and word."""
+    """Eq. 6, summed over every wrong memory and word; with time, the older one first."""
     total, x = 0.0, len(story)
     for k, o in enumerate(supports):
         facts = [story[i] for i in supports[:k]]
@@ -176,11 +174,9 @@ def ranking_loss(p, story, question, supports, answer, *, V, margin, time):
             if i == o:
                 continue
             if time:
-                for s in (
-                    preference(p["U_O"], question, facts, story, x, o, i, V),
-                    -preference(p["U_O"], question, facts, story, x, i, o, V),
-                ):
-                    total += max(0.0, margin - s)
+                older, newer = min(o, i), max(o, i)
+                s = preference(p["U_O"], question, facts, story, x, older, newer, V)
+                total += max(0.0, margin - (s if older == o else -s))
             else:
                 total += margin_ranking(
                     match(p["U_O"], left, phi_y(story[o], V)),
@@ -200,4 +196,6 @@ def ranking_loss(p, story, question, supports, answer, *, V, margin, time):
 def softmax_cross_entropy(logits, label):
     """-log p of the label."""
     peak = max(logits)
-    return peak + math.log(math.fsum(math.exp(x - peak) for x in logits)) - logits[label]
+    return (
+        peak + math.log(math.fsum(math.exp(x - peak) for x in logits)) - logits[label]
+    )

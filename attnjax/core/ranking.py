@@ -110,7 +110,9 @@ def sequential_hardmax(
 ) -> Float[Array, "S"]:
     """Puts all weight on the winner of comparisons in the order of writing.
 
-    The first memory is the winner until a later one is preferred to it. With
+    Each memory in turn, the oldest first, is compared with the winner so far, which
+    stays if s_Ot(x, winner, memory) is at least 0. The winner is always the older of
+    the two, so the third feature tells how much newer facts are favoured. With
     `time_scores` of 0 it is `hardmax`. Preferences need not be transitive, so the order
     is part of the definition. Bind the time with `functools.partial`, and it is a
     weighting like any other; its gradient is 0.
@@ -132,20 +134,20 @@ def sequential_hardmax(
       TypeError: if `mask` is not boolean.
 
     Example:
-      >>> newest = jnp.array([0.0, 0.0, -1.0])  # older than the other: worse
-      >>> options = {"time_scores": -newest, "query_time": jnp.array(3)}
-      >>> sequential_hardmax(jnp.array([0.5, 0.2, 0.1]), **options)
-      Array([1., 0., 0.], dtype=float32)
+      >>> older_loses = jnp.array([0.0, 0.0, -1.0])
+      >>> options = {"time_scores": older_loses, "query_time": jnp.array(3)}
+      >>> sequential_hardmax(jnp.array([0.5, 0.2, -3.0]), **options)
+      Array([0., 1., 0.], dtype=float32)
     """
     S = scores.shape[0]
     if S == 0:
         return scores
     mask = jnp.ones(S, bool) if mask is None else mask
-    preferred = time_preferences(scores, time_scores, query_time) > 0
+    stays = time_preferences(scores, time_scores, query_time) >= 0
     first = jnp.argmax(mask)
 
     def compare(winner: Array, at: Array) -> tuple[Array, Any]:
-        return jnp.where(mask[at] & preferred[at, winner], at, winner), None
+        return jnp.where(mask[at] & ~stays[winner, at], at, winner), None
 
     every = jnp.arange(S, dtype=first.dtype)
     (first, every) = precision.same_devices((first, every))

@@ -14,9 +14,12 @@ from jax import lax
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
+from attnjax.core import precision
 from attnjax.core._checks import shaped
 
 Tree = Any
+NULL = 0  # the id of the null word, which pads sentences and stories
+FEW_WORDS = 512  # a vocabulary for which counting words beats looking them up
 
 
 @shaped
@@ -55,11 +58,83 @@ def position_encoding(
     """
     if width < 1:
         raise ValueError(f"width: expected at least 1, got {width}")
-    count = jnp.sum(mask, axis=-1, keepdims=True)
-    place = (jnp.cumsum(mask, axis=-1) - (count + 1) / 2) / jnp.maximum(count, 1)
-    component = 4 * (jnp.arange(1, width + 1) - (width + 1) / 2) / width
-    factors = 1 + place[..., None] * component  # [..., T] -> [..., T, D]
+    wide = precision.accumulation_dtype(dtype)
+    # [..., T] -> [..., T, D]
+    factors = 1 + _places(mask, wide)[..., None] * _components(width, wide)
     return jnp.where(mask[..., None], factors, 0).astype(dtype)
+
+
+@shaped
+def sum_words(
+    table: Float[Array, "V D"], sentences: Int[Array, "*B T"], *, encode_order: bool
+) -> Float[Array, "*B D"]:
+    r"""Embeds sentences as sums of their words' vectors.
+
+    .. math:: m = \sum_j l_j \circ E_{x_j}
+
+    with `position_encoding` as l, or 1: a bag of words. The null word adds nothing,
+    whatever row 0 of the table holds, and that row has no gradient.
+
+    Source: Sukhbaatar et al. 2015 (arXiv:1503.08895), section 4.1.
+
+    Args:
+      table: E, shape [V, D].
+      sentences: word ids, 0 at padding, shape [..., T].
+      encode_order: whether the order of the words counts.
+
+    Returns:
+      m, shape [..., D], in the dtype of the table.
+
+    Raises:
+      ValueError: if the table is not a matrix.
+      TypeError: if the ids are not integers.
+
+    Example:
+      >>> table = jnp.array([[9.0], [1.0], [2.0]])
+      >>> sum_words(table, jnp.array([[1, 2], [2, 0]]), encode_order=False).tolist()
+      [[3.0], [2.0]]
+    """
+    if table.shape[0] <= FEW_WORDS:
+        return _sum_by_counts(table, sentences, encode_order)
+    words = table[sentences]  # [..., T] -> [..., T, D]
+    is_word = sentences != NULL
+    if encode_order:
+        factors = position_encoding(is_word, table.shape[1], dtype=table.dtype)
+    else:
+        factors = is_word[..., None].astype(table.dtype)  # [..., T] -> [..., T, 1]
+    return jnp.sum(words * factors, axis=-2)
+
+
+def _sum_by_counts(table: Array, sentences: Array, encode_order: bool) -> Array:
+    """`sum_words` as products with how often each word occurs, and how far on.
+
+    On a CPU, gathering rows and scattering their gradients took three times as long.
+    """
+    (V, D), dtype = table.shape, table.dtype
+    words = jnp.arange(V, dtype=sentences.dtype)
+    at = [sentences[..., j, None] for j in range(sentences.shape[-1])]  # T x [..., 1]
+    hits = [(word == words) & (word != NULL) for word in at]  # T x [..., V]
+    bag = sum((hit.astype(dtype) for hit in hits), jnp.zeros((), dtype))
+    total = precision.matmul(jnp.broadcast_to(bag, (*sentences.shape[:-1], V)), table)
+    if not encode_order or not hits:
+        return total
+    wide = precision.accumulation_dtype(dtype)
+    components = _components(D, wide)
+    place = _places(sentences != NULL, wide).astype(dtype)
+    moved = sum(jnp.where(hit, place[..., j, None], 0) for j, hit in enumerate(hits))
+    return total + precision.matmul(moved, table) * components.astype(dtype)
+
+
+def _places(mask: Array, dtype: Any) -> Array:
+    """Where each word stands, from -1/2 to 1/2: (j - (J + 1) / 2) / J."""
+    count = jnp.sum(mask, axis=-1, keepdims=True, dtype=dtype)
+    at = jnp.cumsum(mask, axis=-1, dtype=dtype)
+    return (at - (count + 1) / 2) / jnp.maximum(count, 1)
+
+
+def _components(D: int, dtype: Any) -> Array:
+    """What each component makes of a place, from -2 to 2: 4 (k - (D + 1) / 2) / D."""
+    return 4 * (jnp.arange(1, D + 1, dtype=dtype) - (D + 1) / 2) / D
 
 
 @shaped

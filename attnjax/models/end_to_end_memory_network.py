@@ -20,15 +20,14 @@ from attnjax.core import precision
 from attnjax.core._checks import check_ids
 from attnjax.core.attend import Memory, Weighting
 from attnjax.core.sentences import (
+    NULL,
     fact_ages,
     over_filled,
-    position_encoding,
+    sum_words,
     with_empty_slots,
 )
 from attnjax.core.weights import masked_softmax
 from attnjax.models._methods import batched
-
-NULL = 0  # the id that pads sentences and stories; its embedding is 0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -69,9 +68,7 @@ class EndToEndMemoryNetwork(nnx.Module):
     hop. Each embedding has a table of its own for words and one for ages of facts.
     """
 
-    def __init__(
-        self, config: EndToEndMemoryNetworkConfig, *, rngs: nnx.Rngs
-    ) -> None:
+    def __init__(self, config: EndToEndMemoryNetworkConfig, *, rngs: nnx.Rngs) -> None:
         _check(config)
         self.config = config
         V, D, adjacent = config.vocab_size, config.embed_dim, self._adjacent
@@ -79,9 +76,7 @@ class EndToEndMemoryNetwork(nnx.Module):
         count = config.num_hops + 1 if adjacent else 2
 
         def tables(rows: int, number: int) -> list[nnx.Param]:
-            return [
-                nnx.Param(draw(rngs.params(), (rows, D))) for _ in range(number)
-            ]
+            return [nnx.Param(draw(rngs.params(), (rows, D))) for _ in range(number)]
 
         self.embeddings = nnx.data(tables(V, count))
         if config.temporal_encoding:
@@ -158,17 +153,10 @@ class EndToEndMemoryNetwork(nnx.Module):
 
     def _embed(self, table: nnx.Param, sentences: Array) -> Array:
         """Sums the words of sentences: [..., T] -> [..., D]."""
-        words = table[...][sentences].astype(self.config.dtype)
-        mask = sentences != NULL
-        if self.config.position_encoding:
-            factors = position_encoding(mask, words.shape[-1], dtype=words.dtype)
-        else:
-            factors = mask[..., None].astype(words.dtype)  # [..., T] -> [..., T, 1]
-        return jnp.sum(words * factors, axis=-2)
+        rows = table[...].astype(self.config.dtype)
+        return sum_words(rows, sentences, encode_order=self.config.position_encoding)
 
-    def _embed_facts(
-        self, facts: Array, mask: Array, rng: Array | None
-    ) -> list[Array]:
+    def _embed_facts(self, facts: Array, mask: Array, rng: Array | None) -> list[Array]:
         """Embeds the stories [B, S, T] by every embedding: a list of [B, S, D]."""
         B, S, T = facts.shape
         ages = self._ages(mask, rng)

@@ -17,21 +17,24 @@ COUNTS = (  # at least 1
     *("embed_dim", "hidden_dim", "align_dim", "readout_dim"),
     *("num_layers", "encoder_layers", "decoder_layers", "d_model", "d_ff"),
     *("num_heads", "num_kv_heads", "head_dim", "rope_original_max_length"),
+    *("decay_every", "num_hops", "memory_size", "difficulty", "statements"),
 )
 AMOUNTS = (  # at least 0
     *("eval_every", "save_every", "learning_rate", "warmup_steps", "end_lr_ratio"),
     *("max_grad_norm", "weight_decay", "epsilon", "seed"),
-    *("norm_epsilon", "sliding_window"),
+    *("norm_epsilon", "sliding_window", "decay_begin", "linear_start_steps"),
     *("length_penalty", "max_length_ratio", "coverage_penalty", "no_repeat_ngram_size"),
     *("train", "validation", "test", "held_out_validation", "held_out_test"),
 )
 POSITIVE = (
     *("rope_theta", "rope_scaling_factor", "rope_attention_factor", "logit_softcap"),
     *("rope_low_freq_factor", "rope_high_freq_factor"),
-    *("rope_beta_fast", "rope_beta_slow"),
+    *("rope_beta_fast", "rope_beta_slow", "decay_ratio", "init_stddev", "margin"),
 )
 LARGEST, LARGEST_SEED = 2**31 - 1, 2**63 - 1  # of what JAX and NumPy take
-FRACTIONS = ("label_smoothing", "beta2", "dropout", "ema_decay", "held_out")
+FRACTIONS = (
+    *("label_smoothing", "beta2", "dropout", "ema_decay", "held_out", "empty_slots"),
+)
 
 
 def check_numbers(config: Any, prefix: str = "") -> None:
