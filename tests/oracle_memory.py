@@ -165,7 +165,7 @@ def memory_network(p, story, question, *, hops, V, time):
 
 
 def ranking_loss(p, story, question, supports, answer, *, V, margin, time):
-    """Eq. 6, summed over every wrong memory and word; with time, the older one first."""
+    """Eq. 6, summed over wrong memories and words; with time, the older one first."""
     total, x = 0.0, len(story)
     for k, o in enumerate(supports):
         facts = [story[i] for i in supports[:k]]

@@ -31,9 +31,9 @@ def hop(
         u' = f(u H + o)
 
     The weighting is what tells memory networks apart: softmax in end-to-end ones,
-    `unnormalised` in their linear start, `hardmax` or `sequential_hardmax` in those that
-    are trained on supporting facts. There, c_i is the memory embedded as a fact already
-    found, so that u' is the embedding of "[x, m_o1]".
+    `unnormalised` in their linear start, `hardmax` or `sequential_hardmax` in those
+    that are trained on supporting facts. There, c_i is the memory embedded as a fact
+    already found, so that u' is the embedding of "[x, m_o1]".
 
     Source: Sukhbaatar et al. 2015 (arXiv:1503.08895), eqs. 1 and 2 and section 2.2;
     hard selection: Weston, Chopra & Bordes 2014 (arXiv:1410.3916), eqs. 2 and 3.

@@ -45,8 +45,8 @@ def margin_ranking(
     """
     if not margin > 0:
         raise ValueError(
-            f"margin: expected more than 0, got {margin} (with none, equal scores would "
-            "do; the paper uses 0.1)"
+            f"margin: expected more than 0, got {margin} (without one, equal scores "
+            "would do; the paper uses 0.1)"
         )
     lead = precision.upcast(positive) - precision.upcast(negative)
     return jnp.maximum(margin - lead, 0)
@@ -127,7 +127,8 @@ def sequential_hardmax(
       query_time: as of `time_preferences`.
 
     Returns:
-      Weights in {0, 1}, shape [S]; they sum to 1, or are 0 where nothing is attended to.
+      Weights in {0, 1}, shape [S]; they sum to 1, or are 0 where nothing is attended
+      to.
 
     Raises:
       ValueError: if a shape disagrees with the letters above.

@@ -114,14 +114,17 @@ def _sum_by_counts(table: Array, sentences: Array, encode_order: bool) -> Array:
     words = jnp.arange(V, dtype=sentences.dtype)
     at = [sentences[..., j, None] for j in range(sentences.shape[-1])]  # T x [..., 1]
     hits = [(word == words) & (word != NULL) for word in at]  # T x [..., V]
-    bag = sum((hit.astype(dtype) for hit in hits), jnp.zeros((), dtype))
-    total = precision.matmul(jnp.broadcast_to(bag, (*sentences.shape[:-1], V)), table)
+    bag = jnp.zeros((*sentences.shape[:-1], V), dtype)
+    bag = sum((hit.astype(dtype) for hit in hits), start=bag)
+    total = precision.matmul(bag, table)
     if not encode_order or not hits:
         return total
     wide = precision.accumulation_dtype(dtype)
     components = _components(D, wide)
     place = _places(sentences != NULL, wide).astype(dtype)
-    moved = sum(jnp.where(hit, place[..., j, None], 0) for j, hit in enumerate(hits))
+    moved = jnp.zeros_like(bag)
+    for j, hit in enumerate(hits):
+        moved = moved + jnp.where(hit, place[..., j, None], 0)
     return total + precision.matmul(moved, table) * components.astype(dtype)
 
 
@@ -183,7 +186,8 @@ def with_empty_slots(
       ValueError: if the rate is outside [0, 1).
 
     Example:
-      >>> with_empty_slots(jax.random.key(0), jnp.array([2, 1, 0, -1]), rate=0.0).tolist()
+      >>> ages = jnp.array([2, 1, 0, -1])
+      >>> with_empty_slots(jax.random.key(0), ages, rate=0.0).tolist()
       [2, 1, 0, -1]
     """
     if not 0 <= rate < 1:
@@ -194,15 +198,15 @@ def with_empty_slots(
     if S == 0 or rate == 0:
         return ages
     count_rng, place_rng = jax.random.split(rng)
-    n = jnp.sum(ages >= 0)
-    most = jnp.ceil(rate * n).astype(n.dtype)
-    empty = jnp.floor(jax.random.uniform(count_rng) * (most + 1)).astype(n.dtype)
-    places = jnp.arange(S + math.ceil(rate * S))
+    n = jnp.sum(ages >= 0, dtype=jnp.float32)
+    share = jax.random.uniform(count_rng, dtype=jnp.float32)
+    empty = jnp.floor(share * (jnp.ceil(rate * n) + 1))
+    places = jnp.arange(S + math.ceil(rate * S), dtype=jnp.float32)
     # The n places with the smallest draws hold facts; the others stay empty.
-    drawn = jax.random.uniform(place_rng, places.shape)
-    drawn = jnp.where(places < n + empty, drawn, 2.0)
-    is_fact = jnp.argsort(jnp.argsort(drawn)) < n
-    chosen = jnp.sort(jnp.where(is_fact, places, places.size))[:S].astype(ages.dtype)
+    drawn = jax.random.uniform(place_rng, places.shape, jnp.float32)
+    drawn = jnp.where(places < n + empty, drawn, 2)
+    is_fact = jnp.argsort(jnp.argsort(drawn)).astype(n.dtype) < n
+    chosen = jnp.sort(jnp.where(is_fact, places, jnp.inf))[:S].astype(ages.dtype)
     return jnp.where(ages >= 0, chosen[ages], -1)
 
 
@@ -239,7 +243,7 @@ def over_filled(
 
     def packed() -> Tree:
         at = jnp.nonzero(filled, size=most, fill_value=S)[0]
-        some = [x.at[at].get(mode="fill", fill_value=0) for x in rows]
+        some = [jnp.take(x, at, axis=0, mode="fill", fill_value=0) for x in rows]
 
         def spread(x: Array) -> Array:
             zeros = jnp.zeros((S, *x.shape[1:]), x.dtype)

@@ -127,9 +127,9 @@ class MemoryNetwork(nnx.Module):
             + \sum_{\bar r \ne r} \max(0, \gamma - s_R(\cdot, r) + s_R(\cdot, \bar r))
 
         With write times, two facts are compared in the order in which the weighting
-        compares them, the older one first. A hop is trained on the true facts before it,
-        and is given the facts that the model chose when it answers, as published. The
-        paper draws one wrong candidate for each right one; this is the sum over all.
+        compares them, the older one first. A hop is trained on the true facts before
+        it, and is given the facts that the model chose when it answers, as published.
+        The paper draws one wrong candidate for each right one; this is the sum.
 
         Source: Weston, Chopra & Bordes 2014 (arXiv:1410.3916), eqs. 6 to 8.
 

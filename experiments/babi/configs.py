@@ -1,7 +1,5 @@
 """Named configs of question-answering runs; measured figures are in RESULTS.md."""
 
-import dataclasses
-
 from attnjax.models.end_to_end_memory_network import EndToEndMemoryNetworkConfig
 from attnjax.models.memory_network import MemoryNetworkConfig
 from experiments.babi.config import Config

@@ -80,7 +80,7 @@ class QuestionTask(Task):
         return self._params
 
     def loss(self, params: Params, batch: Batch, rng: jax.Array | None) -> Loss:
-        """Computes the cross-entropy of answers, or the margins of facts and answers."""
+        """Computes the cross-entropy of answers, or margins of facts and answers."""
         return self.model.loss(params, batch, rng)
 
     def batches(self, start: int) -> Iterator[Batch]:

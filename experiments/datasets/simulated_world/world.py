@@ -84,9 +84,8 @@ def make_story(
 
     Example:
       >>> sizes = {"difficulty": 1, "questions": "actor", "statements": 5}
-      >>> print(*make_story(0, "train", 0, **sizes)[-2:], sep="\\n")  # doctest: +ELLIPSIS
-      5 ... the ...
-      6 Where ...
+      >>> len(make_story(0, "train", 0, **sizes))
+      6
     """
     for attempt in range(1_000):
         draws = Draws(seed, split, index, attempt)

@@ -64,8 +64,8 @@ def encode_questions(
     for task, story in stories:
         every = [table.add(fact) for fact in story.facts]
         for question in story.questions:
-            first = max(0, question.count - memory_size)
-            facts.append(every[first : question.count])
+            first = max(0, question.num_facts - memory_size)
+            facts.append(every[first : question.num_facts])
             questions.append(table.add(question.text))
             answers.append(vocabulary.id(question.answer) or UNKNOWN)
             supports.append([max(NO_SUPPORT, i - first) for i in question.supports])

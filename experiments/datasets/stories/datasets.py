@@ -1,7 +1,7 @@
 """The interface of every data set of stories, and how its stories are read."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,7 +37,7 @@ def story_records(
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StoryDataset:
-    """Settings of a data set of stories. A command line makes its flags of the fields."""
+    """Settings of a data set of stories, which become flags of a command line."""
 
     data_dir: Path | None = None
     """Folder of prepared data (default: $ATTNJAX_DATA_DIR or the user's cache)."""
@@ -45,11 +45,6 @@ class StoryDataset:
     def builder(self) -> Any:
         """Returns the prepared tensorflow-datasets builder; builds it on first use."""
         raise NotImplementedError
-
-    @property
-    def published(self) -> Mapping[int, float]:
-        """Error in % that a paper reports for each task; {} if none is comparable."""
-        return {}
 
     def load(self, split: str) -> list[TaskStory]:
         """Reads a split, "train" or "test", in the order of the files.

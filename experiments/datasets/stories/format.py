@@ -22,13 +22,13 @@ class Question(NamedTuple):
       text: the question.
       answer: a word, or several joined by commas, which are one answer.
       supports: indices of the facts that decide the answer; () if none are named.
-      count: how many facts of the story come before it.
+      num_facts: how many facts of the story come before it.
     """
 
     text: str
     answer: str
     supports: tuple[int, ...]
-    count: int
+    num_facts: int
 
 
 class Story(NamedTuple):
@@ -122,8 +122,8 @@ def parse_story(lines: Iterable[str], name: str = "story", start: int = 1) -> St
             continue
         if len(rest) != 2 or not rest[0].strip():
             raise UserError(
-                f"{where}: expected question, tab, answer, tab, supporting numbers, got "
-                f"{len(rest) + 1} fields: {line[:60]!r}"
+                f"{where}: expected question, tab, answer, tab, supporting numbers, "
+                f"got {len(rest) + 1} fields: {line[:60]!r}"
             )
         supports = _supports(rest[1], index, where)
         answer = rest[0].strip().lower()
