@@ -125,12 +125,8 @@ from attnjax.models.gpt import GPT as GPT
 from attnjax.models.gpt import GPTConfig as GPTConfig
 from attnjax.models.memory_network import MemoryNetwork as MemoryNetwork
 from attnjax.models.memory_network import MemoryNetworkConfig as MemoryNetworkConfig
-from attnjax.models.end_to_end_memory_network import (
-    EndToEndMemoryNetwork as EndToEndMemoryNetwork,
-)
-from attnjax.models.end_to_end_memory_network import (
-    EndToEndMemoryNetworkConfig as EndToEndMemoryNetworkConfig,
-)
+from attnjax.models.memn2n import MemN2N as MemN2N
+from attnjax.models.memn2n import MemN2NConfig as MemN2NConfig
 from attnjax.models._block_config import BlockConfig as BlockConfig
 from attnjax.models.flax_attention import attention_fn as attention_fn
 from attnjax.models.state import split as split

@@ -37,6 +37,7 @@ ARROWS = {
     "attnjax/train": ARRAYS | {"optax", "attnjax.core", "attnjax.train"},
     "attnjax/parallel.py": ARRAYS | {"optax", "attnjax.core"},
     "tests/oracles.py": {"numpy"},
+    "tests/oracle_memory.py": {"numpy", "tests.oracles"},
     "tests/oracle_models.py": {"numpy", "tests.oracles"},
     "tests/oracle_positions.py": {"numpy"},
     "tests/oracle_transformer.py": {"numpy", "tests.oracles"},
@@ -50,7 +51,7 @@ LEVELS = (
     ("experiments/cli",),
     ("experiments/runs",),
     ("experiments/training", "experiments/datasets"),
-    ("experiments/translate", "experiments/language_model"),
+    ("experiments/translate", "experiments/language_model", "experiments/babi"),
     ("experiments/lineage", "experiments/bench"),
 )
 # bench has floors of its own: peers know no case.

@@ -24,49 +24,59 @@ FEW_WORDS = 512  # a vocabulary for which counting words beats looking them up
 
 @shaped
 def position_encoding(
-    mask: Bool[Array, "*B T"], width: int, *, dtype: DTypeLike = jnp.float32
+    mask: Bool[Array, "*B T"],
+    width: int,
+    *,
+    length: int | None = None,
+    dtype: DTypeLike = jnp.float32,
 ) -> Float[Array, "*B T {width}"]:
     r"""Weighs the words of a sentence by their place, so that order matters in a sum.
 
     .. math:: l_{jk} = 1 + \frac{4}{D J} \left(k - \frac{D + 1}{2}\right)
         \left(j - \frac{J + 1}{2}\right)
 
-    for word j of J and component k of D, both from 1. It is the form of the authors'
-    code: over the words of a sentence each component has mean 1, so that a bag of words
-    is the same sum without order. The paper prints (1 - j/J) - (k/D)(1 - 2j/J), which
-    is half as large, up to terms in 1/J and 1/D. The code takes the longest sentence of
-    the data as J; here, as in the paper, J is the sentence's own length, so that
-    padding changes nothing.
+    for word j of J and component k of D, both from 1. Paper and authors' code differ,
+    and this is the code's form: over J words each component has mean 1, so that a bag
+    of words is the same sum without order. The paper prints
+    (1 - j/J) - (k/D)(1 - 2j/J), which is half as large, up to terms in 1/J and 1/D. In
+    the paper J is the sentence's own length, in the code that of the longest sentence,
+    so that a word has one factor at one place in all sentences; `length` decides.
 
     Source: Sukhbaatar et al. 2015 (arXiv:1503.08895), section 4.1.
 
     Args:
       mask: True = a word, False = padding; shape [..., T].
       width: D, width of the word vectors.
+      length: J; None takes each sentence's own number of words.
       dtype: dtype of the result.
 
     Returns:
-      Factors in [0, 2], shape [..., T, width]; 0 at padding.
+      Factors in [0, 2] up to place J, shape [..., T, width]; 0 at padding.
 
     Raises:
-      ValueError: if the width is not positive.
+      ValueError: if the width or the length is not positive.
       TypeError: if `mask` is not boolean.
 
     Example:
       >>> position_encoding(jnp.array([True, True, False]), 2).tolist()
       [[1.25, 0.75], [0.75, 1.25], [0.0, 0.0]]
     """
-    if width < 1:
-        raise ValueError(f"width: expected at least 1, got {width}")
+    for name, size in (("width", width), ("length", length)):
+        if size is not None and size < 1:
+            raise ValueError(f"{name}: expected at least 1, got {size}")
     wide = precision.accumulation_dtype(dtype)
     # [..., T] -> [..., T, D]
-    factors = 1 + _places(mask, wide)[..., None] * _components(width, wide)
+    factors = 1 + _places(mask, length, wide)[..., None] * _components(width, wide)
     return jnp.where(mask[..., None], factors, 0).astype(dtype)
 
 
 @shaped
 def sum_words(
-    table: Float[Array, "V D"], sentences: Int[Array, "*B T"], *, encode_order: bool
+    table: Float[Array, "V D"],
+    sentences: Int[Array, "*B T"],
+    *,
+    encode_order: bool,
+    length: int | None = None,
 ) -> Float[Array, "*B D"]:
     r"""Embeds sentences as sums of their words' vectors.
 
@@ -81,6 +91,7 @@ def sum_words(
       table: E, shape [V, D].
       sentences: word ids, 0 at padding, shape [..., T].
       encode_order: whether the order of the words counts.
+      length: as of `position_encoding`.
 
     Returns:
       m, shape [..., D], in the dtype of the table.
@@ -95,17 +106,20 @@ def sum_words(
       [[3.0], [2.0]]
     """
     if table.shape[0] <= FEW_WORDS:
-        return _sum_by_counts(table, sentences, encode_order)
+        return _sum_by_counts(table, sentences, encode_order, length)
     words = table[sentences]  # [..., T] -> [..., T, D]
     is_word = sentences != NULL
     if encode_order:
-        factors = position_encoding(is_word, table.shape[1], dtype=table.dtype)
+        options: Any = {"length": length, "dtype": table.dtype}
+        factors = position_encoding(is_word, table.shape[1], **options)
     else:
         factors = is_word[..., None].astype(table.dtype)  # [..., T] -> [..., T, 1]
     return jnp.sum(words * factors, axis=-2)
 
 
-def _sum_by_counts(table: Array, sentences: Array, encode_order: bool) -> Array:
+def _sum_by_counts(
+    table: Array, sentences: Array, encode_order: bool, length: int | None
+) -> Array:
     """`sum_words` as products with how often each word occurs, and how far on.
 
     On a CPU, gathering rows and scattering their gradients took three times as long.
@@ -121,17 +135,19 @@ def _sum_by_counts(table: Array, sentences: Array, encode_order: bool) -> Array:
         return total
     wide = precision.accumulation_dtype(dtype)
     components = _components(D, wide)
-    place = _places(sentences != NULL, wide).astype(dtype)
+    place = _places(sentences != NULL, length, wide).astype(dtype)
     moved = jnp.zeros_like(bag)
     for j, hit in enumerate(hits):
         moved = moved + jnp.where(hit, place[..., j, None], 0)
     return total + precision.matmul(moved, table) * components.astype(dtype)
 
 
-def _places(mask: Array, dtype: Any) -> Array:
+def _places(mask: Array, length: int | None, dtype: Any) -> Array:
     """Where each word stands, from -1/2 to 1/2: (j - (J + 1) / 2) / J."""
-    count = jnp.sum(mask, axis=-1, keepdims=True, dtype=dtype)
     at = jnp.cumsum(mask, axis=-1, dtype=dtype)
+    if length is not None:
+        return (at - (length + 1) / 2) / length
+    count = jnp.sum(mask, axis=-1, keepdims=True, dtype=dtype)
     return (at - (count + 1) / 2) / jnp.maximum(count, 1)
 
 

@@ -4,7 +4,7 @@ Weston, Chopra & Bordes 2014 (arXiv:1410.3916), section 3. Of its four parts, I 
 embed a fact and write it into the next slot; O chooses k memories, each by one hop with
 a hard weighting; R answers with the word that ranks first. It is trained on the
 supporting facts themselves, by margins. The soft form that needs no such supervision is
-`attnjax.models.end_to_end_memory_network`.
+`attnjax.models.memn2n`.
 """
 
 import dataclasses

@@ -4,14 +4,14 @@ import dataclasses
 
 import tyro
 
-from attnjax.models.end_to_end_memory_network import EndToEndMemoryNetworkConfig
+from attnjax.models.memn2n import MemN2NConfig
 from attnjax.models.memory_network import MemoryNetworkConfig
 from experiments.datasets.babi.babi_builder import BAbI
 from experiments.datasets.simulated_world.simulated_world_builder import SimulatedWorld
 from experiments.training.config import TrainingConfig
 
 DataConfig = BAbI | SimulatedWorld
-ModelConfig = EndToEndMemoryNetworkConfig | MemoryNetworkConfig
+ModelConfig = MemN2NConfig | MemoryNetworkConfig
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -10,10 +10,10 @@ from jax import Array
 
 from attnjax.core.attend import Weighting
 from attnjax.core.losses import token_cross_entropy
-from attnjax.core.weights import masked_softmax, unnormalised
-from attnjax.models.end_to_end_memory_network import (
-    EndToEndMemoryNetwork,
-    EndToEndMemoryNetworkConfig,
+from attnjax.core.weights import unnormalised
+from attnjax.models.memn2n import (
+    MemN2N,
+    MemN2NConfig,
 )
 from attnjax.models.memory_network import MemoryNetwork, MemoryNetworkConfig
 from attnjax.models.state import split
@@ -61,7 +61,7 @@ class QuestionAnswerer(NamedTuple):
         if isinstance(self.config, MemoryNetworkConfig):
             supports = repeat_last(batch["supports"], self.config.num_hops)
             return Loss(model.losses(*stories, supports, batch["answer"]).sum(), count)
-        weighting = _linear_at_first(jnp.all(batch["linear"]))
+        weighting = _linear_at_first(jnp.all(batch["linear"]), model.weighting)
         logits, _ = model(*stories, rng=rng, weighting=weighting)
         return Loss(token_cross_entropy(logits, batch["answer"]).sum(), count)
 
@@ -76,13 +76,11 @@ class QuestionAnswerer(NamedTuple):
         return Answers(jnp.argmax(ranks, axis=-1), weights)
 
 
-def _linear_at_first(linear: Array) -> Weighting:
+def _linear_at_first(linear: Array, normalised: Weighting) -> Weighting:
     """Softmax, or no normalisation while the training begins: a linear start."""
 
     def weigh(scores: Array, mask: Array | None) -> Array:
-        return jnp.where(
-            linear, unnormalised(scores, mask), masked_softmax(scores, mask)
-        )
+        return jnp.where(linear, unnormalised(scores, mask), normalised(scores, mask))
 
     return weigh
 
@@ -121,8 +119,8 @@ def build_model(
     rngs = nnx.Rngs(params=config.seed)
     with invalid_settings("model"):
         model: Any
-        if isinstance(sized, EndToEndMemoryNetworkConfig):
-            model = EndToEndMemoryNetwork(sized, rngs=rngs)
+        if isinstance(sized, MemN2NConfig):
+            model = MemN2N(sized, rngs=rngs)
         else:
             model = MemoryNetwork(sized, rngs=rngs)
     rebuild, params = split(model)

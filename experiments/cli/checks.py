@@ -18,6 +18,7 @@ COUNTS = (  # at least 1
     *("num_layers", "encoder_layers", "decoder_layers", "d_model", "d_ff"),
     *("num_heads", "num_kv_heads", "head_dim", "rope_original_max_length"),
     *("decay_every", "num_hops", "memory_size", "difficulty", "statements"),
+    *("sentence_length",),
 )
 AMOUNTS = (  # at least 0
     *("eval_every", "save_every", "learning_rate", "warmup_steps", "end_lr_ratio"),

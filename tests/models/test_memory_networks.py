@@ -24,7 +24,7 @@ STORIES = [
     [[1, 2, 3], [9, 8], [1, 2, 3], [12, 11, 10, 4], [2], [7, 5], [8, 1]],
 ]
 QUESTIONS = [[3, 2], [4, 11, 6], [1]]
-SOFT = aj.EndToEndMemoryNetworkConfig(
+SOFT = aj.MemN2NConfig(
     vocab_size=V, embed_dim=D, num_hops=K, memory_size=S, init_stddev=0.5
 )
 HARD = aj.MemoryNetworkConfig(
@@ -56,7 +56,7 @@ FACTS, ASKED = pad(STORIES), pad_questions(QUESTIONS)
 def soft(dtype="float32", **changes):
     """A model's rebuild and parameters, in float32 or, under x64, in float64."""
     config = dataclasses.replace(SOFT, **changes)
-    rebuild, params = aj.split(aj.EndToEndMemoryNetwork(config, rngs=nnx.Rngs(0)))
+    rebuild, params = aj.split(aj.MemN2N(config, rngs=nnx.Rngs(0)))
     return rebuild, jax.tree.map(lambda x: x.astype(dtype), params)
 
 

@@ -26,12 +26,12 @@ from attnjax.core.sentences import (
     sum_words,
     with_empty_slots,
 )
-from attnjax.core.weights import masked_softmax
+from attnjax.core.weights import masked_softmax, softmax_with_sink
 from attnjax.models._methods import batched
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class EndToEndMemoryNetworkConfig:
+class MemN2NConfig:
     """Sizes of an end-to-end memory network; the defaults are the paper's, for bAbI."""
 
     vocab_size: int = 200
@@ -47,8 +47,14 @@ class EndToEndMemoryNetworkConfig:
     """Which embeddings are one: those of neighbouring hops, or those of all hops."""
     position_encoding: bool = True
     """Whether the order of words counts; otherwise a sentence is a bag of words."""
+    sentence_length: int | None = None
+    """Length of sentences for the position encoding (J), the longest in the authors'
+    code, to which a run sets it; None takes each sentence's own."""
     temporal_encoding: bool = True
     """Whether a learned vector says how long ago a fact was."""
+    sink: bool = False
+    """Whether the empty slots of the memory take weight together, each with score 0, as
+    in the authors' code; what they hold is 0."""
     empty_slots: float = 0.1
     """Largest share of empty slots that training scatters among the facts (the paper's
     random noise); 0 adds none."""
@@ -58,7 +64,7 @@ class EndToEndMemoryNetworkConfig:
     """Dtype of computation; parameters are float32."""
 
 
-class EndToEndMemoryNetwork(nnx.Module):
+class MemN2N(nnx.Module):
     """Embeds a story once for each matrix, then hops.
 
     With adjacent tying there are K + 1 embeddings E_0 .. E_K: hop k has keys by E_{k-1}
@@ -68,7 +74,7 @@ class EndToEndMemoryNetwork(nnx.Module):
     hop. Each embedding has a table of its own for words and one for ages of facts.
     """
 
-    def __init__(self, config: EndToEndMemoryNetworkConfig, *, rngs: nnx.Rngs) -> None:
+    def __init__(self, config: MemN2NConfig, *, rngs: nnx.Rngs) -> None:
         _check(config)
         self.config = config
         V, D, adjacent = config.vocab_size, config.embed_dim, self._adjacent
@@ -92,7 +98,7 @@ class EndToEndMemoryNetwork(nnx.Module):
         question: Array,
         *,
         rng: Array | None = None,
-        weighting: Weighting = masked_softmax,
+        weighting: Weighting | None = None,
     ) -> tuple[Array, Array]:
         """Answers questions.
 
@@ -102,7 +108,8 @@ class EndToEndMemoryNetwork(nnx.Module):
             facts a story: keep the most recent.
           question: word ids, shape [B, T'].
           rng: random key for empty slots, in training; None adds none.
-          weighting: of every hop; `unnormalised` in the linear start.
+          weighting: of every hop; None is the softmax, with its sink if there is one.
+            `unnormalised` in the linear start.
 
         Returns:
           Logits of the answers [B, V], in at least float32, and the weights of all hops
@@ -116,6 +123,7 @@ class EndToEndMemoryNetwork(nnx.Module):
         mask = jnp.any(facts != NULL, axis=-1)
         memories = self._embed_facts(facts, mask, rng)
         query = self._embed(self._question_table, question)
+        weighting = self.weighting if weighting is None else weighting
         step = jax.vmap(partial(hop, self._hop_params, weighting=weighting))
         every = []
         for k in range(self.config.num_hops):
@@ -126,6 +134,15 @@ class EndToEndMemoryNetwork(nnx.Module):
         matrix = self._without_null(table).T  # [V, D] -> [D, V]
         logits = precision.matmul(query, matrix, upcast_result=True)
         return logits, jnp.stack(every, axis=1)  # K x [B, S] -> [B, K, S]
+
+    def weighting(self, scores: Array, mask: Array | None = None) -> Array:
+        """The softmax of every hop, for one query: scores [S], mask [S]."""
+        if not self.config.sink:
+            return masked_softmax(scores, mask)
+        mask = jnp.ones(scores.shape, bool) if mask is None else mask
+        empty = self.config.memory_size - jnp.sum(mask, dtype=jnp.float32)
+        # Each empty slot has score 0: together, log of their number. Of none, -inf.
+        return softmax_with_sink(scores, mask, sink=jnp.log(empty))
 
     @property
     def _adjacent(self) -> bool:
@@ -154,7 +171,12 @@ class EndToEndMemoryNetwork(nnx.Module):
     def _embed(self, table: nnx.Param, sentences: Array) -> Array:
         """Sums the words of sentences: [..., T] -> [..., D]."""
         rows = table[...].astype(self.config.dtype)
-        return sum_words(rows, sentences, encode_order=self.config.position_encoding)
+        return sum_words(
+            rows,
+            sentences,
+            encode_order=self.config.position_encoding,
+            length=self.config.sentence_length,
+        )
 
     def _embed_facts(self, facts: Array, mask: Array, rng: Array | None) -> list[Array]:
         """Embeds the stories [B, S, T] by every embedding: a list of [B, S, D]."""
@@ -194,7 +216,7 @@ class EndToEndMemoryNetwork(nnx.Module):
             )
 
 
-def _check(config: EndToEndMemoryNetworkConfig) -> None:
+def _check(config: MemN2NConfig) -> None:
     for name in ("vocab_size", "embed_dim", "num_hops", "memory_size"):
         if getattr(config, name) < 1:
             got = getattr(config, name)
