@@ -7,8 +7,19 @@ from experiments.datasets.babi.babi_builder import TASKS
 ACTORS, ROOMS = ("Mary", "John", "Bill"), ("hall", "garden", "office", "kitchen")
 SETTINGS = (
     *("--batch-size", 8, "--steps", 8, "--log-every", 1, "--save-every", 2),
-    *("--eval-every", 4, "--held-out", 0.2),
+    *("--eval-every", 4, "--held-out", 0.2, "--linear-start-steps", 4),
+    *("--model.embed-dim", 7),
 )
+
+
+def train_command(
+    config: str, folder: Path, raw: Path, data_dir: Path
+) -> tuple[object, ...]:
+    """The command line that trains a tiny run of both tasks."""
+    return (
+        *("train", config, "--out", folder, "--data.raw-dir", raw),
+        *("--data.data-dir", data_dir, "--data.tasks", 1, 2, *SETTINGS),
+    )
 
 
 def stories(split: str, task: int, count: int) -> str:
