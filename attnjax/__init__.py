@@ -36,6 +36,7 @@ from attnjax.core.weights import sparsemax as sparsemax
 from attnjax.core.weights import hardmax as hardmax
 from attnjax.core.weights import sigmoid as sigmoid
 from attnjax.core.weights import softmax_with_sink as softmax_with_sink
+from attnjax.core.weights import unnormalised as unnormalised
 from attnjax.core.location import location_aware as location_aware
 from attnjax.core.location import location_features as location_features
 from attnjax.core.addressing import address as address
@@ -45,6 +46,13 @@ from attnjax.core.addressing import circular_shift as circular_shift
 from attnjax.core.addressing import sharpen as sharpen
 from attnjax.core.addressing import erase_tape as erase_tape
 from attnjax.core.addressing import add_to_tape as add_to_tape
+from attnjax.core.ranking import margin_ranking as margin_ranking
+from attnjax.core.ranking import sequential_hardmax as sequential_hardmax
+from attnjax.core.ranking import time_preferences as time_preferences
+from attnjax.core.sentences import position_encoding as position_encoding
+from attnjax.core.sentences import sum_words as sum_words
+from attnjax.core.sentences import fact_ages as fact_ages
+from attnjax.core.sentences import with_empty_slots as with_empty_slots
 from attnjax.core.windows import diagonal as diagonal
 from attnjax.core.windows import local_p as local_p
 from attnjax.core.windows import soft_window as soft_window
@@ -92,6 +100,8 @@ from attnjax.cells.luong import luong as luong
 from attnjax.cells.luong import LuongParams as LuongParams
 from attnjax.cells.luong import LuongOutput as LuongOutput
 from attnjax.cells.luong import LuongState as LuongState
+from attnjax.cells.hop import hop as hop
+from attnjax.cells.hop import HopParams as HopParams
 from attnjax.cells.scan import scan as scan
 from attnjax.cells.scan import bidirectional as bidirectional
 from attnjax.transformer.block import AttentionParams as AttentionParams
@@ -122,6 +132,10 @@ from attnjax.models.transformer import Transformer as Transformer
 from attnjax.models.transformer import TransformerConfig as TransformerConfig
 from attnjax.models.gpt import GPT as GPT
 from attnjax.models.gpt import GPTConfig as GPTConfig
+from attnjax.models.memory_network import MemoryNetwork as MemoryNetwork
+from attnjax.models.memory_network import MemoryNetworkConfig as MemoryNetworkConfig
+from attnjax.models.memn2n import MemN2N as MemN2N
+from attnjax.models.memn2n import MemN2NConfig as MemN2NConfig
 from attnjax.models._block_config import BlockConfig as BlockConfig
 from attnjax.models.flax_attention import attention_fn as attention_fn
 from attnjax.models.state import split as split

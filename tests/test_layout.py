@@ -37,6 +37,7 @@ ARROWS = {
     "attnjax/train": ARRAYS | {"optax", "attnjax.core", "attnjax.train"},
     "attnjax/parallel.py": ARRAYS | {"optax", "attnjax.core"},
     "tests/oracles.py": {"numpy"},
+    "tests/oracle_memory.py": {"numpy", "tests.oracles"},
     "tests/oracle_models.py": {"numpy", "tests.oracles"},
     "tests/oracle_ntm.py": {"numpy", "tests.oracles", "tests.oracle_models"},
     "tests/oracle_positions.py": {"numpy"},
@@ -51,7 +52,10 @@ LEVELS = (
     ("experiments/cli",),
     ("experiments/runs",),
     ("experiments/training", "experiments/datasets"),
-    ("experiments/algorithms", "experiments/translate", "experiments/language_model"),
+    (
+        *("experiments/algorithms", "experiments/babi"),
+        *("experiments/translate", "experiments/language_model"),
+    ),
     ("experiments/lineage", "experiments/bench"),
 )
 # bench has floors of its own: peers know no case.

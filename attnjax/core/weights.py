@@ -226,6 +226,35 @@ def sigmoid(
     return jnp.where(mask, jax.nn.sigmoid(floored), 0).astype(scores.dtype)
 
 
+@shaped
+def unnormalised(
+    scores: Float[Array, "*B S"], mask: Bool[Array, "*B S"] | None = None
+) -> Float[Array, "*B S"]:
+    r"""Takes the scores themselves as weights; a row need not sum to 1.
+
+    .. math:: a_j = e_j
+
+    Source: Sukhbaatar et al. 2015 (arXiv:1503.08895), section 4.2, "linear start": the
+    softmax is left out until the training has found its way.
+
+    Args:
+      scores: unnormalised match, shape [..., S].
+      mask: True = attend, shape [..., S]; None attends everywhere.
+
+    Returns:
+      Weights of any sign and size, shape [..., S]; 0 where masked.
+
+    Raises:
+      ValueError: if the shapes differ.
+      TypeError: if `mask` is not boolean.
+
+    Example:
+      >>> unnormalised(jnp.array([2.0, -3.0]), jnp.array([True, False]))
+      Array([2., 0.], dtype=float32)
+    """
+    return scores if mask is None else jnp.where(mask, scores, 0)
+
+
 def _low(floored: Array) -> Any:
     """A finite floor for masked scores: (-inf) - (-inf) is NaN in an empty row."""
     return jnp.finfo(floored.dtype).min

@@ -21,28 +21,26 @@ COUNTS = (  # at least 1
     *("tape_size", "tape_width", "validation_size", "bits", "min_length", "length"),
     *("min_repeats", "max_repeats", "item_length", "min_items", "max_items"),
     *("context", "given", "expected"),
+    *("decay_every", "num_hops", "memory_size", "difficulty", "statements"),
+    *("sentence_length",),
 )
 AMOUNTS = (  # at least 0
     *("eval_every", "save_every", "learning_rate", "warmup_steps", "end_lr_ratio"),
-    *(
-        "max_shift",
-        "max_grad_norm",
-        "max_grad_value",
-        "weight_decay",
-        "epsilon",
-        "seed",
-    ),
-    *("norm_epsilon", "sliding_window"),
+    *("max_grad_norm", "max_grad_value", "weight_decay", "epsilon", "seed"),
+    *("norm_epsilon", "sliding_window", "max_shift"),
+    *("decay_begin", "linear_start_steps"),
     *("length_penalty", "max_length_ratio", "coverage_penalty", "no_repeat_ngram_size"),
     *("train", "validation", "test", "held_out_validation", "held_out_test"),
 )
 POSITIVE = (
     *("rope_theta", "rope_scaling_factor", "rope_attention_factor", "logit_softcap"),
     *("rope_low_freq_factor", "rope_high_freq_factor"),
-    *("rope_beta_fast", "rope_beta_slow"),
+    *("rope_beta_fast", "rope_beta_slow", "decay_ratio", "init_stddev", "margin"),
 )
 LARGEST, LARGEST_SEED = 2**31 - 1, 2**63 - 1  # of what JAX and NumPy take
-FRACTIONS = ("label_smoothing", "beta2", "dropout", "ema_decay", "held_out")
+FRACTIONS = (
+    *("label_smoothing", "beta2", "dropout", "ema_decay", "held_out", "empty_slots"),
+)
 
 
 def check_numbers(config: Any, prefix: str = "") -> None:

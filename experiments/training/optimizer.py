@@ -15,18 +15,26 @@ from experiments.training.parameters import weight_decay_mask
 class OptimizerConfig:
     """Optimiser, learning-rate schedule, gradient clipping and weight decay."""
 
-    name: Literal["adam", "adadelta", "rmsprop"] = "adam"
+    name: Literal["adam", "adadelta", "rmsprop", "sgd"] = "adam"
     """Update rule: Adam (AdamW with weight_decay); Adadelta with the rho 0.95 and
-    epsilon 1e-6 of the RNNSearch paper; or the RMSProp of Graves 2013, centred, with
-    momentum 0.9, decay 0.95 and epsilon 1e-4."""
+    epsilon 1e-6 of the RNNSearch paper; the RMSProp of Graves 2013, centred, with
+    momentum 0.9, decay 0.95 and epsilon 1e-4; or gradient descent without momentum."""
     learning_rate: float = 1e-3
     """Peak learning rate."""
     warmup_steps: int = 0
     """Number of steps in which the learning rate rises linearly from 0 to its peak."""
-    lr_schedule: Literal["constant", "cosine", "linear", "inverse_sqrt"] = "constant"
+    lr_schedule: Literal["constant", "cosine", "linear", "inverse_sqrt", "step"] = (
+        "constant"
+    )
     """Learning rate after warm-up: constant; falling to end_lr_ratio of the peak along
-    a cosine or a line; or the peak times sqrt(warmup_steps / step), as in the
-    Transformer paper."""
+    a cosine or a line; the peak times sqrt(warmup_steps / step), as in the Transformer
+    paper; or multiplied by decay_ratio every decay_every steps (step)."""
+    decay_begin: int = 0
+    """Number of steps after warm-up from which decay_every is counted (step)."""
+    decay_every: int = 10_000
+    """Number of steps between two decays of the learning rate (step)."""
+    decay_ratio: float = 0.5
+    """Factor of each decay of the learning rate (step)."""
     end_lr_ratio: float = 0.01
     """Learning rate of the last step as a share of the peak (cosine and linear)."""
     beta2: float = 0.98
@@ -38,6 +46,9 @@ class OptimizerConfig:
     max_grad_value: float | None = None
     """Absolute value to which each element of the gradient is clipped, before its norm
     is; None disables it."""
+    clip_each_array: bool = False
+    """Whether max_grad_norm bounds the norm of each array's gradient on its own,
+    instead of the global norm."""
     weight_decay: float = 0.0
     """Decoupled weight decay (AdamW) of matrices and embeddings; biases and norms do
     not decay."""
@@ -46,12 +57,27 @@ class OptimizerConfig:
         """Builds the optax transformation of a run of so many steps."""
         tx = self._update_rule(self.build_schedule(steps))
         if self.max_grad_norm is not None:
-            tx = optax.chain(optax.clip_by_global_norm(self.max_grad_norm), tx)
+            tx = optax.chain(self._clipping(self.max_grad_norm), tx)
         if self.max_grad_value is not None:
             tx = optax.chain(optax.clip(self.max_grad_value), tx)
         return tx
 
+    def _clipping(self, max_norm: float) -> optax.GradientTransformation:
+        if not self.clip_each_array:
+            return optax.clip_by_global_norm(max_norm)
+
+        def clip(x: jax.Array) -> jax.Array:
+            return x * (max_norm / jnp.maximum(optax.tree.norm(x), max_norm))
+
+        # optax clips each array by its root mean square only, not by its norm.
+        return optax.stateless(lambda updates, params: jax.tree.map(clip, updates))
+
     def _update_rule(self, schedule: optax.Schedule) -> optax.GradientTransformation:
+        if self.name == "sgd":
+            if self.weight_decay == 0:
+                return optax.sgd(schedule)
+            decay = optax.add_decayed_weights(self.weight_decay, weight_decay_mask)
+            return optax.chain(decay, optax.sgd(schedule))
         if self.name == "adadelta":
             return optax.adadelta(
                 schedule,
@@ -95,6 +121,13 @@ class OptimizerConfig:
                 peak, peak * self.end_lr_ratio, decay_steps
             ),
             "inverse_sqrt": self._inverse_sqrt,
+            "step": optax.exponential_decay(
+                peak,
+                self.decay_every,
+                self.decay_ratio,
+                transition_begin=self.decay_begin,
+                staircase=True,
+            ),
         }
         after_warmup = schedules[self.lr_schedule]
         if self.warmup_steps == 0:

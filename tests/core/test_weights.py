@@ -201,3 +201,15 @@ def test_a_sink_for_each_row_is_told_what_to_do():
         weights.softmax_with_sink(jnp.ones(3), sink=jnp.ones(3))
     with pytest.raises(TypeError, match=r"^sink: expected an array, got float \("):
         weights.softmax_with_sink(jnp.ones(3), sink=0.0)
+
+
+def test_unnormalised_scores_are_their_own_weights_where_not_masked():
+    """In no table of laws: they are in no simplex, and may be infinite."""
+    scores, mask = jnp.float32(draw(9, 2, 5)), jnp.array([[1, 0, 1, 1, 0]] * 2) > 0
+    got = weights.unnormalised(scores, mask)
+    assert got.tolist() == jnp.where(mask, scores, 0).tolist()
+    assert weights.unnormalised(scores).tolist() == scores.tolist()
+    slope = jax.grad(lambda x: jnp.sum(weights.unnormalised(x, mask)))(scores)
+    assert slope.tolist() == mask.astype(jnp.float32).tolist()
+    with pytest.raises(TypeError, match=r"^mask: expected a boolean mask"):
+        weights.unnormalised(scores, jnp.ones((2, 5)))

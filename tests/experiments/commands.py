@@ -11,7 +11,8 @@ from pathlib import Path
 from experiments.runs.folder import Run
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-TIMED = ("time", "tokens_per_second", "sequences_per_second")
+UNITS = ("tokens", "sequences", "questions")
+TIMED = ("time", *(f"{unit}_per_second" for unit in UNITS))
 
 # Models with training steps of milliseconds and sizes that all differ.
 TINY = (

@@ -1,0 +1,1 @@
+"""A small simulated world: actors move between rooms, pick things up and drop them."""
