@@ -36,6 +36,7 @@ POSITIVE = (
     *("rope_theta", "rope_scaling_factor", "rope_attention_factor", "logit_softcap"),
     *("rope_low_freq_factor", "rope_high_freq_factor"),
     *("rope_beta_fast", "rope_beta_slow", "decay_ratio", "init_stddev", "margin"),
+    *("begin_ratio",),
 )
 LARGEST, LARGEST_SEED = 2**31 - 1, 2**63 - 1  # of what JAX and NumPy take
 FRACTIONS = (

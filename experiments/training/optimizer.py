@@ -31,6 +31,8 @@ class OptimizerConfig:
     paper; or multiplied by decay_ratio every decay_every steps (step)."""
     decay_begin: int = 0
     """Number of steps after warm-up from which decay_every is counted (step)."""
+    begin_ratio: float = 1.0
+    """Factor of the learning rate before decay_begin (step)."""
     decay_every: int = 10_000
     """Number of steps between two decays of the learning rate (step)."""
     decay_ratio: float = 0.5
@@ -121,19 +123,22 @@ class OptimizerConfig:
                 peak, peak * self.end_lr_ratio, decay_steps
             ),
             "inverse_sqrt": self._inverse_sqrt,
-            "step": optax.exponential_decay(
-                peak,
-                self.decay_every,
-                self.decay_ratio,
-                transition_begin=self.decay_begin,
-                staircase=True,
-            ),
+            "step": self._stepped(),
         }
         after_warmup = schedules[self.lr_schedule]
         if self.warmup_steps == 0:
             return after_warmup
         warmup = optax.linear_schedule(0.0, peak, self.warmup_steps)
         return optax.join_schedules([warmup, after_warmup], [self.warmup_steps])
+
+    def _stepped(self) -> optax.Schedule:
+        """A constant rate, then one that falls in equal ratios at equal intervals."""
+        peak = self.learning_rate
+        begin = optax.constant_schedule(peak * self.begin_ratio)
+        decay = optax.exponential_decay(
+            peak, self.decay_every, self.decay_ratio, staircase=True
+        )
+        return optax.join_schedules([begin, decay], [self.decay_begin])
 
     def _inverse_sqrt(self, count: jax.typing.ArrayLike) -> jax.Array:
         """The learning rate `count` steps after warm-up; optax has no such schedule.

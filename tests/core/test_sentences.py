@@ -29,6 +29,10 @@ def test_position_encoding_is_that_of_the_authors_code(J):
     with jax.enable_x64(True):
         got = sentences.position_encoding(jnp.asarray(mask), D, dtype="float64")
         got = np.asarray(got)
+    with jax.enable_x64(True):
+        options = {"length": J, "dtype": "float64"}
+        whole = sentences.position_encoding(jnp.ones(T, bool), D, **options)
+        np.testing.assert_allclose(whole[:J], got[:J], rtol=1e-12, atol=1e-15)
     want = oracle_memory.position_encoding(J, D)
     np.testing.assert_allclose(got[:J], want, rtol=1e-12, atol=1e-15)
     assert not got[J:].any()
@@ -190,6 +194,8 @@ def test_rows_that_are_skipped_give_the_same_numbers(filled, rng):
 def test_bad_arguments_are_told_what_to_do():
     with pytest.raises(ValueError, match=r"^width: expected at least 1, got 0"):
         sentences.position_encoding(jnp.ones(3, bool), 0)
+    with pytest.raises(ValueError, match=r"^length: expected at least 1, got 0"):
+        sentences.position_encoding(jnp.ones(3, bool), 2, length=0)
     with pytest.raises(TypeError, match=r"^mask: expected a boolean mask"):
         sentences.position_encoding(jnp.ones(3), 2)
     with pytest.raises(TypeError, match=r"^sentences: expected int values, got float"):

@@ -1,5 +1,7 @@
 """The optimiser as settings: gradient descent, clipping of each array, step decay."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -63,3 +65,5 @@ def test_the_rate_is_halved_every_so_many_steps_from_a_step_on(step, rate):
         learning_rate=8.0, lr_schedule="step", decay_begin=30, decay_every=15
     )
     assert float(config.build_schedule(90)(step)) == rate
+    slow = dataclasses.replace(config, begin_ratio=0.25).build_schedule(90)
+    assert float(slow(step)) == (2.0 if step < 30 else rate)
