@@ -63,7 +63,8 @@ def feed_forward(
       ValueError: if a shape disagrees with the letters above.
 
     Example:
-      >>> feed_forward(None, jnp.ones(1), jnp.zeros(1))[1]
+      >>> params = FeedForwardParams(jnp.ones((2, 1)), jnp.zeros(1))
+      >>> feed_forward(params, jnp.ones(1), jnp.zeros(1))[1]
       Array([0.], dtype=float32)
     """
     hidden = jnp.tanh(inputs)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import jax
+import optax
 from jax.sharding import Mesh
 
 from attnjax.parallel import (
@@ -71,13 +72,14 @@ def train(
     mesh = make_mesh() if mesh is None else mesh
     on_main(lambda: _check_steps(folder, config.steps))
     task = make_task(config, TaskSetup(mesh, folder if resume else None, say))
+    tx = config.optimizer.build(config.steps)
     fingerprints = task.fingerprints()
     on_main(lambda: check_data(folder, fingerprints))
     run = Run.create(folder, config, resume=resume, mutable_fields=MUTABLE_FIELDS)
     on_main(lambda: _save(task, run.folder, fingerprints))
     if summary := task.summary():
         say(summary)
-    return _fit(task, config, run, mesh, title)
+    return _fit(task, config, tx, run, mesh, title)
 
 
 def _check_steps(folder: Path, steps: int) -> None:
@@ -99,10 +101,14 @@ def _save(task: Task, folder: Path, fingerprints: Mapping[str, str]) -> None:
 
 
 def _fit(
-    task: Task, config: TrainingConfig, run: Run, mesh: Mesh, title: str
+    task: Task,
+    config: TrainingConfig,
+    tx: optax.GradientTransformation,
+    run: Run,
+    mesh: Mesh,
+    title: str,
 ) -> Params:
-    """Builds optimiser, state and step, and runs the loop."""
-    tx = config.optimizer.build(config.steps)
+    """Builds state and step, and runs the loop."""
     keep_ema = config.ema_decay is not None
     state = fit(
         run,

@@ -130,9 +130,9 @@ def test_the_cost_is_the_sum_of_predicted_bits_in_bits():
             for x, bit in zip(logits[b, t], batch.targets[b, t], strict=True):
                 p = oracles.sigma(x)
                 want -= np.log2(p if bit else 1 - p)
-                wrong += (x > 0) != (bit == 1)
+                wrong += int((x > 0) != (bit == 1))
         np.testing.assert_allclose(costs.nats[b] * BITS_PER_NAT, want, rtol=1e-5)
-        assert costs.wrong[b] == wrong
+        assert int(costs.wrong[b]) == wrong
     total = model.loss(params, batch)
     np.testing.assert_allclose(total.total, costs.nats.sum(), rtol=1e-6)
     assert total.num_tokens == 3.0  # a mean over sequences
