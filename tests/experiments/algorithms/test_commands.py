@@ -1,6 +1,5 @@
 """Learning algorithms from the real command line: trained, evaluated, watched."""
 
-import dataclasses
 import json
 import shutil
 from functools import partial
@@ -9,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from attnjax.models.ntm import NTMConfig
 from experiments.algorithms.configs import CONFIGS, PUBLISHED
 from experiments.algorithms.evaluation import Evaluator, validation_set
 from experiments.algorithms.loading import load_run
@@ -219,11 +217,3 @@ def test_sequences_longer_than_the_tape_are_said(tmp_path, capsys):
     short = ("--steps", 1, "--model.tape-size", 3)
     assert run("train", "smoke", "--out", tmp_path / "run", *short) == 0
     assert "warning: sequences of up to 4 vectors" in capsys.readouterr().err
-
-
-def test_every_config_builds_its_model():
-    for name, (_, config) in CONFIGS.items():
-        # By shapes only: the published ones are large.
-        model = config.model
-        assert isinstance(model, NTMConfig) == ("ntm" in name or name == "smoke")
-        assert dataclasses.replace(config, steps=1).algorithm.input_dim >= 1
