@@ -87,7 +87,7 @@ def _panels(
         {"adds": _side_by_side(first.adds), "reads": _side_by_side(first.reads)}
     )
     rows.append({"erases": _side_by_side(first.erases)})
-    used, name = _used_rows(first)
+    used, name = used_rows(first)
     count = max(first.write_weights.shape[1], first.read_weights.shape[1])
     for n in range(count):
         row = {}
@@ -107,15 +107,20 @@ def _side_by_side(vectors: np.ndarray) -> np.ndarray:
     return vectors.reshape(len(vectors), -1).T  # [T, H, M] -> [T, H*M] -> [H*M, T]
 
 
-def _used_rows(heads: Any) -> tuple[slice, str]:
-    """The part of the tape that any head attends to, and its name."""
+def used_rows(heads: Any) -> tuple[np.ndarray, str]:
+    """The rows of the tape that heads attend to, with one on either side, and a name.
+
+    The tape wraps around: the rows begin after the longest stretch that none uses.
+    """
     both = np.concatenate([heads.write_weights, heads.read_weights], axis=1)
-    most = both.max(axis=(0, 1))  # [T, H+W, N] -> [N]
-    at = np.nonzero(most > FAINT)[0]
-    if len(at) == 0:
-        at = np.arange(len(most))
-    first, last = max(0, at[0] - 1), min(len(most), at[-1] + 2)
-    return slice(first, last), f"rows {first} to {last - 1}"
+    N = both.shape[-1]
+    used = np.nonzero(both.max(axis=(0, 1)) > FAINT)[0]  # [T, H+W, N] -> [N]
+    gaps = np.diff(used, append=used[:1] + N)  # from each used row to the next
+    last = int(gaps.argmax()) if len(used) else 0
+    if not len(used) or gaps[last] <= 3:
+        return np.arange(N), "all rows"
+    rows = np.arange(used[last] + gaps[last] - 1, used[last] + N + 2) % N
+    return rows, f"row {rows[0]} to row {rows[-1]}"
 
 
 def _draw_priorities(sequence: Sequences, heads: NTMOutput, path: Path) -> None:

@@ -4,10 +4,12 @@ import json
 import shutil
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from experiments.algorithms import watching
 from experiments.algorithms.configs import CONFIGS, PUBLISHED
 from experiments.algorithms.evaluation import Evaluator, validation_set
 from experiments.algorithms.loading import load_run
@@ -217,3 +219,22 @@ def test_sequences_longer_than_the_tape_are_said(tmp_path, capsys):
     short = ("--steps", 1, "--model.tape-size", 3)
     assert run("train", "smoke", "--out", tmp_path / "run", *short) == 0
     assert "warning: sequences of up to 4 vectors" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("used", "shown"),
+    [
+        ([3, 4], [2, 3, 4, 5]),
+        ([0, 11, 10], [9, 10, 11, 0, 1]),  # the tape wraps around
+        ([0, 3, 6, 9], list(range(12))),
+        ([], list(range(12))),
+    ],
+)
+def test_pictures_show_the_rows_that_heads_attend_to(used, shown):
+    weights = np.zeros((5, 1, 12))
+    weights[0, 0, used] = 0.5
+    heads = SimpleNamespace(write_weights=weights, read_weights=np.zeros((5, 2, 12)))
+    rows, name = watching.used_rows(heads)
+    assert rows.tolist() == shown
+    whole = name == "all rows"
+    assert whole == (len(shown) == 12)
