@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 import pytest
 
+from experiments.algorithms import configs as algorithms
+from experiments.babi import configs as babi
 from experiments.cli import checks
 from experiments.errors import UserError
 from experiments.language_model import configs as language_model
@@ -62,7 +64,7 @@ CONFIGS = {
 
 REAL = {
     f"{program.__name__}.{name}": config
-    for program in (language_model, translate)
+    for program in (algorithms, babi, language_model, translate)
     for name, (_, config) in program.CONFIGS.items()
 }
 
