@@ -18,7 +18,7 @@ from experiments.algorithms.sequences import Algorithm, DynamicNGrams, Sequences
 from experiments.cli.progress_bar import ProgressBar
 from experiments.cli.tables import print_table
 from experiments.files import write_atomic
-from experiments.runs.processes import place_batch
+from experiments.runs.processes import gather_rows, place_batch
 from experiments.training.parameters import count_parameters
 
 RECORD = "evaluation.json"
@@ -76,8 +76,8 @@ class Evaluator:
             chosen = np.minimum(np.arange(start, start + rows), total - 1)
             batch = Sequences(*(x[chosen] for x in sequences))
             costs = self._costs(params, place_batch(batch, self._mesh))
-            bits.append(np.asarray(costs.nats, np.float64) * BITS_PER_NAT)
-            wrong.append(np.asarray(costs.wrong))
+            bits.append(gather_rows(costs.nats).astype(np.float64) * BITS_PER_NAT)
+            wrong.append(gather_rows(costs.wrong))
             progress(min(rows, total - start))
         return BitCosts(np.concatenate(bits)[:total], np.concatenate(wrong)[:total])
 

@@ -29,6 +29,18 @@ class Costs(NamedTuple):
     wrong: Array  # [B], predicted bits that are wrong when rounded
 
 
+def bit_costs(logits: Array, batch: Sequences) -> Costs:
+    """What logits [B, T, O] cost; bits that are not predicted cost nothing."""
+    nats = optax.sigmoid_binary_cross_entropy(logits, batch.targets)
+    wrong = (logits > 0) != (batch.targets > 0.5)
+    mask = jnp.asarray(batch.mask)[..., None]  # [B, T] -> [B, T, 1]
+
+    def total(x: Array) -> Array:
+        return jnp.sum(jnp.where(mask, x, 0), axis=(1, 2))  # [B, T, O] -> [B]
+
+    return Costs(total(nats), total(wrong.astype(nats.dtype)))
+
+
 class SequenceBits(NamedTuple):
     """A model of sequences of bits; every method takes the parameters.
 
@@ -43,14 +55,7 @@ class SequenceBits(NamedTuple):
     def costs(self, params: Params, batch: Sequences) -> Costs:
         """Predicts the bits of every sequence; what is not predicted costs nothing."""
         logits, _ = self.rebuild(params)(jnp.asarray(batch.inputs))
-        nats = optax.sigmoid_binary_cross_entropy(logits, batch.targets)
-        wrong = (logits > 0) != (batch.targets > 0.5)
-        mask = jnp.asarray(batch.mask)[..., None]  # [B, T] -> [B, T, 1]
-
-        def total(x: Array) -> Array:
-            return jnp.sum(jnp.where(mask, x, 0), axis=(1, 2))  # [B, T, O] -> [B]
-
-        return Costs(total(nats), total(wrong.astype(nats.dtype)))
+        return bit_costs(logits, batch)
 
     def loss(self, params: Params, batch: Sequences, rng: Array | None = None) -> Loss:
         """The nats of all sequences of a batch, summed, and their number."""

@@ -10,7 +10,6 @@ from attnjax.train import Batch, Loss, Params
 from experiments.algorithms.config import Config
 from experiments.algorithms.evaluation import Evaluator, validation_set
 from experiments.algorithms.model import build_model, check_memory
-from experiments.errors import UserError
 from experiments.training.parameters import count_parameters
 from experiments.training.task import Best, Task, TaskSetup, generate_batches
 
@@ -28,13 +27,7 @@ class AlgorithmTask(Task):
           UserError: if settings do not fit together, or not the devices.
         """
         self.config = config
-        parts = setup.mesh.size * config.accumulation_steps
-        if config.batch_size % parts:
-            raise UserError(
-                f"batch_size: expected a multiple of {parts} (of {setup.mesh.size} "
-                f"devices x {config.accumulation_steps} accumulation steps), got "
-                f"{config.batch_size}"
-            )
+        setup.check_batch_size(config.batch_size, config.accumulation_steps)
         self.model, self._params = build_model(config)
         if warning := check_memory(self.model.config, config.algorithm):
             setup.say(f"warning: {warning}")

@@ -15,7 +15,7 @@ from attnjax import viz
 from attnjax.cells.ntm import NTMOutput
 from experiments.algorithms.evaluation import VALIDATION_SEED
 from experiments.algorithms.loading import LoadedRun
-from experiments.algorithms.model import BITS_PER_NAT
+from experiments.algorithms.model import BITS_PER_NAT, bit_costs
 from experiments.algorithms.sequences import PrioritySort, Sequences
 from experiments.errors import UserError
 
@@ -48,7 +48,7 @@ def watch(
     model = loaded.model.rebuild(loaded.params)
     logits, out_heads = jax.jit(lambda x: model(x))(sequence.inputs)
     output = np.asarray(jax.nn.sigmoid(logits[0]))  # [T, O]
-    costs = loaded.model.costs(loaded.params, sequence)
+    costs = bit_costs(logits, sequence)
     bits = float(costs.nats[0]) * BITS_PER_NAT
     heads = out_heads if isinstance(out_heads, NTMOutput) else None
     title = f"{loaded.run.folder.name}: {bits:.2f} bits, {int(costs.wrong[0])} wrong"

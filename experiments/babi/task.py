@@ -47,7 +47,7 @@ class QuestionTask(Task):
         if held:
             self._validation = encode_questions(held, self.vocabulary, memory_size=size)
         self._check_supports()
-        self._check_batch_size(setup.mesh.size)
+        setup.check_batch_size(config.batch_size, config.accumulation_steps)
         self._order = EpochBatches(
             len(self._train), rows=config.batch_size, seed=config.seed
         )
@@ -65,15 +65,6 @@ class QuestionTask(Task):
             raise UserError(
                 "data: expected questions that name their supporting facts, got none "
                 "(a memory network is trained on them; an end-to-end one is not)"
-            )
-
-    def _check_batch_size(self, devices: int) -> None:
-        parts = devices * self.config.accumulation_steps
-        if self.config.batch_size % parts:
-            raise UserError(
-                f"batch_size: expected a multiple of {parts} (of {devices} devices x "
-                f"{self.config.accumulation_steps} accumulation steps), got "
-                f"{self.config.batch_size}"
             )
 
     def init_params(self) -> Params:

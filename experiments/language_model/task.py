@@ -36,7 +36,7 @@ class LanguageModelTask(Task):
         setup.say("reading text")
         splits = config.data.splits()
         self.tokenizer = self._load_tokenizer(splits, setup)
-        self._check_batch_size(setup.mesh.size)
+        setup.check_batch_size(config.batch_size, config.accumulation_steps)
         train, validation = (
             read_tokens(
                 splits[name], self.tokenizer, name=name, data_dir=config.data.data_dir
@@ -68,14 +68,6 @@ class LanguageModelTask(Task):
             return saved
         setup.say("making the vocabulary")
         return config.train(splits, setup.say)
-
-    def _check_batch_size(self, devices: int) -> None:
-        parts = self.config.accumulation_steps
-        if self.config.batch_size % (devices * parts):
-            raise UserError(
-                f"batch_size: expected a multiple of {devices * parts} (of {devices} "
-                f"devices x {parts} accumulation steps), got {self.config.batch_size}"
-            )
 
     def init_params(self) -> Params:
         """Returns the model's initial parameters."""

@@ -17,6 +17,7 @@ from jax.sharding import Mesh
 
 from attnjax.parallel import process_rows
 from attnjax.train import Batch, Loss, Params
+from experiments.errors import UserError
 
 Best = tuple[str, Literal["max", "min"]]
 
@@ -27,6 +28,20 @@ class TaskSetup(NamedTuple):
     mesh: Mesh  # devices; a batch is split by rows over all of them
     saved: Path | None  # folder of the run that is resumed: reload what `save` wrote
     say: Callable[[str], None]  # reports on stderr what is being prepared
+
+    def check_batch_size(self, batch_size: int, accumulation_steps: int) -> None:
+        """Checks that microbatches can be split over the devices.
+
+        Raises:
+          UserError: if a batch has another number of rows than a multiple of both.
+        """
+        devices = self.mesh.size
+        parts = devices * accumulation_steps
+        if batch_size % parts:
+            raise UserError(
+                f"batch_size: expected a multiple of {parts} (of {devices} devices x "
+                f"{accumulation_steps} accumulation steps), got {batch_size}"
+            )
 
 
 class Task(Protocol):
