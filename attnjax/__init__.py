@@ -61,6 +61,8 @@ from attnjax.core.attend import attend as attend
 from attnjax.core.attend import attend_heads as attend_heads
 from attnjax.core.attend import Attended as Attended
 from attnjax.core.attend import Memory as Memory
+from attnjax.core.recent import attend_recent as attend_recent
+from attnjax.core.recent import RecentMemory as RecentMemory
 from attnjax.core.mlp import mlp as mlp
 from attnjax.core.mlp import gated_mlp as gated_mlp
 from attnjax.core.mlp import elementwise as elementwise
@@ -136,6 +138,9 @@ from attnjax.models.memory_network import MemoryNetwork as MemoryNetwork
 from attnjax.models.memory_network import MemoryNetworkConfig as MemoryNetworkConfig
 from attnjax.models.memn2n import MemN2N as MemN2N
 from attnjax.models.memn2n import MemN2NConfig as MemN2NConfig
+from attnjax.models.memn2n_lm import TokenHistory as TokenHistory
+from attnjax.models.memn2n_lm import MemN2NLM as MemN2NLM
+from attnjax.models.memn2n_lm import MemN2NLMConfig as MemN2NLMConfig
 from attnjax.models._block_config import BlockConfig as BlockConfig
 from attnjax.models.flax_attention import attention_fn as attention_fn
 from attnjax.models.state import split as split

@@ -199,3 +199,17 @@ def softmax_cross_entropy(logits, label):
     return (
         peak + math.log(math.fsum(math.exp(x - peak) for x in logits)) - logits[label]
     )
+
+
+def language_model(p, words, *, hops, size, linear, query=0.1):
+    """Section 5: logits [V] after the last word; the words before are the memory."""
+    recent = [(age, w) for age, w in enumerate(reversed(words))][:size]
+    keys = [p["A"][w] + p["T_A"][age] for age, w in recent]
+    values = [p["C"][w] + p["T_C"][age] for age, w in recent]
+    u = np.full(p["A"].shape[1], query)
+    every = []
+    for _ in range(hops):
+        u, weights = hop(u, keys, values, [True] * len(recent), "softmax", p["H"])
+        u = np.array([x if i < linear else max(x, 0.0) for i, x in enumerate(u)])
+        every.append(weights)
+    return p["W"] @ u, every

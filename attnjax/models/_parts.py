@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from attnjax.cells.initializers import Initializers
 from attnjax.core import precision
-from attnjax.core._checks import check_ids, known_value
+from attnjax.core._checks import check_ids
 from attnjax.core.dropout import dropout
 from attnjax.models._methods import batched
 
@@ -51,60 +51,14 @@ def token_positions(mask: Array, offset: Array | int = 0) -> Array:
     return jnp.where(mask, offset + jnp.cumsum(mask, axis=-1, dtype=jnp.int32) - 1, -1)
 
 
-def check_lengths(name: str, positions: Any, most: int) -> None:
-    """Checks that learned positions suffice, where the positions are known.
-
-    Raises:
-      ValueError: naming the longest row, if they do not.
-    """
-    known = known_value(positions)
-    length = 0 if known is None else known.max(initial=-1) + 1
-    if length > most:
-        raise ValueError(
-            f"{name}: expected at most {most} tokens, got {length} (max_length is the "
-            "number of learned positions)"
-        )
-
-
 def split_rng(rng: Array | None, count: int) -> list[Array | None]:
     """Splits a random key in `count`; None, which means no dropout, is repeated."""
     return [None] * count if rng is None else list(jax.random.split(rng, count))
 
 
-def check_num_layers(num_layers: int) -> None:
-    """Checks that a stack of recurrent layers is not empty."""
-    if num_layers < 1:
-        raise ValueError(
-            f"num_layers: expected at least 1, got {num_layers} (the number of "
-            "recurrent layers)"
-        )
-
-
 def repeat_rows(tree: Tree, batch_size: int) -> Tree:
     """Gives every row of a batch the same arrays: leaves [...] -> [B, ...]."""
     return jax.tree.map(lambda x: jnp.broadcast_to(x, (batch_size, *x.shape)), tree)
-
-
-def check_vectors(x: Array, axes: str, width: int) -> None:
-    """Checks inputs [axes, width] of a model of vectors.
-
-    Raises:
-      ValueError: if `x` has another shape.
-    """
-    if x.ndim != len(axes) + 1 or x.shape[-1] != width:
-        raise ValueError(
-            f"x: expected shape [{', '.join(axes)}, {width}], got {list(x.shape)} (the "
-            "last axis is input_dim)"
-        )
-
-
-def check_tied(tied: bool, embed_dim: int, readout_dim: int) -> None:
-    """Checks that the target embedding can serve as the output matrix."""
-    if tied and embed_dim != readout_dim:
-        raise ValueError(
-            f"readout_dim: expected {embed_dim}, got {readout_dim} (with tie_output "
-            "the output matrix is the target embedding, of width embed_dim)"
-        )
 
 
 class OutputLayer(NamedTuple):

@@ -27,6 +27,7 @@ from attnjax.core.sentences import (
     with_empty_slots,
 )
 from attnjax.core.weights import masked_softmax, softmax_with_sink
+from attnjax.models._checks import check_positive
 from attnjax.models._methods import batched
 
 
@@ -217,10 +218,7 @@ class MemN2N(nnx.Module):
 
 
 def _check(config: MemN2NConfig) -> None:
-    for name in ("vocab_size", "embed_dim", "num_hops", "memory_size"):
-        if getattr(config, name) < 1:
-            got = getattr(config, name)
-            raise ValueError(f"{name}: expected at least 1, got {got}")
+    check_positive(config, "vocab_size", "embed_dim", "num_hops", "memory_size")
     if not 0 <= config.empty_slots < 1:
         raise ValueError(
             f"empty_slots: expected a share in [0, 1), got {config.empty_slots} (the "

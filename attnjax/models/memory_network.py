@@ -30,6 +30,7 @@ from attnjax.core.ranking import (
 )
 from attnjax.core.sentences import NULL, over_filled, sum_words
 from attnjax.core.weights import hardmax
+from attnjax.models._checks import check_positive
 from attnjax.models._methods import batched
 from attnjax.models._parts import Params
 
@@ -254,7 +255,4 @@ def _choose(support: Array) -> Weighting:
 
 
 def _check(config: MemoryNetworkConfig) -> None:
-    for name in ("vocab_size", "embed_dim", "num_hops", "memory_size"):
-        if getattr(config, name) < 1:
-            got = getattr(config, name)
-            raise ValueError(f"{name}: expected at least 1, got {got}")
+    check_positive(config, "vocab_size", "embed_dim", "num_hops", "memory_size")

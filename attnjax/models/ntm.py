@@ -20,14 +20,9 @@ from attnjax.cells.ntm import CONTROLLERS, NTMOutput, NTMParams, NTMState, ntm
 from attnjax.cells.recurrent import Layers, RecurrentCell, init_layers
 from attnjax.cells.scan import scan
 from attnjax.core.weights import masked_softmax
+from attnjax.models._checks import check_num_layers, check_vectors
 from attnjax.models._methods import batched
-from attnjax.models._parts import (
-    Params,
-    VectorOutput,
-    check_num_layers,
-    check_vectors,
-    repeat_rows,
-)
+from attnjax.models._parts import Params, VectorOutput, repeat_rows
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

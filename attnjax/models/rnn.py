@@ -22,14 +22,9 @@ from attnjax.cells.recurrent import (
     scan_layers,
     step_layers,
 )
+from attnjax.models._checks import check_num_layers, check_vectors
 from attnjax.models._methods import batched
-from attnjax.models._parts import (
-    Params,
-    VectorOutput,
-    check_num_layers,
-    check_vectors,
-    repeat_rows,
-)
+from attnjax.models._parts import Params, VectorOutput, repeat_rows
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -26,14 +26,13 @@ from attnjax.cells.recurrent import (
 )
 from attnjax.core import precision
 from attnjax.core.dropout import dropout
+from attnjax.models._checks import check_num_layers, check_tied
 from attnjax.models._methods import batched
 from attnjax.models._parts import (
     DeepOutput,
     OutputLayer,
     Params,
     SequenceModel,
-    check_num_layers,
-    check_tied,
     embed,
     split_rng,
 )

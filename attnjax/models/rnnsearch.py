@@ -36,14 +36,13 @@ from attnjax.cells.scan import scan
 from attnjax.core import precision
 from attnjax.core.attend import Memory
 from attnjax.core.dropout import dropout
+from attnjax.models._checks import check_num_layers, check_tied
 from attnjax.models._methods import batched
 from attnjax.models._parts import (
     DeepOutput,
     OutputLayer,
     Params,
     SequenceModel,
-    check_num_layers,
-    check_tied,
     embed,
     split_rng,
 )

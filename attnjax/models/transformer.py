@@ -18,11 +18,11 @@ from jax import Array
 from attnjax.core import positions as places
 from attnjax.core.dropout import dropout
 from attnjax.models._block_config import BlockConfig
+from attnjax.models._checks import check_lengths
 from attnjax.models._methods import batched
 from attnjax.models._parts import (
     OutputLayer,
     SequenceModel,
-    check_lengths,
     embed,
     split_rng,
     token_positions,

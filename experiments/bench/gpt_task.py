@@ -57,9 +57,10 @@ class TokenizedText(NamedTuple):
 
     def validation_windows(self) -> Iterator[np.ndarray]:
         """Batches of windows in which every validation token is a target once."""
-        return consecutive_windows(
+        batches = consecutive_windows(
             self.validation,
             first=self.tokenizer.newline,
             rows=self.train.rows,
             length=self.train.length,
         )
+        return (batch.ids for batch in batches)

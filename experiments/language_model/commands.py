@@ -40,9 +40,9 @@ class TrainRun(TrainOptions, Config):
 class Evaluate(RunOptions):
     """Evaluates a run on whole texts: nats per token, perplexity, bits per character.
 
-    The text is divided into consecutive windows of model.max_length tokens; every
-    token is predicted once. Prints a table, and writes evaluation.json into the run's
-    folder.
+    The text is divided into consecutive windows of model.max_length tokens, which
+    overlap by --context-tokens; every token is predicted once. Prints a table, and
+    writes evaluation.json into the run's folder.
     """
 
     text: tuple[Path, ...] = ()
@@ -50,6 +50,9 @@ class Evaluate(RunOptions):
     data."""
     raw_dir: Path | None = None
     """Folder of the raw data, if they have moved since training."""
+    context_tokens: int | None = None
+    """Number of tokens at the start of every window that are context only; by default
+    as in training. The more, the lower the perplexity, and the longer it takes."""
 
     def run(self) -> None:
         """Evaluates and prints a table."""
@@ -58,7 +61,11 @@ class Evaluate(RunOptions):
 
         loaded = load_run(self.run_folder, self.checkpoint)
         record = evaluate(
-            loaded, texts=self.text, raw_dir=self.raw_dir, say=print_status
+            loaded,
+            texts=self.text,
+            raw_dir=self.raw_dir,
+            context_tokens=self.context_tokens,
+            say=print_status,
         )
         print_report(record)
 

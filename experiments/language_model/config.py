@@ -5,7 +5,9 @@ import dataclasses
 import tyro
 
 from attnjax.models.gpt import GPTConfig
+from attnjax.models.memn2n_lm import MemN2NLMConfig
 from experiments.datasets.text.datasets import (
+    PennTreebank,
     SourceCode,
     TextFiles,
     TinyShakespeare,
@@ -14,7 +16,8 @@ from experiments.datasets.text.datasets import (
 from experiments.datasets.tokenizers.text import TextTokenizerConfig
 from experiments.training.config import TrainingConfig
 
-DataConfig = TextFiles | TinyShakespeare | WikiText2 | SourceCode
+DataConfig = TextFiles | TinyShakespeare | PennTreebank | WikiText2 | SourceCode
+ModelConfig = GPTConfig | MemN2NLMConfig
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -27,7 +30,13 @@ class Config(TrainingConfig):
         default_factory=TextTokenizerConfig
     )
     """Tokeniser, trained on the training text and saved in the run."""
-    model: GPTConfig = dataclasses.field(default_factory=GPTConfig)
+    model: tyro.conf.AvoidSubcommands[ModelConfig] = dataclasses.field(
+        default_factory=GPTConfig
+    )
     """Model; its vocabulary size is that of the tokeniser."""
     batch_size: int = 12
     """Number of token windows per batch, each of model.max_length tokens."""
+    context_tokens: int = 0
+    """Number of tokens at the start of every window that are not predicted, so that
+    every token that is has at least as many before it; a text's first window predicts
+    all of its tokens."""

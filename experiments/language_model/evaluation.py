@@ -22,7 +22,7 @@ from experiments.datasets.text.windows import consecutive_windows
 from experiments.datasets.tokenizers.text import TextTokenizer
 from experiments.files import write_atomic
 from experiments.language_model.loading import LoadedRun
-from experiments.language_model.model import LanguageModel
+from experiments.language_model.model import LanguageModel, check_context
 from experiments.runs.processes import place_batch
 from experiments.training.metrics import perplexity
 from experiments.training.parameters import count_parameters
@@ -76,14 +76,30 @@ class TextMetrics(NamedTuple):
 class Evaluator:
     """Evaluates parameters on texts, every token once, on all devices."""
 
-    def __init__(self, model: LanguageModel, *, rows: int, mesh: Mesh) -> None:
+    def __init__(
+        self,
+        model: LanguageModel,
+        *,
+        rows: int,
+        mesh: Mesh,
+        context_tokens: int | None = None,
+    ) -> None:
         """Jits the loss.
 
         Args:
           model: the model and its tokeniser.
           rows: windows per batch, rounded up to a multiple of the devices.
           mesh: the devices.
+          context_tokens: number of tokens that every token has before it, but for
+            those of the first window; None: as in training.
+
+        Raises:
+          UserError: if windows have no more tokens than that.
         """
+        if context_tokens is None:
+            context_tokens = model.context_tokens
+        check_context(context_tokens, model.config.max_length)
+        self.context_tokens = context_tokens
         self._rows = -(-rows // mesh.size) * mesh.size
         self._length = model.config.max_length
         self._mesh = mesh
@@ -98,7 +114,7 @@ class Evaluator:
         """Computes the loss over consecutive windows of model.max_length tokens.
 
         The first token is predicted from a newline, the first token of every other
-        window from the one token before it.
+        window from the one token before it and the context.
 
         Args:
           params: the model's parameters.
@@ -106,11 +122,16 @@ class Evaluator:
           progress: called after every batch with the number of its tokens.
         """
         windows = consecutive_windows(
-            text.tokens, first=text.first, rows=self._rows, length=self._length
+            text.tokens,
+            first=text.first,
+            rows=self._rows,
+            length=self._length,
+            context_tokens=self.context_tokens,
         )
         total = count = 0.0
         for batch in windows:
-            loss = self._loss(params, place_batch(batch, self._mesh))
+            ids, context = place_batch(batch, self._mesh)
+            loss = self._loss(params, ids, context_tokens=context)
             total += float(loss.total)
             count += float(loss.num_tokens)
             progress(int(loss.num_tokens))
@@ -128,6 +149,7 @@ def evaluate(
     *,
     texts: Sequence[Path] = (),
     raw_dir: Path | None = None,
+    context_tokens: int | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> dict[str, Any]:
     """Evaluates a run, and writes evaluation.json into its folder.
@@ -136,13 +158,16 @@ def evaluate(
       loaded: the run.
       texts: files to evaluate on; by default all splits but the training text.
       raw_dir: where the raw data are, if not where the config says.
+      context_tokens: number of tokens at the start of every window that are not
+        predicted; None: as in training.
       say: reports what is being done.
 
     Returns:
       The content of evaluation.json.
 
     Raises:
-      UserError: if a text is missing or cannot be encoded.
+      UserError: if a text is missing or cannot be encoded, or all tokens of a window
+        are context.
     """
     say("reading text")
     model, config = loaded.model, loaded.config
@@ -160,7 +185,10 @@ def evaluate(
         for name, text in chosen.items()
     }
     evaluator = Evaluator(
-        model, rows=config.batch_size // config.accumulation_steps, mesh=loaded.mesh
+        model,
+        rows=config.batch_size // config.accumulation_steps,
+        mesh=loaded.mesh,
+        context_tokens=context_tokens,
     )
     results = {}
     for name, text in encoded.items():
@@ -172,6 +200,7 @@ def evaluate(
         "step": loaded.step,
         "parameters": count_parameters(loaded.params),
         "context": model.config.max_length,
+        "context_tokens": evaluator.context_tokens,
         "texts": results,
     }
     write_atomic(loaded.run.folder / RECORD, json.dumps(record, indent=2) + "\n")

@@ -8,7 +8,12 @@ from jax.sharding import Mesh
 
 from attnjax.parallel import make_mesh
 from attnjax.train import Params
-from experiments.datasets.text.datasets import Splits, TinyShakespeare, WikiText2
+from experiments.datasets.text.datasets import (
+    PennTreebank,
+    Splits,
+    TinyShakespeare,
+    WikiText2,
+)
 from experiments.errors import UserError
 from experiments.language_model.config import Config
 from experiments.language_model.model import LanguageModel, build_model
@@ -38,7 +43,7 @@ class LoadedRun(NamedTuple):
         data = self.config.data
         if raw_dir is None:
             return data.splits()
-        if not isinstance(data, TinyShakespeare | WikiText2):
+        if not isinstance(data, TinyShakespeare | PennTreebank | WikiText2):
             raise UserError(
                 "raw_dir: expected none (this run's text is no data set in a folder; "
                 "name files with --text)"

@@ -9,7 +9,7 @@ import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,6 @@ from jax import Array
 from attnjax.core.precision import upcast
 from attnjax.decode.logits_processors import check_warp_arguments, warp_logits
 from attnjax.train import Params
-from attnjax.transformer.cache import KVCache
 from experiments.cli.checks import LARGEST_SEED
 from experiments.cli.exit_codes import invalid_settings
 from experiments.errors import UserError
@@ -47,6 +46,7 @@ class Sampler:
         """
         self.model, self._params = model, params
         self.max_length = model.config.max_length
+        self._fills_up = model.capacity is not None
         if not temperature > 0:
             raise UserError(
                 f"temperature: expected a positive number, got {temperature} (for the "
@@ -95,7 +95,7 @@ class Sampler:
                 )
         if not ids:
             raise UserError("prompt: expected text, got blanks only")
-        if len(ids) > self.max_length:
+        if self._fills_up and len(ids) > self.max_length:
             raise UserError(
                 f"prompt: expected at most {self.max_length} tokens (the context), got "
                 f"{len(ids)} (shorten it)"
@@ -117,32 +117,30 @@ class Sampler:
         """
         rng = jax.random.fold_in(rng, 0)
         context = list(prompt)
-        cache, logits = self._prefill(self._params, jnp.array([context], jnp.int32))
+        carry, logits = self._prefill(self._params, jnp.array([context], jnp.int32))
         for t in itertools.count():
             token = self._draw(jax.random.fold_in(rng, t), logits)
             context.append(int(token))
             yield context[-1]
-            if len(context) <= self.max_length:
-                cache, logits = self._step(self._params, cache, token)
+            if not self._fills_up or len(context) <= self.max_length:
+                carry, logits = self._step(self._params, carry, token)
             else:
                 context = context[-max(1, self.max_length // 2) :]
                 ids = jnp.array([context], jnp.int32)
-                cache, logits = self._prefill(self._params, ids)
+                carry, logits = self._prefill(self._params, ids)
 
-    def _prefill_cache(self, params: Params, tokens: Array) -> tuple[KVCache, Array]:
-        """The KV cache of tokens [1, T], and the logits [V] of the next token."""
+    def _prefill_cache(self, params: Params, tokens: Array) -> tuple[Any, Array]:
+        """The carry after tokens [1, T], and the logits [V] of the next token."""
         model = self.model.rebuild(params)
-        # A cache with a sliding window keeps that many tokens before the newest ones.
-        size = self.max_length + (self.model.config.block.sliding_window or 0)
-        cache, logits = model.prefill(model.start(1, size), tokens)
-        return cache, logits[0, -1]
+        carry, logits = model.prefill(self.model.start(params, 1), tokens)
+        return carry, logits[0, -1]
 
     def _decode_one(
-        self, params: Params, cache: KVCache, token: Array
-    ) -> tuple[KVCache, Array]:
-        """The KV cache with a token [] appended, and the logits [V] of the next."""
-        cache, logits, _ = self.model.rebuild(params).step(cache, token[None])
-        return cache, logits[0]
+        self, params: Params, carry: Any, token: Array
+    ) -> tuple[Any, Array]:
+        """The carry after one more token [], and the logits [V] of the next."""
+        carry, logits, _ = self.model.rebuild(params).step(carry, token[None])
+        return carry, logits[0]
 
     def _draw_one(self, rng: Array, logits: Array) -> Array:
         """Samples a token [] from logits [V], truncated as the options say."""

@@ -15,7 +15,7 @@ from experiments.datasets.tokenizers.text import TextTokenizer
 from experiments.errors import UserError
 from experiments.language_model.config import Config
 from experiments.language_model.evaluation import EvaluationText, Evaluator
-from experiments.language_model.model import build_model
+from experiments.language_model.model import build_model, check_context
 from experiments.training.parameters import count_parameters
 from experiments.training.task import Best, Task, TaskSetup
 
@@ -33,6 +33,7 @@ class LanguageModelTask(Task):
             the devices.
         """
         self.config = config
+        check_context(config.context_tokens, config.model.max_length)
         setup.say("reading text")
         splits = config.data.splits()
         self.tokenizer = self._load_tokenizer(splits, setup)
@@ -107,8 +108,9 @@ class LanguageModelTask(Task):
     def summary(self) -> str:
         """Counts tokens, vocabulary, parameters and the tokens of a step."""
         config = self.config
+        predicted = config.model.max_length - config.context_tokens
         return (
             f"{len(self._train):,} tokens of {self.tokenizer.vocab_size:,} kinds, "
             f"{count_parameters(self._params):,} parameters, "
-            f"{config.batch_size * config.model.max_length:,} tokens a step"
+            f"{config.batch_size * predicted:,} tokens a step"
         )

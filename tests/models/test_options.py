@@ -63,8 +63,7 @@ SIZES = {"vocab_size", "max_length", "d_model", "num_heads", "d_ff", "dtype"}
 
 
 def variants(config, kind):
-    """The config with each option at each of its values, one at a time."""
-    yield "defaults", config
+    """The config with each option at each of its other values, one at a time."""
     for field, hint in typing.get_type_hints(type(config)).items():
         if field == "block":
             for name, block in variants(config.block, kind):
@@ -80,14 +79,16 @@ def variants(config, kind):
         values = values or ([False, True] if either else [])
         values = values or ([NUMBERS[field]] if field in NUMBERS else [])
         for value in values:
-            chosen = BESIDE.get(field, {}) | {field: value}
-            yield f"{field}={value}", dataclasses.replace(config, **chosen)
+            beside = BESIDE.get(field, {})
+            changed = dataclasses.replace(config, **beside | {field: value})
+            if changed != config:
+                yield f"{field}={value}", changed
 
 
 CASES = {
     f"{kind}-{name}": (kind, config)
     for kind, small in SMALL.items()
-    for name, config in variants(small, kind)
+    for name, config in [("defaults", small), *variants(small, kind)]
 }
 
 

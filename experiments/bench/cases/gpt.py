@@ -28,7 +28,7 @@ from experiments.bench.timing import is_too_slow, measure
 from experiments.cli.progress_bar import ProgressBar
 from experiments.datasets.tokenizers.text import CharacterTokenizer
 from experiments.language_model.config import Config
-from experiments.language_model.configs import SHAKESPEARE_CHAR
+from experiments.language_model.configs import CHAR_BLOCK, SHAKESPEARE_CHAR
 from experiments.language_model.model import LanguageModel, build_model
 from experiments.training.parameters import count_parameters
 
@@ -39,9 +39,7 @@ TINY = dataclasses.replace(
     model=GPTConfig(
         num_layers=2,
         max_length=11,
-        block=dataclasses.replace(
-            SHAKESPEARE_CHAR.model.block, d_model=12, num_heads=3, d_ff=17
-        ),
+        block=dataclasses.replace(CHAR_BLOCK, d_model=12, num_heads=3, d_ff=17),
     ),
     optimizer=dataclasses.replace(SHAKESPEARE_CHAR.optimizer, warmup_steps=2),
     batch_size=5,
@@ -231,6 +229,7 @@ def trainer_factories(
     from experiments.bench.peers.torch_device import check_torch_compile
     from experiments.bench.peers.torch_gpt import TorchTrainer
 
+    assert isinstance(model.config, GPTConfig)  # the task trains no other model
     make = partial(TorchTrainer, config, model.config, params)
     factories |= {
         "torch": partial(make, compiled=False),

@@ -155,15 +155,23 @@ class WikiText2(TextDataset):
 
     def splits(self) -> Splits:
         """See `TextDataset`."""
-        names = tuple(f"wiki.{part}.tokens" for part in ("train", "valid", "test"))
-        if self.raw_dir is None:
-            raise UserError(
-                f"raw_dir: expected the folder of {', '.join(names)}, got none (name "
-                "it with --data.raw-dir DIR)"
-            )
-        paths = _raw_files(self.raw_dir, names)
-        splits = ("train", "validation", "test")
-        return {name: Text((path,)) for name, path in zip(splits, paths, strict=True)}
+        return _three_files(self.raw_dir, "wiki.{}.tokens")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PennTreebank(TextDataset):
+    """A million words of the Wall Street Journal: 9,999 kinds and the end of a line.
+
+    Mikolov et al. 2010, "Recurrent neural network based language model": lower case,
+    numbers as N, rare words as <unk>.
+    """
+
+    raw_dir: Path | None = None
+    """Folder with ptb.{train,valid,test}.txt, plain or gzipped."""
+
+    def splits(self) -> Splits:
+        """See `TextDataset`."""
+        return _three_files(self.raw_dir, "ptb.{}.txt")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -186,6 +194,19 @@ SHAKESPEARE_SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2d
 def _held_out(text: Text, share: float) -> Splits:
     train, validation = text.split(share)
     return {"train": train, "validation": validation}
+
+
+def _three_files(raw_dir: Path | None, name: str) -> Splits:
+    """The splits of a folder with a file each, whose name has train, valid or test."""
+    names = tuple(name.format(part) for part in ("train", "valid", "test"))
+    if raw_dir is None:
+        raise UserError(
+            f"raw_dir: expected the folder of {', '.join(names)}, got none (name "
+            "it with --data.raw-dir DIR)"
+        )
+    paths = _raw_files(raw_dir, names)
+    splits = ("train", "validation", "test")
+    return {split: Text((path,)) for split, path in zip(splits, paths, strict=True)}
 
 
 def _raw_files(raw_dir: Path, names: tuple[str, ...]) -> list[Path]:

@@ -7,6 +7,7 @@ from the step alone, on any number of processes.
 
 import itertools
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 
@@ -78,27 +79,40 @@ class TokenWindows:
             yield self.process_batch(step, process_index, process_count)
 
 
+class ConsecutiveWindows(NamedTuple):
+    """A batch of windows, and where each begins to predict."""
+
+    ids: np.ndarray  # [B, T + 1], int32; `IGNORE_INDEX` where there is no token
+    context_tokens: np.ndarray  # [B], int32, tokens at the start: not predicted
+
+
 def consecutive_windows(
-    tokens: np.ndarray, *, first: int, rows: int, length: int
-) -> Iterator[np.ndarray]:
-    """Cuts a text into windows that do not overlap: every token is predicted once.
+    tokens: np.ndarray, *, first: int, rows: int, length: int, context_tokens: int = 0
+) -> Iterator[ConsecutiveWindows]:
+    """Cuts a text into windows, so that every token is predicted once.
+
+    Without context the windows do not overlap. With it, each begins that many tokens
+    before the end of the last one, and the text's first predicts all of its tokens.
 
     Args:
       tokens: ids of the text, [N].
       first: the id before the text, from which its first token is predicted.
       rows: windows in a batch, B.
       length: tokens of a window, T.
+      context_tokens: number of tokens at the start that are not predicted, below T.
 
     Yields:
-      Batches, int32 [B, T + 1]; the last one is padded with `IGNORE_INDEX`.
+      Batches; the last one is padded with `IGNORE_INDEX`.
     """
-    size = rows * length
-    for start in range(0, len(tokens), size):
-        some = tokens[start : start + size]
-        padding = (0, size - len(some))
-        targets = np.pad(some.astype(np.int32), padding, constant_values=IGNORE_INDEX)
-        targets = targets.reshape(rows, length)  # [B*T] -> [B, T]
-        # The id before each window is the last of the window above it. [B, T] -> [B, 1]
-        before = np.roll(targets[:, -1:], 1, axis=0)
-        before[0] = first if start == 0 else tokens[start - 1]
-        yield np.concatenate([before, targets], axis=1)  # -> [B, T + 1]
+    N, new = len(tokens), length - context_tokens
+    count = 1 + max(0, -(-(N - length) // new))
+    for start in range(0, count, rows):
+        window = np.arange(start, start + rows)
+        # Where the ids are in the text, which `first` stands before.
+        at = window[:, None] * new + np.arange(-1, length)  # [B] -> [B, T + 1]
+        ids = tokens[np.clip(at, 0, N - 1)].astype(np.int32)
+        ids = np.where(at < 0, first, np.where(at < N, ids, IGNORE_INDEX))
+        context = np.where(window == 0, 0, context_tokens)
+        # Nothing is left for the windows that fill up the last batch.
+        context = np.where(window < count, context, length)
+        yield ConsecutiveWindows(ids.astype(np.int32), context.astype(np.int32))

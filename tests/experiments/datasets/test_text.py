@@ -10,6 +10,7 @@ import pytest
 
 from experiments.datasets.text import token_files
 from experiments.datasets.text.datasets import (
+    PennTreebank,
     SourceCode,
     Text,
     TextFiles,
@@ -314,13 +315,32 @@ def test_a_text_shorter_than_a_window_is_refused():
 def test_consecutive_windows_predict_every_token_once_from_the_one_before(count):
     tokens = TOKENS[:count] + 1
     batches = list(consecutive_windows(tokens, first=0, rows=3, length=7))
-    assert {batch.shape for batch in batches} == {(3, 8)}
+    assert {batch.ids.shape for batch in batches} == {(3, 8)}
     assert len(batches) == -(-count // 21)
-    read = np.concatenate([batch[:, :-1].ravel() for batch in batches])
-    targets = np.concatenate([batch[:, 1:].ravel() for batch in batches])
+    read = np.concatenate([batch.ids[:, :-1].ravel() for batch in batches])
+    targets = np.concatenate([batch.ids[:, 1:].ravel() for batch in batches])
     np.testing.assert_array_equal(targets[:count], tokens)
     assert (targets[count:] == IGNORE_INDEX).all()
     np.testing.assert_array_equal(read[:count], [0, *tokens[:-1]])
+
+
+@pytest.mark.parametrize("context", [1, 4, 6])
+@pytest.mark.parametrize("count", [1, 7, 8, 9, 20, 101])
+def test_windows_with_context_predict_every_token_once_after_at_least_as_many(
+    count, context
+):
+    tokens = np.arange(1, count + 1)
+    seen = []
+    for ids, context_tokens in consecutive_windows(
+        tokens, first=0, rows=3, length=7, context_tokens=context
+    ):
+        for row, skipped in zip(ids, context_tokens, strict=True):
+            real = row[row != IGNORE_INDEX]
+            np.testing.assert_array_equal(np.diff(real), 1)
+            predicted = row[1:][skipped:]
+            seen += predicted[predicted != IGNORE_INDEX].tolist()
+            assert row[0] == 0 or skipped >= context
+    assert seen == tokens.tolist()
 
 
 def test_splits_come_from_the_named_files(write):
@@ -368,6 +388,7 @@ def test_a_file_is_downloaded_once_and_checked(write, tmp_path):
     [
         (TextFiles(), "data.text: expected training files, got none"),
         (WikiText2(), "raw_dir: expected the folder of wiki.train.tokens, wiki.valid"),
+        (PennTreebank(), "raw_dir: expected the folder of ptb.train.txt, ptb.valid"),
         (
             WikiText2(raw_dir=Path(__file__).parent),
             "raw_dir: expected wiki.train.tokens, wiki.valid.tokens, wiki.test.tokens",
@@ -402,3 +423,17 @@ def test_wikitext_2_has_the_published_counts_and_no_unknown_words(shared, tmp_pa
         counts[name] = len(tokens)
         assert (tokens != tokenizer.unknown).all()
     assert counts == {"train": 2_088_628, "validation": 217_646, "test": 245_569}
+
+
+def test_the_penn_treebank_has_the_published_counts_and_no_unknown_words(
+    shared, tmp_path
+):
+    splits = PennTreebank(raw_dir=shared / "data" / "ptb").splits()
+    tokenizer = TextTokenizerConfig(kind="words", vocab_size=10_003).train(splits)
+    assert tokenizer.vocab_size == 9_999 + 4  # one of the four ends lines
+    counts = {}
+    for name, text in splits.items():
+        tokens = read_tokens(text, tokenizer, name=name, data_dir=tmp_path)
+        counts[name] = len(tokens)
+        assert (tokens != tokenizer.unknown).all()
+    assert counts == {"train": 929_589, "validation": 73_760, "test": 82_430}

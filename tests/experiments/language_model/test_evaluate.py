@@ -19,15 +19,17 @@ from tests.experiments.language_model.stepping import CONTEXT, logits_of
 run = partial(commands.run, program="language_model")
 
 
-def nats(loaded, text: str) -> tuple[float, int]:
+def nats(loaded, text: str, context: int = 0) -> tuple[float, int]:
     """A loop over windows, one token after the other: their nats, and how many."""
     model, tokenizer = logits_of(loaded), loaded.model.tokenizer
     ids = [tokenizer.newline, *tokenizer.tokenize(text)]
     total, count = 0.0, 0
-    for start in range(0, len(ids) - 1, CONTEXT):
+    for start in range(0, len(ids) - 1 - context, CONTEXT - context):
         window = ids[start : start + CONTEXT]
         logits = model(window)
         for t, target in enumerate(ids[start + 1 : start + CONTEXT + 1]):
+            if start and t < context:
+                continue
             row = np.asarray(logits[t], np.float64)
             total += np.log(np.exp(row).sum()) - row[target]
             count += 1
@@ -87,6 +89,22 @@ def test_other_texts_can_be_measured_each_apart(
     assert table[3][:4] == [str(two), "80", "0", f"{texts[str(two)]['loss']:.4f}"]
 
 
+def test_windows_may_overlap_so_that_every_token_has_a_context(
+    language_run, loaded, tmp_path
+):
+    folder = Path(shutil.copytree(language_run, tmp_path / "run"))
+    text = tmp_path / "text"
+    text.write_text("a line of words\nline 12 of a café has 3\n")
+    assert run("evaluate", folder, "--text", text, "--context-tokens", 7) == 0
+    record = json.loads((folder / "evaluation.json").read_text())
+    total, count = nats(loaded, text.read_text(), context=7)
+    assert count == record["texts"][str(text)]["tokens"] == len(text.read_text())
+    assert record["context_tokens"] == 7
+    np.testing.assert_allclose(
+        record["texts"][str(text)]["loss"], total / count, rtol=1e-5
+    )
+
+
 def test_bits_of_a_text_with_unknown_words_are_not_claimed(pieces, tmp_path, capsys):
     text = tmp_path / "text"
     text.write_text("a line of ζ words\n")
@@ -107,6 +125,10 @@ BAD_TEXTS = {
         ("--text", "good", "strange"),
         "strange, line 2: expected the 26 characters of the training data, "
         "got 'Z' (U+005A)",
+    ),
+    "context": (
+        ("--context-tokens", CONTEXT),
+        f"context_tokens: expected 0 to {CONTEXT - 1}, got {CONTEXT} (a window has",
     ),
     "raw data": (("--raw-dir", "."), "raw_dir: expected none (this run's text is no"),
 }
