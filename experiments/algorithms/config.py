@@ -22,5 +22,8 @@ class Config(TrainingConfig):
     """Model; its input_dim and output_dim are those of the task."""
     batch_size: int = 32
     """Number of sequences per batch."""
+    curriculum_steps: int = 0
+    """Number of steps during which sequences grow to the task's own length, from the
+    shortest ones; 0: they have it from the start."""
     validation_size: int = 640
     """Number of sequences of the validation set, the same for every seed."""

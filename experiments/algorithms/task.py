@@ -10,6 +10,7 @@ from attnjax.train import Batch, Loss, Params
 from experiments.algorithms.config import Config
 from experiments.algorithms.evaluation import Evaluator, validation_set
 from experiments.algorithms.model import build_model, check_memory
+from experiments.algorithms.sequences import Algorithm
 from experiments.training.parameters import count_parameters
 from experiments.training.task import Best, Task, TaskSetup, generate_batches
 
@@ -48,7 +49,7 @@ class AlgorithmTask(Task):
 
         def make_batch(step: int) -> Batch:
             rng = np.random.default_rng((config.seed, step))
-            return config.algorithm.generate(rng, config.batch_size)
+            return self._level(step).generate(rng, config.batch_size)
 
         return generate_batches(make_batch, start)
 
@@ -57,8 +58,14 @@ class AlgorithmTask(Task):
         return self._evaluator(params, self._validation).metrics
 
     def num_shapes(self) -> int:
-        """All batches have the same shape."""
-        return 1
+        """One for each level of the curriculum."""
+        steps = range(self.config.curriculum_steps + 1)
+        return len({self._level(step) for step in steps})
+
+    def _level(self, step: int) -> Algorithm:
+        """The task as it is at a step: a level of the curriculum, or itself."""
+        algorithm, growing = self.config.algorithm, self.config.curriculum_steps
+        return algorithm.eased(step / growing) if step < growing else algorithm
 
     def summary(self) -> str:
         """Names the task and counts steps and parameters."""

@@ -37,6 +37,14 @@ class Generator(Protocol):
     def generate(self, rng: np.random.Generator, batch_size: int) -> Sequences:
         """Generates a batch; a pure function of the generator's state."""
 
+    def eased(self, share: float) -> Any:
+        """Returns the task with shorter sequences: one level of a curriculum.
+
+        Args:
+          share: from 0, the shortest sequences, to 1, the task itself.
+        """
+        return self
+
     @abstractmethod
     def generalizations(self) -> Mapping[str, Any]:
         """Names harder ranges than those of training: name -> task."""
@@ -57,6 +65,17 @@ def check_range(name: str, low: int, high: int, least: int = 1) -> None:
             f"min_{name}, max_{name}: expected {least} <= min <= max, got {low} and "
             f"{high} (both ends belong to the range)"
         )
+
+
+def grow(shortest: int, longest: int, share: float) -> int:
+    """Goes from the shortest length to the longest, all for as long.
+
+    Example:
+      >>> [grow(2, 4, share) for share in (0, 0.3, 0.4, 0.7, 1)]
+      [2, 2, 3, 4, 4]
+    """
+    low = min(shortest, longest)
+    return min(longest, low + int((longest - low + 1) * share))
 
 
 def random_bits(rng: np.random.Generator, *shape: int) -> np.ndarray:

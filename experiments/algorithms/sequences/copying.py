@@ -9,6 +9,7 @@ from experiments.algorithms.sequences.base import (
     Generator,
     Sequences,
     check_range,
+    grow,
     random_bits,
 )
 
@@ -56,6 +57,11 @@ class Copy(Generator):
         targets[rows, answer] = vectors[rows, at]
         mask[rows, answer] = True
         return Sequences(inputs, targets, mask)
+
+    def eased(self, share: float) -> "Copy":
+        """See `Generator`: shorter copies."""
+        longest = grow(self.min_length, self.max_length, share)
+        return dataclasses.replace(self, max_length=longest)
 
     def generalizations(self) -> Mapping[str, "Copy"]:
         """Lengths of 1, 1.5, 2.5, 4 and 6 times the longest: the paper's, and 80."""
@@ -141,6 +147,16 @@ class RepeatCopy(Generator):
         targets[rows, at, : self.bits] = vectors[rows, step[rows, at] % lengths[rows]]
         targets[every, lengths + 1 + copies[:, 0], self.bits] = 1
         return Sequences(inputs, targets, (step >= 0) & (step <= copies))
+
+    def eased(self, share: float) -> "RepeatCopy":
+        """See `Generator`: from two vectors, twice, on; their number means the same."""
+        return dataclasses.replace(
+            self,
+            max_length=grow(max(2, self.min_length), self.max_length, share),
+            max_repeats=grow(max(2, self.min_repeats), self.max_repeats, share),
+            trained_repeats=self.trained_repeats
+            or (self.min_repeats, self.max_repeats),
+        )
 
     def generalizations(self) -> Mapping[str, "RepeatCopy"]:
         """Twice the longest sequence, and twice as many repeats, as in figure 8."""

@@ -9,6 +9,7 @@ from experiments.algorithms.sequences.base import (
     Generator,
     Sequences,
     check_range,
+    grow,
     random_bits,
 )
 
@@ -70,6 +71,11 @@ class AssociativeRecall(Generator):
             targets[every, answer] = items[every, asked + 1, 1 + n, :bits]
             mask[every, answer] = True
         return Sequences(inputs, targets, mask)
+
+    def eased(self, share: float) -> "AssociativeRecall":
+        """See `Generator`: fewer items."""
+        most = grow(self.min_items, self.max_items, share)
+        return dataclasses.replace(self, max_items=most)
 
     def generalizations(self) -> Mapping[str, "AssociativeRecall"]:
         """As many items as the longest has, and more: those of figure 12."""

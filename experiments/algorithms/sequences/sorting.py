@@ -5,7 +5,12 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from experiments.algorithms.sequences.base import Generator, Sequences, random_bits
+from experiments.algorithms.sequences.base import (
+    Generator,
+    Sequences,
+    grow,
+    random_bits,
+)
 from experiments.errors import UserError
 
 
@@ -56,6 +61,14 @@ class PrioritySort(Generator):
         mask = np.zeros((B, T), bool)
         mask[:, N + 1 :] = True
         return Sequences(inputs, targets, mask)
+
+    def eased(self, share: float) -> "PrioritySort":
+        """See `Generator`: fewer vectors, from two on."""
+        return dataclasses.replace(
+            self,
+            given=grow(2, self.given, share),
+            expected=grow(2, self.expected, share),
+        )
 
     def generalizations(self) -> Mapping[str, "PrioritySort"]:
         """The sequences of training: the paper tests no others."""

@@ -1,5 +1,6 @@
 """Learning algorithms from the real command line: trained, evaluated, watched."""
 
+import itertools
 import json
 import shutil
 from functools import partial
@@ -9,13 +10,17 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from attnjax.parallel import make_mesh
 from experiments.algorithms import watching
+from experiments.algorithms.config import Config
 from experiments.algorithms.configs import CONFIGS, PUBLISHED
 from experiments.algorithms.evaluation import Evaluator, validation_set
 from experiments.algorithms.loading import load_run
 from experiments.algorithms.model import BITS_PER_NAT, build_model
 from experiments.algorithms.sequences import Copy, Sequences
+from experiments.algorithms.task import AlgorithmTask
 from experiments.runs.folder import Run
+from experiments.training.task import TaskSetup
 from tests import oracles
 from tests.experiments import commands
 from tests.experiments.commands import contents, finish, launch, record
@@ -23,7 +28,10 @@ from tests.experiments.disturbed import check_a_kill_changes_nothing
 from tests.sharing import made_once
 
 run = partial(commands.run, program="algorithms")
-TINY = ("--steps", 8, "--log-every", 1, "--save-every", 2, "--eval-every", 4)
+TINY = (
+    *("--steps", 8, "--log-every", 1, "--save-every", 2, "--eval-every", 4),
+    *("--curriculum-steps", 5),
+)
 
 
 @pytest.fixture(scope="session")
@@ -70,6 +78,20 @@ def test_the_log_counts_sequences(copied):
     for line in lines:
         measured = {k for k in line if k.startswith("validation/")}
         assert measured == (want if line["step"] % 4 == 0 else set())
+
+
+def test_a_curriculum_grows_to_the_task_and_says_how_many_shapes_it_has(
+    copied, tmp_path
+):
+    config = Run.open(copied).config_as(Config)
+    task = AlgorithmTask(config, TaskSetup(mesh=make_mesh(1), say=print, saved=None))
+    batches = task.batches(0)
+    steps = [next(batches).inputs.shape[1] for _ in range(7)]
+    assert steps == [3, 3, 5, 7, 9, 9, 9]  # of 1, 1, 2, 3, 4, 4, 4 vectors
+    assert task.num_shapes() == 4
+    later = next(task.batches(3))
+    again = list(itertools.islice(task.batches(0), 4))[3]
+    assert all(map(np.array_equal, later, again))
 
 
 def test_an_evaluation_is_a_table_of_longer_copies(copy_of, capsys, monkeypatch):

@@ -1,5 +1,7 @@
 """The five tasks: what is asked, what is expected, and when."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -197,6 +199,30 @@ def test_generalizations_are_harder_than_training(task, least):
     )
     assert most >= least
     assert least >= generate(task, 20).mask.sum(axis=1).max() or task == RepeatCopy()
+
+
+@each_task
+def test_a_curriculum_begins_short_and_ends_with_the_task(name):
+    task = TASKS[name]
+    levels = [task.eased(share) for share in np.linspace(0, 1, 23)]
+    assert levels[-1] == task or dataclasses.replace(
+        levels[-1], trained_repeats=None
+    ) == task  # fmt: skip
+    lengths = [generate(level, 5).inputs.shape[1] for level in levels]
+    assert lengths == sorted(lengths)
+    assert (lengths[0] < lengths[-1]) == (name != "n-grams")
+    for level in levels:
+        found, whole = generate(level, 5), generate(task, 5)
+        assert found.inputs.shape[2] == whole.inputs.shape[2]
+        assert found.mask.any(axis=1).all()
+
+
+def test_the_number_of_repeats_means_the_same_at_every_level():
+    task = RepeatCopy(max_repeats=10)
+    low = task.eased(0)
+    np.testing.assert_array_equal(
+        low.normalize(np.array([2])), task.normalize(np.array([2]))
+    )
 
 
 @pytest.mark.parametrize(
