@@ -23,7 +23,7 @@ smoke: four steps of a tiny machine. Seconds.
 """
 
 import dataclasses
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from attnjax.models.ntm import NTMConfig
 from attnjax.models.rnn import RNNConfig
@@ -62,13 +62,22 @@ PUBLISHED = {
     "sort": Published(PrioritySort(), (8, 512, 3e-5), (5, 2, 100, 3e-5), (128, 3e-5)),
 }
 
-# Steps of 8 sequences.
-STEPS = {
-    "copy": 5_000,
-    "repeat-copy": 10_000,
-    "recall": 10_000,
-    "ngrams": 10_000,
-    "sort": 20_000,
+
+class Recipe(NamedTuple):
+    """How a task is learned without luck, with batches of 8."""
+
+    steps: int
+    curriculum_steps: int = 0
+    learning_rate: float = 3e-3
+    tape_init: Literal["constant", "learned"] = "constant"
+
+
+RECIPES = {
+    "copy": Recipe(5_000),
+    "repeat-copy": Recipe(10_000, 6_000),
+    "recall": Recipe(12_000, 6_000, 1e-3),
+    "ngrams": Recipe(5_000),
+    "sort": Recipe(20_000, 12_000),
 }
 
 
@@ -113,17 +122,21 @@ def _published(row: Published, name: str) -> Config:
 
 def _stable(row: Published, task: str, name: str) -> Config:
     model, _ = _model(row, name)
+    recipe = RECIPES[task]
+    if isinstance(model, NTMConfig):
+        model = dataclasses.replace(model, tape_init=recipe.tape_init)
     return Config(
         algorithm=row.algorithm,
         model=model,
         optimizer=OptimizerConfig(
-            learning_rate=3e-3,
+            learning_rate=recipe.learning_rate,
             lr_schedule="cosine",
             beta2=0.999,
             max_grad_norm=10.0,  # as long as most are; spikes are 100 times longer
         ),
         batch_size=8,
-        steps=STEPS[task],
+        steps=recipe.steps,
+        curriculum_steps=recipe.curriculum_steps,
         eval_every=250,
         save_every=1_000,
     )

@@ -13,10 +13,11 @@ from jax.sharding import Mesh
 
 from attnjax.train import Params
 from experiments.algorithms.loading import LoadedRun
-from experiments.algorithms.model import BITS_PER_NAT, SequenceBits, check_memory
+from experiments.algorithms.model import BITS_PER_NAT, SequenceBits, tape_warning
 from experiments.algorithms.sequences import Algorithm, DynamicNGrams, Sequences
 from experiments.cli.progress_bar import ProgressBar
 from experiments.cli.tables import print_table
+from experiments.errors import UserError
 from experiments.files import write_atomic
 from experiments.runs.processes import gather_rows, place_batch
 from experiments.training.parameters import count_parameters
@@ -97,14 +98,19 @@ def evaluate(
 
     Returns:
       The content of evaluation.json.
+
+    Raises:
+      UserError: if no sequences are asked for.
     """
+    if sequences < 1:
+        raise UserError(f"sequences: expected at least 1, got {sequences}")
     algorithm = loaded.config.algorithm
     ranges: dict[str, Any] = {"as trained": algorithm}
     ranges |= algorithm.generalizations()
     evaluator = Evaluator(loaded.model, loaded.mesh)
     results = {}
     for fold, (name, harder) in enumerate(ranges.items(), 1):
-        if warning := check_memory(loaded.model.config, harder):
+        if warning := tape_warning(loaded.model.config, harder):
             say(f"{name}: {warning}")
         drawn = validation_set(harder, sequences, fold)
         with ProgressBar(f"evaluating {name}", sequences) as counter:

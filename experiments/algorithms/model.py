@@ -84,7 +84,7 @@ def build_model(config: Config) -> tuple[SequenceBits, Params]:
     return model, params
 
 
-def check_memory(model: ModelConfig, algorithm: Algorithm) -> str:
+def tape_warning(model: ModelConfig, algorithm: Algorithm) -> str:
     """Says in a line when sequences ask for more rows than the tape has, else ""."""
     if not isinstance(model, NTMConfig):
         return ""

@@ -9,7 +9,7 @@ import numpy as np
 from attnjax.train import Batch, Loss, Params
 from experiments.algorithms.config import Config
 from experiments.algorithms.evaluation import Evaluator, validation_set
-from experiments.algorithms.model import build_model, check_memory
+from experiments.algorithms.model import build_model, tape_warning
 from experiments.algorithms.sequences import Algorithm
 from experiments.training.parameters import count_parameters
 from experiments.training.task import Best, Task, TaskSetup, generate_batches
@@ -30,7 +30,7 @@ class AlgorithmTask(Task):
         self.config = config
         setup.check_batch_size(config.batch_size, config.accumulation_steps)
         self.model, self._params = build_model(config)
-        if warning := check_memory(self.model.config, config.algorithm):
+        if warning := tape_warning(self.model.config, config.algorithm):
             setup.say(f"warning: {warning}")
         self._evaluator = Evaluator(self.model, setup.mesh)
         self._validation = validation_set(config.algorithm, config.validation_size)

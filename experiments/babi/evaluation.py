@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from attnjax.models.memory_network import MemoryNetworkConfig
-from experiments.babi.errors import Evaluator
+from experiments.babi.evaluator import Evaluator
 from experiments.babi.loading import LoadedRun
 from experiments.babi.published import FAILED, published_errors
 from experiments.cli.progress_bar import ProgressBar

@@ -1,28 +1,17 @@
 """Loads a trained run."""
 
 from pathlib import Path
-from typing import NamedTuple
 
 from jax.sharding import Mesh
 
-from attnjax.parallel import make_mesh
-from attnjax.train import Params
 from experiments.babi.config import Config
 from experiments.babi.model import QuestionAnswerer, build_model
 from experiments.datasets.stories.vocabulary import Vocabulary
 from experiments.runs.folder import Run
-from experiments.training.parameters import abstract_params
+from experiments.training import loading
+from experiments.training.loading import load_checkpoint
 
-
-class LoadedRun(NamedTuple):
-    """A run's model and parameters, on the devices."""
-
-    run: Run
-    config: Config
-    model: QuestionAnswerer
-    params: Params  # on every device of the mesh
-    step: int  # of the checkpoint
-    mesh: Mesh
+LoadedRun = loading.LoadedRun[Config, QuestionAnswerer]
 
 
 def load_run(
@@ -42,8 +31,6 @@ def load_run(
     run = Run.open(folder)
     config = run.config_as(Config)
     vocabulary = Vocabulary.load(run.folder)
-    step = run.checkpoint_step(checkpoint)
-    mesh = make_mesh() if mesh is None else mesh
-    model, shapes = abstract_params(lambda: build_model(config, vocabulary), mesh)
-    params = run.load_params(checkpoint, like=shapes, count=config.keep_last)
-    return LoadedRun(run, config, model, params, step, mesh)
+    return load_checkpoint(
+        run, config, lambda: build_model(config, vocabulary), checkpoint, mesh
+    )

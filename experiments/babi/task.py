@@ -11,7 +11,7 @@ from attnjax.models.memory_network import MemoryNetworkConfig
 from attnjax.parallel import process_rows
 from attnjax.train import Batch, Loss, Params
 from experiments.babi.config import Config
-from experiments.babi.errors import Evaluator
+from experiments.babi.evaluator import Evaluator
 from experiments.babi.model import build_model
 from experiments.datasets.stories.arrays import encode_questions
 from experiments.datasets.stories.batches import EpochBatches

@@ -21,7 +21,7 @@ from experiments.datasets.text.token_files import read_tokens
 from experiments.datasets.text.windows import consecutive_windows
 from experiments.datasets.tokenizers.text import TextTokenizer
 from experiments.files import write_atomic
-from experiments.language_model.loading import LoadedRun
+from experiments.language_model.loading import LoadedRun, splits_of
 from experiments.language_model.model import LanguageModel, check_context
 from experiments.runs.processes import place_batch
 from experiments.training.metrics import perplexity
@@ -173,7 +173,7 @@ def evaluate(
     model, config = loaded.model, loaded.config
     chosen = {str(path): Text((path,)) for path in texts}
     if not chosen:
-        chosen = loaded.splits(raw_dir)
+        chosen = splits_of(config, raw_dir)
         del chosen["train"]
     encoded = {
         name: EvaluationText(

@@ -2,12 +2,9 @@
 
 import dataclasses
 from pathlib import Path
-from typing import NamedTuple
 
 from jax.sharding import Mesh
 
-from attnjax.parallel import make_mesh
-from attnjax.train import Params
 from experiments.datasets.text.datasets import (
     PennTreebank,
     Splits,
@@ -18,37 +15,31 @@ from experiments.errors import UserError
 from experiments.language_model.config import Config
 from experiments.language_model.model import LanguageModel, build_model
 from experiments.runs.folder import Run
-from experiments.training.parameters import abstract_params
+from experiments.training import loading
+from experiments.training.loading import load_checkpoint
+
+LoadedRun = loading.LoadedRun[Config, LanguageModel]
 
 
-class LoadedRun(NamedTuple):
-    """A run's model and parameters, on the devices."""
+def splits_of(config: Config, raw_dir: Path | None = None) -> Splits:
+    """The texts of a run.
 
-    run: Run
-    config: Config
-    model: LanguageModel
-    params: Params  # on every device of the mesh
-    step: int  # of the checkpoint
-    mesh: Mesh
+    Args:
+      config: the settings of the run.
+      raw_dir: where the raw data are, if not where the config says.
 
-    def splits(self, raw_dir: Path | None = None) -> Splits:
-        """The texts of the run.
-
-        Args:
-          raw_dir: where the raw data are, if not where the config says.
-
-        Raises:
-          UserError: if they are missing, or the data are not a data set in a folder.
-        """
-        data = self.config.data
-        if raw_dir is None:
-            return data.splits()
-        if not isinstance(data, TinyShakespeare | PennTreebank | WikiText2):
-            raise UserError(
-                "raw_dir: expected none (this run's text is no data set in a folder; "
-                "name files with --text)"
-            )
-        return dataclasses.replace(data, raw_dir=raw_dir).splits()
+    Raises:
+      UserError: if they are missing, or the data are not a data set in a folder.
+    """
+    data = config.data
+    if raw_dir is None:
+        return data.splits()
+    if not isinstance(data, TinyShakespeare | PennTreebank | WikiText2):
+        raise UserError(
+            "raw_dir: expected none (this run's text is no data set in a folder; "
+            "name files with --text)"
+        )
+    return dataclasses.replace(data, raw_dir=raw_dir).splits()
 
 
 def load_run(
@@ -73,8 +64,6 @@ def load_run(
             f"{run.folder}: expected the run's tokeniser (tokenizer.json or "
             "tokenizer.model), got none (it stopped before it began: train again)"
         )
-    step = run.checkpoint_step(checkpoint)
-    mesh = make_mesh() if mesh is None else mesh
-    model, shapes = abstract_params(lambda: build_model(config, tokenizer), mesh)
-    params = run.load_params(checkpoint, like=shapes, count=config.keep_last)
-    return LoadedRun(run, config, model, params, step, mesh)
+    return load_checkpoint(
+        run, config, lambda: build_model(config, tokenizer), checkpoint, mesh
+    )

@@ -114,6 +114,13 @@ def test_an_evaluation_is_a_table_of_longer_copies(copy_of, capsys, monkeypatch)
     assert "length 10: sequences of up to 10 vectors are longer than the tape" in err
 
 
+def test_an_evaluation_of_no_sequences_is_refused(copied, capsys):
+    before = contents(copied)
+    assert run("evaluate", copied, "--sequences", 0) == 2
+    assert "error: sequences: expected at least 1, got 0" in capsys.readouterr().err
+    assert contents(copied) == before
+
+
 def test_a_tape_is_drawn_and_the_answer_printed(copy_of, capsys):
     assert run("watch", copy_of) == 0
     out = capsys.readouterr().out
