@@ -24,6 +24,9 @@ BUCKETS = [(1, 10), (11, 20), (21, 21)]
 SERIES = {"RNNenc": [20.1, 11.0, np.nan], "RNNsearch": [26.0, 27.5, 25.0]}
 
 
+CURVES = {"one": ([0, 10, 30], [80.0, np.nan, 2.0]), "other": ([5, 10], [70.0, 60.0])}
+
+
 @pytest.fixture
 def no_cjk_font(monkeypatch):
     """A machine with no other font than matplotlib's own."""
@@ -44,6 +47,9 @@ DRAWN = {
         title="both",
     ),
     "length": lambda path: viz.length_plot(SERIES, BUCKETS, path, counts=[7, 5, 3]),
+    "curves": lambda path: viz.curve_plot(
+        CURVES, path, x_label="steps", y_label="bits", levels={"published": 30.0}
+    ),
 }
 each_figure = pytest.mark.parametrize("draw", DRAWN.values(), ids=DRAWN.keys())
 each_suffix = pytest.mark.parametrize("suffix", [".png", ".svg"])
@@ -159,6 +165,20 @@ def test_a_line_breaks_where_a_model_has_no_score():
     assert legend == list(SERIES)
 
 
+def test_curves_and_levels_are_where_the_numbers_say():
+    figure = viz.curve_plot(
+        CURVES, x_label="steps", y_label="bits", levels={"published": 30.0}, highest=90
+    )
+    axes = figure.axes[0]
+    drawn = {line.get_label(): line for line in axes.get_lines()}
+    assert list(drawn) == ["one", "other", "published"]
+    np.testing.assert_array_equal(
+        drawn["one"].get_xydata(), np.transpose(CURVES["one"])
+    )
+    assert set(drawn["published"].get_ydata()) == {30.0}
+    assert axes.get_ylim() == (0, 90)
+
+
 def test_long_words_are_truncated_and_control_characters_shown():
     axes = viz.alignment_plot([[1.0]], ["x" * 99], ["a\tb"]).axes[0]
     assert axes.get_xticklabels()[0].get_text() == "x" * 27 + "…"
@@ -235,6 +255,14 @@ def test_missing_characters_are_boxes_and_warn_once(no_cjk_font, tmp_path):
         (
             lambda: viz.length_plot({"m": [1.0, 2.0]}, BUCKETS),
             r"series\['m'\]: expected 3 values, got 2 \(one per bucket, NaN",
+        ),
+        (
+            lambda: viz.curve_plot({}, x_label="x", y_label="y"),
+            "curves: expected at least one, got none",
+        ),
+        (
+            lambda: viz.curve_plot({"m": ([1], [1, 2])}, x_label="x", y_label="y"),
+            r"curves\['m'\]: expected as many numbers along x as along y, .* \[1\] and",
         ),
         (
             lambda: viz.length_plot(SERIES, BUCKETS, counts=[1]),

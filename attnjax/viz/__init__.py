@@ -1,4 +1,4 @@
-"""Plots: alignments, scores by source length, and the tape of a machine.
+"""Plots: alignments, scores by source length, learning curves, a machine's tape.
 
 Every function returns a matplotlib `Figure`, which a notebook displays, and saves it
 to `path`, if given, as PNG or SVG by its suffix. The same data give the same bytes.
@@ -14,18 +14,15 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import MaxNLocator
 
 from attnjax import align
 from attnjax.viz import _figures, _fonts
+from attnjax.viz._curves import curve_plot as curve_plot
 from attnjax.viz._tape import scatter_plot as scatter_plot
 from attnjax.viz._tape import tape_plot as tape_plot
 
 _MAX_CHARACTERS = 28  # longer words are truncated
 _GOLD = "#e8590c"  # visible on black, white and grey
-_LINES = ("-", "--", ":", "-.")
-_MARKERS = "osD^v"
-_COLOURS = ("black", "#1f6fb4", "#d9480f", "#2b8a3e", "#7048a8")
 
 
 class Panel(NamedTuple):
@@ -169,7 +166,10 @@ def length_plot(
     with _figures.settings(families):
         figure = Figure(dpi=150)
         axes = _figures.add_axes(figure, max(3.6, 0.85 * len(buckets)), 2.9)
-        _draw_lines(axes, series, missing)
+        points = {name: (np.arange(len(y)), y) for name, y in series.items()}
+        _figures.draw_lines(axes, points, missing, marked=True)
+        axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
+        _figures.add_legend(axes)
         names = [f"{low}–{high}" if low < high else f"{low}" for low, high in buckets]
         if counts is not None:
             names = [f"{name}\nn={n}" for name, n in zip(names, counts, strict=True)]
@@ -224,32 +224,6 @@ def _upright(word: str) -> str:
     """Returns an East Asian word for vertical writing: one character per line."""
     vertical = all("\u2e80" <= c <= "\uffef" and c not in "ー～〜（）" for c in word)
     return "\n".join(word) if vertical else word
-
-
-def _draw_lines(
-    axes: Axes, series: Mapping[str, Sequence[float]], missing: frozenset[str]
-) -> None:
-    for n, (name, values) in enumerate(series.items()):
-        axes.plot(
-            np.arange(len(values)),
-            np.asarray(values, np.float64),
-            label=_fonts.printable(name, missing, 40),
-            color=_COLOURS[n % len(_COLOURS)],
-            linestyle=_LINES[n % len(_LINES)],
-            linewidth=1.6,
-            marker=_MARKERS[n % len(_MARKERS)],
-            markersize=4.5,
-            clip_on=False,
-        )
-    axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
-    axes.yaxis.set_major_locator(MaxNLocator(6))
-    axes.tick_params(labelsize=9, color="0.4")
-    axes.grid(axis="y", color="0.88", linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(
-        loc="upper left", bbox_to_anchor=(1.02, 1.0), frameon=False, fontsize=9.5
-    )
 
 
 def _check_series(

@@ -5,18 +5,25 @@ settings.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import matplotlib.style
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backend_bases import RendererBase
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from attnjax.viz import _fonts
 
 _MARGIN, _GAP = 0.08, 0.35  # inches around a figure, and between its panels
+LINES = ("-", "--", ":", "-.")
+MARKERS = "osD^v"
+COLOURS = ("black", "#1f6fb4", "#d9480f", "#2b8a3e", "#7048a8")
 _SETTINGS = {
     "svg.hashsalt": "attnjax",  # reproducible ids
     "svg.fonttype": "path",  # glyphs as paths: the viewer needs no font
@@ -47,6 +54,40 @@ def add_axes(figure: Figure, width: float, height: float) -> Axes:
     return figure.add_axes(
         (0, 0, width / figure.get_figwidth(), height / figure.get_figheight()),
         label=str(len(figure.axes)),
+    )
+
+
+def draw_lines(
+    axes: Axes,
+    curves: Mapping[str, tuple[Any, Any]],
+    missing: frozenset[str],
+    *,
+    marked: bool = False,
+) -> None:
+    """Draws one line for each name, told apart in black and white too."""
+    for n, (name, (x, y)) in enumerate(curves.items()):
+        axes.plot(
+            np.asarray(x, np.float64),
+            np.asarray(y, np.float64),
+            label=_fonts.printable(name, missing, 40),
+            color=COLOURS[n % len(COLOURS)],
+            linestyle=LINES[n % len(LINES)],
+            linewidth=1.6,
+            marker=MARKERS[n % len(MARKERS)] if marked else None,
+            markersize=4.5,
+            clip_on=not marked,
+        )
+    axes.yaxis.set_major_locator(MaxNLocator(6))
+    axes.tick_params(labelsize=9, color="0.4")
+    axes.grid(axis="y", color="0.88", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def add_legend(axes: Axes) -> None:
+    """Names the lines, right of the axes."""
+    axes.legend(
+        loc="upper left", bbox_to_anchor=(1.02, 1.0), frameon=False, fontsize=9.5
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from experiments.algorithms.config import Config
 from experiments.algorithms.configs import CONFIGS
 from experiments.cli.commands import (
+    RunFolders,
     RunOptions,
     TrainOptions,
     command,
@@ -15,6 +16,7 @@ from experiments.cli.commands import (
     run_command,
     train_command,
 )
+from experiments.cli.compilation_cache import CompilationOptions
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -78,12 +80,35 @@ class Watch(RunOptions):
         watch(loaded, seed=self.seed, out=self.out)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Curves(CompilationOptions):
+    """Draws the learning curves of runs of one task, beside the published values.
+
+    The cost is that of the validation set, in bits per sequence, against the number of
+    sequences that were trained on.
+    """
+
+    run_folders: RunFolders
+    """Folders of one or more runs."""
+    out: Path = Path("curves.png")
+    """File of the picture: PNG or SVG, by its suffix."""
+    highest: float | None = None
+    """End of the vertical axis, in bits. None: fit it to the curves."""
+
+    def run(self) -> None:
+        """Draws the picture."""
+        from experiments.algorithms.curves import draw_curves
+
+        draw_curves(self.run_folders, self.out, highest=self.highest, say=print)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line; an invalid argument ends it with code 2."""
     run_command(
         train_command(TrainRun, CONFIGS)
         | command("evaluate", Evaluate)
-        | command("watch", Watch),
+        | command("watch", Watch)
+        | command("curves", Curves),
         prog="python -m experiments.algorithms",
         description="Learn algorithms from examples, test them on longer sequences, "
         "and watch the tape.",

@@ -5,13 +5,12 @@ import sys
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
-
-import tyro
+from typing import Literal
 
 from experiments.babi.config import Config
 from experiments.babi.configs import CONFIGS
 from experiments.cli.commands import (
+    RunFolders,
     RunOptions,
     TrainOptions,
     command,
@@ -20,8 +19,6 @@ from experiments.cli.commands import (
     train_command,
 )
 from experiments.cli.compilation_cache import CompilationOptions
-
-_Runs = tyro.conf.Positional[Annotated[tuple[Path, ...], tyro.conf.arg(name="runs")]]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -49,7 +46,7 @@ class Evaluate(CompilationOptions):
     listed. Writes evaluation.json into each run's folder.
     """
 
-    run_folders: _Runs
+    run_folders: RunFolders
     """Folders of one or more runs."""
     checkpoint: Literal["best", "last", "mean"] = "best"
     """Checkpoint to load: the best in validation, the last, or the mean of the

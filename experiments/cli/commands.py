@@ -81,6 +81,10 @@ class RunOptions(CompilationOptions):
     parameters over the newest ones (the run's keep_last says how many)."""
 
 
+# Of commands that take several runs.
+RunFolders = tyro.conf.Positional[
+    Annotated[tuple[Path, ...], tyro.conf.arg(name="runs")]
+]
 _OptionalRun = tyro.conf.Positional[Annotated[Path | None, tyro.conf.arg(name="run")]]
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from attnjax.parallel import make_mesh
-from experiments.algorithms import watching
+from experiments.algorithms import curves, watching
 from experiments.algorithms.config import Config
 from experiments.algorithms.configs import CONFIGS, PUBLISHED
 from experiments.algorithms.evaluation import Evaluator, validation_set
@@ -129,6 +129,35 @@ def test_a_tape_is_drawn_and_the_answer_printed(copy_of, capsys):
     assert (copy_of / "tape.png").stat().st_size > 10_000
     assert "<svg" in (copy_of / "tape.svg").read_text()
     assert not (copy_of / "priorities.png").exists()
+
+
+def test_curves_are_drawn_against_the_sequences_seen(copied, tmp_path, capsys):
+    picture = tmp_path / "curves.svg"
+    assert run("curves", copied, "--out", picture) == 0
+    assert str(picture) in capsys.readouterr().out
+    assert "<svg" in picture.read_text()
+    x, y = curves._points(Run.open(copied))
+    lines = [line for line in record(copied) if line["step"] % 4 == 0]
+    assert x == [16, 32]
+    assert y == [line["validation/bits_per_sequence"] for line in lines]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "runs: expected at least one folder of a run, got none"),
+        (("--out", "curves.gif"), "path: expected a name that ends in .png or .svg"),
+        (("--out", "absent/curves.png"), "absent/curves.png: cannot be written"),
+    ],
+    ids=["no run", "suffix", "folder"],
+)
+def test_curves_that_cannot_be_drawn_are_one_line(
+    arguments, message, copied, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    assert run("curves", *([copied] if arguments else []), *arguments) == 2
+    assert f"error: {message}" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_sorting_is_drawn_by_priority_and_a_network_without_a_tape_is_drawn(

@@ -1,0 +1,83 @@
+"""Draws how runs learned, beside what was published: `algorithms curves`."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from attnjax import viz
+from experiments.algorithms.config import Config
+from experiments.algorithms.sequences import (
+    Algorithm,
+    DynamicNGrams,
+    PrioritySort,
+)
+from experiments.errors import UserError
+from experiments.runs.folder import Run
+
+METRIC = "validation/bits_per_sequence"
+# Graves, Wayne & Danihelka 2014 (arXiv:1410.5401), read off figures 13 and 18 at the
+# end of training. The other tasks end near 0 for every Neural Turing Machine.
+PUBLISHED: dict[type[Algorithm], dict[str, float]] = {
+    DynamicNGrams: {"LSTM, published": 136, "NTM, published": 133.7, "optimum": 133},
+    PrioritySort: {
+        "LSTM, published": 58,
+        "NTM-FF, published": 20,
+        "NTM-LSTM, published": 18,
+    },
+}
+
+
+def draw_curves(
+    folders: Sequence[Path],
+    path: Path,
+    *,
+    highest: float | None = None,
+    say: Callable[[str], None] = lambda text: None,
+) -> None:
+    """Draws the validation cost of runs of one task against the sequences seen.
+
+    Args:
+      folders: of the runs; their names become those of the curves.
+      path: of the picture, .png or .svg.
+      highest: end of the vertical axis, in bits; None fits it to the curves.
+      say: reports what is being done.
+
+    Raises:
+      UserError: if there is no run, runs are of different tasks, or one was never
+        validated; if the picture has another suffix or cannot be written.
+    """
+    runs = [Run.open(folder) for folder in folders]
+    if not runs:
+        raise UserError("runs: expected at least one folder of a run, got none")
+    tasks = [run.config_as(Config).algorithm for run in runs]
+    for run, task in zip(runs, tasks, strict=True):
+        if type(task) is not type(tasks[0]):
+            raise UserError(
+                f"{run.folder}: expected a run of {type(tasks[0]).__name__}, as the "
+                f"first one, got {type(task).__name__} (draw each task by itself)"
+            )
+    try:
+        viz.curve_plot(
+            {run.folder.name: _points(run) for run in runs},
+            path,
+            x_label="sequences seen",
+            y_label="bits per sequence",
+            levels=PUBLISHED.get(type(tasks[0])),
+            highest=highest,
+            title=type(tasks[0]).__name__,
+        )
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written: {error.strerror}") from error
+    say(f"{path}")
+
+
+def _points(run: Run) -> tuple[list[float], list[float]]:
+    """Sequences seen, and bits per sequence, of each validation of a run."""
+    lines = [line for line in run.metrics() if METRIC in line]
+    if not lines:
+        raise UserError(
+            f"{run.folder}: expected a run that was validated, got none (it stopped "
+            "before its first validation, or has eval_every 0)"
+        )
+    return [line["sequences"] for line in lines], [line[METRIC] for line in lines]
