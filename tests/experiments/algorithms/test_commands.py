@@ -160,6 +160,16 @@ def test_curves_that_cannot_be_drawn_are_one_line(
     assert not list(tmp_path.iterdir())
 
 
+def test_ngrams_are_compared_with_the_optimum_on_their_own_validation_set():
+    config = CONFIGS["ngrams-ntm-lstm"][1]
+    levels = curves._levels(config)
+    best = config.algorithm.optimal_bits(
+        validation_set(config.algorithm, config.validation_size)
+    )
+    np.testing.assert_allclose(levels["optimum"], best.mean())
+    np.testing.assert_allclose(levels["NTM, published"], best.mean() + 0.7)
+
+
 def test_sorting_is_drawn_by_priority_and_a_network_without_a_tape_is_drawn(
     tmp_path, capsys
 ):
