@@ -167,7 +167,11 @@ def test_a_line_breaks_where_a_model_has_no_score():
 
 def test_curves_and_levels_are_where_the_numbers_say():
     figure = viz.curve_plot(
-        CURVES, x_label="steps", y_label="bits", levels={"published": 30.0}, highest=90
+        CURVES,
+        x_label="steps",
+        y_label="bits",
+        levels={"published": 30.0},
+        y_limits=(1, 90),
     )
     axes = figure.axes[0]
     drawn = {line.get_label(): line for line in axes.get_lines()}
@@ -176,7 +180,7 @@ def test_curves_and_levels_are_where_the_numbers_say():
         drawn["one"].get_xydata(), np.transpose(CURVES["one"])
     )
     assert set(drawn["published"].get_ydata()) == {30.0}
-    assert axes.get_ylim() == (0, 90)
+    assert axes.get_ylim() == (1, 90)
 
 
 def test_long_words_are_truncated_and_control_characters_shown():

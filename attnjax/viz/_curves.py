@@ -19,7 +19,7 @@ def curve_plot(
     x_label: str,
     y_label: str,
     levels: Mapping[str, float] | None = None,
-    highest: float | None = None,
+    y_limits: tuple[float, float] | None = None,
     title: str = "",
 ) -> Figure:
     """Plots curves, one for each name, and horizontal lines to compare them with.
@@ -30,9 +30,9 @@ def curve_plot(
       curves: name -> its points along x and along y; NaN leaves a gap.
       path: file to save, with the suffix .png or .svg; None does not save.
       x_label: name of the horizontal axis.
-      y_label: name of the vertical axis, which begins at 0.
+      y_label: name of the vertical axis.
       levels: name -> height of a horizontal line, such as a published value.
-      highest: end of the vertical axis; None fits it to the curves.
+      y_limits: ends of the vertical axis; None begins at 0 and fits the curves.
       title: title of the figure.
 
     Returns:
@@ -65,7 +65,7 @@ def curve_plot(
                 linestyle=_figures.LINES[n % len(_figures.LINES)],
                 linewidth=1.0,
             )
-        axes.set_ylim(0, highest)
+        axes.set_ylim(*(y_limits or (0, None)))
         axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.set_xlabel(_fonts.printable(x_label, missing, 40), fontsize=10)
         axes.set_ylabel(_fonts.printable(y_label, missing, 40), fontsize=10)

@@ -92,14 +92,14 @@ class Curves(CompilationOptions):
     """Folders of one or more runs."""
     out: Path = Path("curves.png")
     """File of the picture: PNG or SVG, by its suffix."""
-    highest: float | None = None
-    """End of the vertical axis, in bits. None: fit it to the curves."""
+    limits: tuple[float, float] | None = None
+    """Ends of the vertical axis, in bits. None: from 0 to the highest point."""
 
     def run(self) -> None:
         """Draws the picture."""
         from experiments.algorithms.curves import draw_curves
 
-        draw_curves(self.run_folders, self.out, highest=self.highest, say=print)
+        draw_curves(self.run_folders, self.out, limits=self.limits, say=print)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -32,7 +32,7 @@ def draw_curves(
     folders: Sequence[Path],
     path: Path,
     *,
-    highest: float | None = None,
+    limits: tuple[float, float] | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> None:
     """Draws the validation cost of runs of one task against the sequences seen.
@@ -40,7 +40,7 @@ def draw_curves(
     Args:
       folders: of the runs; their names become those of the curves.
       path: of the picture, .png or .svg.
-      highest: end of the vertical axis, in bits; None fits it to the curves.
+      limits: ends of the vertical axis, in bits; None begins at 0.
       say: reports what is being done.
 
     Raises:
@@ -64,7 +64,7 @@ def draw_curves(
             x_label="sequences seen",
             y_label="bits per sequence",
             levels=_levels(runs[0].config_as(Config)),
-            highest=highest,
+            y_limits=limits,
             title=type(tasks[0]).__name__,
         )
     except ValueError as error:
