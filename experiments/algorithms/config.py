@@ -24,6 +24,6 @@ class Config(TrainingConfig):
     """Number of sequences per batch."""
     curriculum_steps: int = 0
     """Number of steps during which sequences grow to the task's own length, from the
-    shortest ones, slowly at first; 0: they have it from the start."""
+    shortest ones; 0: they have it from the start."""
     validation_size: int = 640
     """Number of sequences of the validation set, the same for every seed."""

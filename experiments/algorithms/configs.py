@@ -75,7 +75,7 @@ class Recipe(NamedTuple):
 RECIPES = {
     "copy": Recipe(5_000),
     "repeat-copy": Recipe(10_000, 6_000),
-    "recall": Recipe(8_000, 4_800, 1e-3),
+    "recall": Recipe(12_000, 6_000, 1e-3),
     "ngrams": Recipe(15_000),
     "sort": Recipe(20_000, 12_000),
 }

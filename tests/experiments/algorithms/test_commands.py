@@ -87,7 +87,7 @@ def test_a_curriculum_grows_to_the_task_and_says_how_many_shapes_it_has(
     task = AlgorithmTask(config, TaskSetup(mesh=make_mesh(1), say=print, saved=None))
     batches = task.batches(0)
     steps = [next(batches).inputs.shape[1] for _ in range(7)]
-    assert steps == [3, 3, 3, 5, 7, 9, 9]  # of 1, 1, 1, 2, 3, 4, 4 vectors
+    assert steps == [3, 3, 5, 7, 9, 9, 9]  # of 1, 1, 2, 3, 4, 4, 4 vectors
     assert task.num_shapes() == 4
     later = next(task.batches(3))
     again = list(itertools.islice(task.batches(0), 4))[3]
