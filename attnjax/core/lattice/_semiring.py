@@ -24,6 +24,11 @@ def log_sum(x: Array, axis: int | tuple[int, ...] = -1) -> Array:
     return jnp.where(positive | jnp.isnan(total), logarithm + 0 * total, -jnp.inf)
 
 
+def log_shares(x: Array, axis: int = -1) -> Array:
+    """The logarithm of `shares`: -inf where all are."""
+    return x - finite(jnp.expand_dims(log_sum(x, axis), axis))
+
+
 def shares(x: Array, axis: int | tuple[int, ...] = -1) -> Array:
     """Normalises exponentials to sum to 1 over an axis, or to 0 where all are 0."""
     peak = finite(jnp.max(x, axis=axis, keepdims=True, initial=-jnp.inf))
