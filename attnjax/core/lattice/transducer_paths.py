@@ -84,6 +84,7 @@ def transducer_sample(
       TypeError: as `transducer_log_likelihood`.
 
     Example:
+      >>> import jax
       >>> half = jnp.log(jnp.full((2, 3), 0.5))
       >>> transducer_sample(jax.random.key(0), half, half[:, :2]).frames.shape
       (2,)
