@@ -44,6 +44,7 @@ from attnjax.models._parts import (
     Params,
     check_num_layers,
     embed,
+    first_hidden,
     split_rng,
 )
 from attnjax.models._sequence_model import SequenceModel
@@ -109,11 +110,11 @@ class MarginalCursor(SequenceModel):
         self.w_start = nnx.Param(init.kernel(rng(), (D, layers * D)))
         self.decoder = Params(init_layers(rng, (M, *[D] * (layers - 1)), D, cell, init))
         self.w_keys = nnx.Param(init.aligner(rng(), (2 * D, config.align_dim)))
-        jumps = jnp.arange(self._jumps["lowest"], config.max_jump + 1)
+        jumps = jnp.arange(float(self._jumps["lowest"]), config.max_jump + 1)
         self.cursor = Params(
             CursorParams(
                 w_query=init.aligner(rng(), (D, config.align_dim)),
-                jumps=-jnp.abs(jumps - 1.0),  # at first it prefers to move on by one
+                jumps=-jnp.abs(jumps - 1),  # at first it prefers to move on by one
             )
         )
         readout = partial(
@@ -146,9 +147,8 @@ class MarginalCursor(SequenceModel):
         states = dropout(rngs[-1], states, rate=rate)
         keys = precision.matmul(states, self.w_keys[...].astype(dtype))
         logits = self._logits(self.source_output, (states, embedded), rngs[1])
-        return CursorMemory(
-            keys, jnp.exp(logits), mask, self._first_hidden(states, mask)
-        )
+        hidden = first_hidden(states, mask, self.w_start)
+        return CursorMemory(keys, jnp.exp(logits), mask, hidden)
 
     @batched
     def start(
