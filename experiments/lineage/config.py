@@ -3,7 +3,8 @@
 The systems: a fixed vector (Cho et al. 2014, arXiv:1406.1078), two cursors whose paths
   are all summed over (Graves 2012, arXiv:1211.3711; Wu & Cotterell 2019,
   arXiv:1905.06319) or that move in step (what was tried in between), RNNSearch
-  (Bahdanau, Cho & Bengio 2015, arXiv:1409.0473), the Transformer (Vaswani et al. 2017, arXiv:1706.03762).
+  (Bahdanau, Cho & Bengio 2015, arXiv:1409.0473), the Transformer (Vaswani et al.
+  2017, arXiv:1706.03762).
 Data: phrases generated from CLDR; English to French keeps most of its order,
   English to Japanese reorders dates.
 Expect (RESULTS.md): exact match on held-out phrases, of the fixed vector, the diagonal,
