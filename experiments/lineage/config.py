@@ -41,7 +41,7 @@ class System(NamedTuple):
     model: ModelConfig
 
 
-# About 320,000 parameters each; the marginalised cursors need fewer.
+# About 320,000 parameters each.
 SYSTEMS = (
     System(
         "fixed-vector",
@@ -54,7 +54,7 @@ SYSTEMS = (
         "marginal-cursor",
         "marginalised cursors",
         MarginalCursorConfig(
-            embed_dim=64, hidden_dim=96, align_dim=48, readout_dim=64, max_jump=8
+            embed_dim=64, hidden_dim=108, align_dim=48, readout_dim=64, max_jump=8
         ),
     ),
     System(

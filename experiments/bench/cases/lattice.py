@@ -71,7 +71,7 @@ def loss_calls(batch: Lattices, systems: tuple[str, ...]) -> Calls:
 def peak_memory(loss: Callable[..., Array], batch: Lattices) -> float:
     """The peak of the compiled gradient, which may overwrite the logits, in theirs."""
     gradient = jax.jit(jax.value_and_grad(loss), donate_argnums=0)
-    found = gradient.lower(*batch).compile().memory_analysis()
+    found: Any = gradient.lower(*batch).compile().memory_analysis()
     peak = (
         found.argument_size_in_bytes
         + found.output_size_in_bytes
