@@ -56,6 +56,27 @@ from attnjax.core.sentences import with_empty_slots as with_empty_slots
 from attnjax.core.windows import diagonal as diagonal
 from attnjax.core.windows import local_p as local_p
 from attnjax.core.windows import soft_window as soft_window
+from attnjax.core.lattice import transducer_log_likelihood as transducer_log_likelihood
+from attnjax.core.lattice import transducer_posteriors as transducer_posteriors
+from attnjax.core.lattice import transducer_best_path as transducer_best_path
+from attnjax.core.lattice import transducer_sample as transducer_sample
+from attnjax.core.lattice import transducer_entropy as transducer_entropy
+from attnjax.core.lattice import transducer_arcs as transducer_arcs
+from attnjax.core.lattice import transducer_loss as transducer_loss
+from attnjax.core.lattice import TransducerPosteriors as TransducerPosteriors
+from attnjax.core.lattice import TransducerPath as TransducerPath
+from attnjax.core.lattice import jump_log_probs as jump_log_probs
+from attnjax.core.lattice import start_log_probs as start_log_probs
+from attnjax.core.lattice import hmm_log_likelihood as hmm_log_likelihood
+from attnjax.core.lattice import hmm_posteriors as hmm_posteriors
+from attnjax.core.lattice import hmm_filter as hmm_filter
+from attnjax.core.lattice import hmm_predict as hmm_predict
+from attnjax.core.lattice import hmm_update as hmm_update
+from attnjax.core.lattice import hmm_best_path as hmm_best_path
+from attnjax.core.lattice import hmm_sample as hmm_sample
+from attnjax.core.lattice import hmm_entropy as hmm_entropy
+from attnjax.core.lattice import HMMFilter as HMMFilter
+from attnjax.core.lattice import HMMPath as HMMPath
 from attnjax.core.context import read as read
 from attnjax.core.attend import attend as attend
 from attnjax.core.attend import attend_heads as attend_heads
@@ -94,6 +115,11 @@ from attnjax.cells.rnnsearch import initial_carry as initial_carry
 from attnjax.cells.rnnsearch import RNNSearchOutput as RNNSearchOutput
 from attnjax.cells.rnnsearch import RNNSearchParams as RNNSearchParams
 from attnjax.cells.rnnsearch import RNNSearchState as RNNSearchState
+from attnjax.cells.marginal_cursor import marginal_cursor as marginal_cursor
+from attnjax.cells.marginal_cursor import CursorParams as CursorParams
+from attnjax.cells.marginal_cursor import CursorMemory as CursorMemory
+from attnjax.cells.marginal_cursor import CursorOutput as CursorOutput
+from attnjax.cells.marginal_cursor import CursorState as CursorState
 from attnjax.cells.ntm import ntm as ntm
 from attnjax.cells.ntm import NTMParams as NTMParams
 from attnjax.cells.ntm import NTMOutput as NTMOutput
@@ -121,11 +147,13 @@ from attnjax.transformer.stack import TransformerOutput as TransformerOutput
 from attnjax.transformer.head_scores import HEAD_SCORES as HEAD_SCORES
 
 # models: own parameters, call cells and core
-from attnjax.models._parts import SequenceModel as SequenceModel
+from attnjax.models._sequence_model import SequenceModel as SequenceModel
 from attnjax.models.rnn_encdec import RNNEncoderDecoder as RNNEncoderDecoder
 from attnjax.models.rnn_encdec import RNNEncoderDecoderConfig as RNNEncoderDecoderConfig
 from attnjax.models.rnnsearch import RNNSearch as RNNSearch
 from attnjax.models.rnnsearch import RNNSearchConfig as RNNSearchConfig
+from attnjax.models.marginal_cursor import MarginalCursor as MarginalCursor
+from attnjax.models.marginal_cursor import MarginalCursorConfig as MarginalCursorConfig
 from attnjax.models.ntm import NTM as NTM
 from attnjax.models.ntm import NTMConfig as NTMConfig
 from attnjax.models.rnn import RNN as RNN

@@ -31,12 +31,21 @@ ARROWS = {
     | {"flax.nnx", "attnjax.core", "attnjax.cells", "attnjax.transformer"}
     | {
         f"attnjax.models.{name}"
-        for name in ("_checks", "_parts", "_block_config", "_stacks", "_methods")
+        for name in (
+            "_checks",
+            "_parts",
+            "_block_config",
+            "_stacks",
+            "_methods",
+            "_sequence_model",
+        )
     },
     "attnjax/decode": ARRAYS | {"optax", "attnjax.core", "attnjax.decode"},
     "attnjax/train": ARRAYS | {"optax", "attnjax.core", "attnjax.train"},
     "attnjax/parallel.py": ARRAYS | {"optax", "attnjax.core"},
     "tests/oracles.py": {"numpy"},
+    "tests/oracle_cursors.py": {"numpy", "tests.oracle_lattice", "tests.oracle_models"},
+    "tests/oracle_lattice.py": {"numpy"},
     "tests/oracle_memory.py": {"numpy", "tests.oracles"},
     "tests/oracle_models.py": {"numpy", "tests.oracles"},
     "tests/oracle_ntm.py": {"numpy", "tests.oracles", "tests.oracle_models"},

@@ -1,4 +1,4 @@
-"""What the models share: parameters, embeddings, output layers, the interface."""
+"""What the models share: parameters, embeddings, output layers."""
 
 from typing import Any, NamedTuple
 
@@ -13,7 +13,6 @@ from attnjax.cells.initializers import Initializers
 from attnjax.core import precision
 from attnjax.core._checks import check_ids
 from attnjax.core.dropout import dropout
-from attnjax.models._methods import batched
 
 Tree = Any
 
@@ -41,6 +40,27 @@ def embed(table: nnx.Param, ids: Array, dtype: DTypeLike) -> Array:
     """
     check_ids("tokens", ids, table.shape[0])
     return table[...][ids].astype(dtype)
+
+
+def first_hidden(states: Array, mask: Array, w_start: nnx.Param) -> Array:
+    """Computes a decoder's first hidden states: tanh(W_s h_1), h_1 backward.
+
+    The backward half of the first token's state has seen the whole source.
+
+    Source: Bahdanau, Cho & Bengio 2015 (arXiv:1409.0473), appendix A.2.2.
+
+    Args:
+      states: of a bidirectional encoder, shape [B, S, 2*D].
+      mask: True = a token, shape [B, S].
+      w_start: W_s, one block [D, D] for each layer side by side.
+
+    Returns:
+      Shape [B, L*D].
+    """
+    backward = states[:, :, states.shape[-1] // 2 :]  # [B, S, D]
+    first = jnp.argmax(mask, axis=1)[:, None, None]  # [B] -> [B, 1, 1]
+    first = jnp.take_along_axis(backward, first, axis=1)[:, 0]  # [B, 1, D] -> [B, D]
+    return jnp.tanh(precision.matmul(first, w_start[...].astype(first.dtype)))
 
 
 def token_positions(mask: Array, offset: Array | int = 0) -> Array:
@@ -90,94 +110,6 @@ class VectorOutput(nnx.Module):
         kernel = self.w[...].astype(x.dtype)
         product = precision.matmul(x, kernel, upcast_result=True)
         return product + self.b[...].astype(product.dtype)
-
-
-class SequenceModel(nnx.Module):
-    """The interface of every model from a source sequence to a target sequence.
-
-    `encode` runs the encoder once for each source. `start` and `step` decode one
-    token at a time: bound to a memory, `step` is what every decoder of
-    `attnjax.decode` takes. The call computes the logits of all positions of a known
-    target (teacher forcing) and gives the same numbers as stepping. `features` and
-    `output` are the two halves of the call.
-    """
-
-    def encode(self, source: Array, mask: Array, rng: Array | None = None) -> Any:
-        """Runs the encoder.
-
-        Args:
-          source: token ids, shape [B, S].
-          mask: True = a token, False = padding, on either side; shape [B, S].
-          rng: random key for dropout; None means no dropout.
-
-        Returns:
-          The memory: a tree whose form is the model's own.
-        """
-        raise NotImplementedError
-
-    def start(self, memory: Any, max_decode_length: int | None = None) -> Any:
-        """Returns the decoder's carry before the first target token.
-
-        Args:
-          memory: the result of `encode`.
-          max_decode_length: the most tokens that will be decoded, where the size of
-            the carry depends on it; None leaves it to the model.
-
-        Returns:
-          The carry: a tree whose leaves are [B, ...].
-        """
-        raise NotImplementedError
-
-    def step(self, memory: Any, carry: Any, token: Array) -> tuple[Any, Array, Array]:
-        """Decodes one token.
-
-        Args:
-          memory: the result of `encode`.
-          carry: the result of `start` or of the last step.
-          token: ids of the last token, BOS at first, shape [B].
-
-        Returns:
-          The new carry, logits of the next token [B, V], and weights [B, S]; a model
-          without attention returns weights of 0.
-        """
-        raise NotImplementedError
-
-    def features(
-        self, source: Array, mask: Array, previous: Array, rng: Array | None = None
-    ) -> tuple[Array, Array]:
-        """Computes the inputs of the output layer: the call without its last product.
-
-        With `output`, a loss can be computed without holding all logits at once:
-        `attnjax.linear_cross_entropy`. The arguments are those of the call.
-
-        Returns:
-          The inputs of the output layer, [B, T, l], and weights [B, T, S].
-        """
-        raise NotImplementedError
-
-    @property
-    def output(self) -> OutputLayer:
-        """The output layer: matrix [V, l] and bias [V]."""
-        raise NotImplementedError
-
-    @batched
-    def __call__(
-        self, source: Array, mask: Array, previous: Array, rng: Array | None = None
-    ) -> tuple[Array, Array]:
-        """Computes the logits of a known target, all positions at once.
-
-        Args:
-          source: token ids, shape [B, S].
-          mask: True = a token, False = padding after it, shape [B, S].
-          previous: the token before each target position, shape [B, T].
-          rng: random key for dropout; None means no dropout.
-
-        Returns:
-          Logits [B, T, V] and weights [B, T, S]; a model without attention returns
-          weights of 0.
-        """
-        features, weights = self.features(source, mask, previous, rng)
-        return self.output.logits(features), weights
 
 
 class DeepOutput(nnx.Module):

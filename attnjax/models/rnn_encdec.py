@@ -32,10 +32,10 @@ from attnjax.models._parts import (
     DeepOutput,
     OutputLayer,
     Params,
-    SequenceModel,
     embed,
     split_rng,
 )
+from attnjax.models._sequence_model import SequenceModel
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

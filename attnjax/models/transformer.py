@@ -22,11 +22,11 @@ from attnjax.models._checks import check_lengths
 from attnjax.models._methods import batched
 from attnjax.models._parts import (
     OutputLayer,
-    SequenceModel,
     embed,
     split_rng,
     token_positions,
 )
+from attnjax.models._sequence_model import SequenceModel
 from attnjax.models._stacks import Stack
 from attnjax.transformer.attention import MATERIALISED, Attention
 from attnjax.transformer.block import EncoderMemory

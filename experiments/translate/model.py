@@ -11,8 +11,9 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
-from attnjax.core.losses import linear_cross_entropy, token_cross_entropy
+from attnjax.core.losses import token_cross_entropy
 from attnjax.decode import Hypotheses, Step, beam_search, ensemble
+from attnjax.models.marginal_cursor import MarginalCursor, MarginalCursorConfig
 from attnjax.models.rnn_encdec import RNNEncoderDecoder, RNNEncoderDecoderConfig
 from attnjax.models.rnnsearch import RNNSearch, RNNSearchConfig
 from attnjax.models.state import split
@@ -38,14 +39,28 @@ class EncoderDecoder(Protocol):
     carry what one decoding step passes to the next; both are the model's own trees.
     """
 
-    @property
-    def output(self) -> tuple[Array, Array]:
-        """Matrix [V, M] and bias [V] of the output layer."""
+    def cross_entropy(
+        self,
+        source: Array,
+        mask: Array,
+        previous: Array,
+        target: Array,
+        target_mask: Array,
+        rng: Array | None = None,
+        *,
+        smoothing: float = 0.0,
+    ) -> Array:
+        """Cross-entropy of the target, summed, in nats."""
 
-    def features(
-        self, source: Array, mask: Array, previous: Array, rng: Array | None = None
-    ) -> tuple[Array, Array]:
-        """Inputs of the output layer [B, T, M], and attention weights [B, T, S]."""
+    def align(
+        self,
+        source: Array,
+        mask: Array,
+        previous: Array,
+        target: Array,
+        target_mask: Array,
+    ) -> Array:
+        """Alignment of the target, weights [B, T, S]."""
 
     def __call__(
         self, source: Array, mask: Array, previous: Array, rng: Array | None = None
@@ -65,6 +80,7 @@ class EncoderDecoder(Protocol):
 MODELS: dict[type, Callable[..., Any]] = {
     RNNSearchConfig: RNNSearch,
     RNNEncoderDecoderConfig: RNNEncoderDecoder,
+    MarginalCursorConfig: MarginalCursor,
     TransformerConfig: Transformer,
 }
 
@@ -114,17 +130,15 @@ class TranslationModel:
         source, target = map(jnp.asarray, batch)
         previous = previous_tokens(target)
         model, real = self.rebuild(params), target != PAD
-        features, _ = model.features(source, source != PAD, previous, rng)
-        counts = real.astype(jnp.float32)
-        matrix, bias = model.output
-        nats = linear_cross_entropy(
-            features, matrix, bias, target, counts, smoothing=label_smoothing
-        )
+        arguments = source, source != PAD, previous, target, real, rng
+        nats = model.cross_entropy(*arguments, smoothing=label_smoothing)
         return Loss(nats, real.sum())
 
     def align(self, params: Params, batch: Batch) -> Array:
-        """Attention weights [B, T, S] of the teacher-forced target."""
-        return self.teacher_forced(params, batch)[1]
+        """The alignment [B, T, S] of the teacher-forced target."""
+        source, target = map(jnp.asarray, batch)
+        previous, real = previous_tokens(target), target != PAD
+        return self.rebuild(params).align(source, source != PAD, previous, target, real)
 
     def token_log_probs(self, params: Params, batch: Batch) -> Array:
         """Log-probabilities of the target's tokens, [B, T], in nats; 0 at padding."""
@@ -204,6 +218,10 @@ class Ensemble(TranslationModel):
         """Cross-entropy of the combined probabilities, without label smoothing."""
         nats = -self.token_log_probs(params, batch).sum()
         return Loss(nats, (jnp.asarray(batch.target) != PAD).sum())
+
+    def align(self, params: Params, batch: Batch) -> Array:
+        """The mean of the models' teacher-forced attention weights, [B, T, S]."""
+        return self.teacher_forced(params, batch)[1]
 
     def teacher_forced(self, params: Params, batch: Batch) -> tuple[Array, Array]:
         """Combines the models as decoding does, all positions in one step."""
