@@ -68,6 +68,7 @@ from attnjax.core.norms import layer_norm as layer_norm
 from attnjax.core.norms import rms_norm as rms_norm
 from attnjax.core.losses import token_cross_entropy as token_cross_entropy
 from attnjax.core.losses import linear_cross_entropy as linear_cross_entropy
+from attnjax.core.guidance import alignment_cross_entropy as alignment_cross_entropy
 from attnjax.core.dropout import dropout as dropout
 
 # cells: one time step, and any cell over time

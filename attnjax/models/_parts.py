@@ -85,19 +85,6 @@ def repeat_rows(tree: Tree, batch_size: int) -> Tree:
     return jax.tree.map(lambda x: jnp.broadcast_to(x, (batch_size, *x.shape)), tree)
 
 
-def check_vectors(x: Array, axes: str, width: int) -> None:
-    """Checks inputs [axes, width] of a model of vectors.
-
-    Raises:
-      ValueError: if `x` has another shape.
-    """
-    if x.ndim != len(axes) + 1 or x.shape[-1] != width:
-        raise ValueError(
-            f"x: expected shape [{', '.join(axes)}, {width}], got {list(x.shape)} (the "
-            "last axis is input_dim)"
-        )
-
-
 def check_tied(tied: bool, embed_dim: int, readout_dim: int) -> None:
     """Checks that the target embedding can serve as the output matrix."""
     if tied and embed_dim != readout_dim:
@@ -120,22 +107,6 @@ class OutputLayer(NamedTuple):
         return (
             product if self.bias is None else product + self.bias.astype(product.dtype)
         )
-
-
-class VectorOutput(nnx.Module):
-    """The output layer of a model that predicts vectors: W x + b."""
-
-    def __init__(
-        self, width: int, output_dim: int, initializers: Initializers, *, rngs: nnx.Rngs
-    ) -> None:
-        self.w = nnx.Param(initializers.kernel(rngs.params(), (width, output_dim)))
-        self.b = nnx.Param(jnp.zeros(output_dim))
-
-    def __call__(self, x: Array) -> Array:
-        """Computes logits [..., output_dim] of [..., width], in at least float32."""
-        kernel = self.w[...].astype(x.dtype)
-        product = precision.matmul(x, kernel, upcast_result=True)
-        return product + self.b[...].astype(product.dtype)
 
 
 class SequenceModel(nnx.Module):
@@ -200,6 +171,40 @@ class SequenceModel(nnx.Module):
           The inputs of the output layer, [B, T, l], and weights [B, T, S].
         """
         raise NotImplementedError
+
+    def features_and_weights(
+        self,
+        source: Array,
+        mask: Array,
+        previous: Array,
+        rng: Array | None = None,
+        *,
+        layer: int | None = None,
+        heads: tuple[int, ...] = (),
+    ) -> tuple[Array, Array]:
+        """Computes `features`, and always the weights; a Transformer has a choice.
+
+        Args:
+          source: token ids, shape [B, S].
+          mask: True = a token, False = padding after it, shape [B, S].
+          previous: the token before each target position, shape [B, T].
+          rng: random key for dropout; None means no dropout.
+          layer: decoder layer of a Transformer, from 0; None is the model's own choice.
+          heads: heads of that layer, from 0, whose mean is taken; by default all.
+
+        Returns:
+          The inputs of the output layer, [B, T, l], and weights [B, T, S].
+
+        Raises:
+          ValueError: if the model has no such layer or head, or no choice of them.
+        """
+        for name, value in (("layer", layer), ("heads", heads)):
+            if value not in (None, ()):
+                raise ValueError(
+                    f"{name}: expected none, got {value} (only a Transformer has "
+                    "layers and heads to choose among)"
+                )
+        return self.features(source, mask, previous, rng)
 
     @property
     def output(self) -> OutputLayer:

@@ -52,6 +52,18 @@ class EncoderDecoder(Protocol):
     ) -> tuple[Array, Array]:
         """Teacher-forced logits [B, T, V] and attention weights [B, T, S]."""
 
+    def features_and_weights(
+        self,
+        source: Array,
+        mask: Array,
+        previous: Array,
+        rng: Array | None = None,
+        *,
+        layer: int | None = None,
+        heads: tuple[int, ...] = (),
+    ) -> tuple[Array, Array]:
+        """`features`, always with weights; of a Transformer, those asked for."""
+
     def encode(self, source: Array, mask: Array) -> Any:
         """Encodes source ids [B, S] into a memory."""
 
@@ -122,9 +134,24 @@ class TranslationModel:
         )
         return Loss(nats, real.sum())
 
-    def align(self, params: Params, batch: Batch) -> Array:
-        """Attention weights [B, T, S] of the teacher-forced target."""
-        return self.teacher_forced(params, batch)[1]
+    def align(
+        self,
+        params: Params,
+        batch: Batch,
+        *,
+        layer: int | None = None,
+        heads: tuple[int, ...] = (),
+    ) -> Array:
+        """Attention weights [B, T, S] of the teacher-forced target.
+
+        Layer and heads are those of `SequenceModel.features_and_weights`.
+        """
+        if layer is None and not heads:
+            return self.teacher_forced(params, batch)[1]
+        source, target = map(jnp.asarray, batch)
+        model, previous = self.rebuild(params), previous_tokens(target)
+        aligned = partial(model.features_and_weights, layer=layer, heads=heads)
+        return aligned(source, source != PAD, previous)[1]
 
     def token_log_probs(self, params: Params, batch: Batch) -> Array:
         """Log-probabilities of the target's tokens, [B, T], in nats; 0 at padding."""
