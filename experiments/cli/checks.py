@@ -28,7 +28,7 @@ AMOUNTS = (  # at least 0
     *("eval_every", "save_every", "learning_rate", "warmup_steps", "end_lr_ratio"),
     *("max_grad_norm", "max_grad_value", "weight_decay", "epsilon", "seed"),
     *("norm_epsilon", "sliding_window", "max_shift"),
-    *("decay_begin", "linear_start_steps"),
+    *("decay_begin", "linear_start_steps", "alignment_weight", "layer"),
     *("length_penalty", "max_length_ratio", "coverage_penalty", "no_repeat_ngram_size"),
     *("train", "validation", "test", "held_out_validation", "held_out_test"),
 )

@@ -20,8 +20,6 @@ from attnjax.align import (
     symmetrise,
     write_pharaoh,
 )
-from attnjax.models.rnn_encdec import RNNEncoderDecoderConfig
-from attnjax.models.transformer import TransformerConfig
 from experiments.cli.exit_codes import invalid_settings
 from experiments.cli.tables import print_table
 from experiments.datasets.pairs.evaluation_batches import evaluation_batches
@@ -30,7 +28,7 @@ from experiments.errors import UserError
 from experiments.files import atomic_path
 from experiments.translate.alignments import OnEnd, Row, flip, word_links, word_weights
 from experiments.translate.batch_shapes import evaluation_shapes
-from experiments.translate.config import ModelConfig
+from experiments.translate.config import check_aligns
 from experiments.translate.loading import LoadedRun
 
 Pairs = Sequence[tuple[str, str]]
@@ -69,38 +67,6 @@ def read_sides(source: Path, target: Path) -> list[tuple[str, str]]:
         line is empty.
     """
     return list(read_pairs([source, target], remedy="fix the files"))
-
-
-def check_aligns(
-    config: ModelConfig, layer: int | None = None, heads: Sequence[int] = ()
-) -> None:
-    """Checks that a model has an alignment, and the layer and the heads asked for.
-
-    Raises:
-      UserError: naming what it lacks.
-    """
-    if isinstance(config, RNNEncoderDecoderConfig):
-        raise UserError(
-            "model: expected one with attention, got the fixed vector, which aligns "
-            "nothing (train RNNSearch or a Transformer)"
-        )
-    asked = {"layer": () if layer is None else (layer,), "heads": tuple(heads)}
-    if not isinstance(config, TransformerConfig):
-        for name, values in asked.items():
-            if values:
-                raise UserError(
-                    f"{name}: expected none, got {values[0]} (only a Transformer has "
-                    "layers and heads to choose among)"
-                )
-        return
-    sizes = {"layer": config.decoder_layers, "heads": config.block.num_heads}
-    for name, values in asked.items():
-        for value in values:
-            if not 0 <= value < sizes[name]:
-                raise UserError(
-                    f"{name}: expected 0 to {sizes[name] - 1}, got {value} (count "
-                    "from 0)"
-                )
 
 
 def extract_weights(

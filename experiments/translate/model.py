@@ -125,14 +125,9 @@ class TranslationModel:
         """Cross-entropy of the target tokens, summed, in nats; and their number."""
         source, target = map(jnp.asarray, batch)
         previous = previous_tokens(target)
-        model, real = self.rebuild(params), target != PAD
+        model = self.rebuild(params)
         features, _ = model.features(source, source != PAD, previous, rng)
-        counts = real.astype(jnp.float32)
-        matrix, bias = model.output
-        nats = linear_cross_entropy(
-            features, matrix, bias, target, counts, smoothing=label_smoothing
-        )
-        return Loss(nats, real.sum())
+        return token_loss(model.output, features, target, label_smoothing)
 
     def align(
         self,
@@ -265,6 +260,18 @@ class Ensemble(TranslationModel):
         # [N, B, ...] -> [B, N, ...]: beam search reorders the first axis of a carry.
         carry = jax.vmap(initial_carry, out_axes=1)(*members)
         return ensemble(step, members, combine=self.combine), carry
+
+
+def token_loss(
+    output: tuple[Array, Array], features: Array, target: Array, smoothing: float
+) -> Loss:
+    """Cross-entropy of target tokens [B, T], summed, in nats; and their number."""
+    matrix, bias = output
+    real = target != PAD
+    nats = linear_cross_entropy(
+        features, matrix, bias, target, real.astype(jnp.float32), smoothing=smoothing
+    )
+    return Loss(nats, real.sum())
 
 
 def previous_tokens(target: Array) -> Array:
