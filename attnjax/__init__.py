@@ -120,7 +120,7 @@ from attnjax.transformer.stack import TransformerOutput as TransformerOutput
 from attnjax.transformer.head_scores import HEAD_SCORES as HEAD_SCORES
 
 # models: own parameters, call cells and core
-from attnjax.models._parts import SequenceModel as SequenceModel
+from attnjax.models._sequence_model import SequenceModel as SequenceModel
 from attnjax.models.rnn_encdec import RNNEncoderDecoder as RNNEncoderDecoder
 from attnjax.models.rnn_encdec import RNNEncoderDecoderConfig as RNNEncoderDecoderConfig
 from attnjax.models.rnnsearch import RNNSearch as RNNSearch

@@ -31,7 +31,13 @@ ARROWS = {
     | {"flax.nnx", "attnjax.core", "attnjax.cells", "attnjax.transformer"}
     | {
         f"attnjax.models.{name}"
-        for name in ("_parts", "_vectors", "_block_config", "_stacks", "_methods")
+        for name in (
+            "_parts",
+            "_block_config",
+            "_stacks",
+            "_methods",
+            "_sequence_model",
+        )
     },
     "attnjax/decode": ARRAYS | {"optax", "attnjax.core", "attnjax.decode"},
     "attnjax/train": ARRAYS | {"optax", "attnjax.core", "attnjax.train"},

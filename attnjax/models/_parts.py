@@ -1,4 +1,4 @@
-"""What the models share: parameters, embeddings, output layers, the interface."""
+"""What the models share: parameters, embeddings, output layers."""
 
 from typing import Any, NamedTuple
 
@@ -13,7 +13,6 @@ from attnjax.cells.initializers import Initializers
 from attnjax.core import precision
 from attnjax.core._checks import check_ids, known_value
 from attnjax.core.dropout import dropout
-from attnjax.models._methods import batched
 
 Tree = Any
 
@@ -85,6 +84,19 @@ def repeat_rows(tree: Tree, batch_size: int) -> Tree:
     return jax.tree.map(lambda x: jnp.broadcast_to(x, (batch_size, *x.shape)), tree)
 
 
+def check_vectors(x: Array, axes: str, width: int) -> None:
+    """Checks inputs [axes, width] of a model of vectors.
+
+    Raises:
+      ValueError: if `x` has another shape.
+    """
+    if x.ndim != len(axes) + 1 or x.shape[-1] != width:
+        raise ValueError(
+            f"x: expected shape [{', '.join(axes)}, {width}], got {list(x.shape)} (the "
+            "last axis is input_dim)"
+        )
+
+
 def check_tied(tied: bool, embed_dim: int, readout_dim: int) -> None:
     """Checks that the target embedding can serve as the output matrix."""
     if tied and embed_dim != readout_dim:
@@ -109,126 +121,20 @@ class OutputLayer(NamedTuple):
         )
 
 
-class SequenceModel(nnx.Module):
-    """The interface of every model from a source sequence to a target sequence.
+class VectorOutput(nnx.Module):
+    """The output layer of a model that predicts vectors: W x + b."""
 
-    `encode` runs the encoder once for each source. `start` and `step` decode one
-    token at a time: bound to a memory, `step` is what every decoder of
-    `attnjax.decode` takes. The call computes the logits of all positions of a known
-    target (teacher forcing) and gives the same numbers as stepping. `features` and
-    `output` are the two halves of the call.
-    """
+    def __init__(
+        self, width: int, output_dim: int, initializers: Initializers, *, rngs: nnx.Rngs
+    ) -> None:
+        self.w = nnx.Param(initializers.kernel(rngs.params(), (width, output_dim)))
+        self.b = nnx.Param(jnp.zeros(output_dim))
 
-    def encode(self, source: Array, mask: Array, rng: Array | None = None) -> Any:
-        """Runs the encoder.
-
-        Args:
-          source: token ids, shape [B, S].
-          mask: True = a token, False = padding, on either side; shape [B, S].
-          rng: random key for dropout; None means no dropout.
-
-        Returns:
-          The memory: a tree whose form is the model's own.
-        """
-        raise NotImplementedError
-
-    def start(self, memory: Any, max_decode_length: int | None = None) -> Any:
-        """Returns the decoder's carry before the first target token.
-
-        Args:
-          memory: the result of `encode`.
-          max_decode_length: the most tokens that will be decoded, where the size of
-            the carry depends on it; None leaves it to the model.
-
-        Returns:
-          The carry: a tree whose leaves are [B, ...].
-        """
-        raise NotImplementedError
-
-    def step(self, memory: Any, carry: Any, token: Array) -> tuple[Any, Array, Array]:
-        """Decodes one token.
-
-        Args:
-          memory: the result of `encode`.
-          carry: the result of `start` or of the last step.
-          token: ids of the last token, BOS at first, shape [B].
-
-        Returns:
-          The new carry, logits of the next token [B, V], and weights [B, S]; a model
-          without attention returns weights of 0.
-        """
-        raise NotImplementedError
-
-    def features(
-        self, source: Array, mask: Array, previous: Array, rng: Array | None = None
-    ) -> tuple[Array, Array]:
-        """Computes the inputs of the output layer: the call without its last product.
-
-        With `output`, a loss can be computed without holding all logits at once:
-        `attnjax.linear_cross_entropy`. The arguments are those of the call.
-
-        Returns:
-          The inputs of the output layer, [B, T, l], and weights [B, T, S].
-        """
-        raise NotImplementedError
-
-    def features_and_weights(
-        self,
-        source: Array,
-        mask: Array,
-        previous: Array,
-        rng: Array | None = None,
-        *,
-        layer: int | None = None,
-        heads: tuple[int, ...] = (),
-    ) -> tuple[Array, Array]:
-        """Computes `features`, and always the weights; a Transformer has a choice.
-
-        Args:
-          source: token ids, shape [B, S].
-          mask: True = a token, False = padding after it, shape [B, S].
-          previous: the token before each target position, shape [B, T].
-          rng: random key for dropout; None means no dropout.
-          layer: decoder layer of a Transformer, from 0; None is the model's own choice.
-          heads: heads of that layer, from 0, whose mean is taken; by default all.
-
-        Returns:
-          The inputs of the output layer, [B, T, l], and weights [B, T, S].
-
-        Raises:
-          ValueError: if the model has no such layer or head, or no choice of them.
-        """
-        for name, value in (("layer", layer), ("heads", heads)):
-            if value not in (None, ()):
-                raise ValueError(
-                    f"{name}: expected none, got {value} (only a Transformer has "
-                    "layers and heads to choose among)"
-                )
-        return self.features(source, mask, previous, rng)
-
-    @property
-    def output(self) -> OutputLayer:
-        """The output layer: matrix [V, l] and bias [V]."""
-        raise NotImplementedError
-
-    @batched
-    def __call__(
-        self, source: Array, mask: Array, previous: Array, rng: Array | None = None
-    ) -> tuple[Array, Array]:
-        """Computes the logits of a known target, all positions at once.
-
-        Args:
-          source: token ids, shape [B, S].
-          mask: True = a token, False = padding after it, shape [B, S].
-          previous: the token before each target position, shape [B, T].
-          rng: random key for dropout; None means no dropout.
-
-        Returns:
-          Logits [B, T, V] and weights [B, T, S]; a model without attention returns
-          weights of 0.
-        """
-        features, weights = self.features(source, mask, previous, rng)
-        return self.output.logits(features), weights
+    def __call__(self, x: Array) -> Array:
+        """Computes logits [..., output_dim] of [..., width], in at least float32."""
+        kernel = self.w[...].astype(x.dtype)
+        product = precision.matmul(x, kernel, upcast_result=True)
+        return product + self.b[...].astype(product.dtype)
 
 
 class DeepOutput(nnx.Module):

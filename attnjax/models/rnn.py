@@ -25,10 +25,11 @@ from attnjax.cells.recurrent import (
 from attnjax.models._methods import batched
 from attnjax.models._parts import (
     Params,
+    VectorOutput,
     check_num_layers,
+    check_vectors,
     repeat_rows,
 )
-from attnjax.models._vectors import VectorOutput, check_vectors
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

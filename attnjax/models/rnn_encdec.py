@@ -31,12 +31,12 @@ from attnjax.models._parts import (
     DeepOutput,
     OutputLayer,
     Params,
-    SequenceModel,
     check_num_layers,
     check_tied,
     embed,
     split_rng,
 )
+from attnjax.models._sequence_model import SequenceModel
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -21,12 +21,12 @@ from attnjax.models._block_config import BlockConfig
 from attnjax.models._methods import batched
 from attnjax.models._parts import (
     OutputLayer,
-    SequenceModel,
     check_lengths,
     embed,
     split_rng,
     token_positions,
 )
+from attnjax.models._sequence_model import SequenceModel
 from attnjax.models._stacks import Stack
 from attnjax.transformer.attention import MATERIALISED, Attention
 from attnjax.transformer.block import EncoderMemory

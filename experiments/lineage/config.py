@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from attnjax import BlockConfig
+from attnjax.models.marginal_cursor import MarginalCursorConfig
 from attnjax.models.rnn_encdec import RNNEncoderDecoderConfig
 from attnjax.models.rnnsearch import RNNSearchConfig
 from attnjax.models.transformer import TransformerConfig
@@ -44,6 +45,13 @@ SYSTEMS = (
         "fixed vector",
         RNNEncoderDecoderConfig(
             embed_dim=64, hidden_dim=120, readout_dim=64, init="glorot"
+        ),
+    ),
+    System(
+        "marginal-cursor",
+        "marginalised cursors",
+        MarginalCursorConfig(
+            embed_dim=64, hidden_dim=96, align_dim=48, readout_dim=64, max_jump=8
         ),
     ),
     System(

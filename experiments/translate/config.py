@@ -6,6 +6,7 @@ from pathlib import Path
 
 import tyro
 
+from attnjax.models.marginal_cursor import MarginalCursorConfig
 from attnjax.models.rnn_encdec import RNNEncoderDecoderConfig
 from attnjax.models.rnnsearch import RNNSearchConfig
 from attnjax.models.transformer import TransformerConfig
@@ -19,7 +20,9 @@ from experiments.errors import UserError
 from experiments.training.config import TrainingConfig
 
 DataConfig = Multi30k | Cldr | ParallelText
-ModelConfig = RNNSearchConfig | RNNEncoderDecoderConfig | TransformerConfig
+ModelConfig = (
+    RNNSearchConfig | RNNEncoderDecoderConfig | MarginalCursorConfig | TransformerConfig
+)
 
 
 def max_positions(model: ModelConfig) -> int | None:

@@ -11,6 +11,8 @@ from jax import Array
 
 from attnjax.align import format_pharaoh
 from attnjax.core.guidance import alignment_cross_entropy
+from attnjax.core.losses import linear_cross_entropy
+from attnjax.models.marginal_cursor import MarginalCursorConfig
 from attnjax.models.rnnsearch import RNNSearchConfig
 from attnjax.train import Loss, Params
 from experiments.datasets.data_dir import fingerprint_content
@@ -24,7 +26,6 @@ from experiments.translate.model import (
     Tokenizers,
     TranslationModel,
     previous_tokens,
-    token_loss,
 )
 
 
@@ -48,9 +49,13 @@ class Guidance:
         if settings.links is None:
             raise ValueError("config: expected guided_alignment.links, got None")
         check_aligns(config.model, settings.layer, settings.heads)
-        if isinstance(config.model, RNNSearchConfig) and (
-            config.model.aligner == "diagonal"
-        ):
+        model = config.model
+        if isinstance(model, MarginalCursorConfig):
+            raise UserError(
+                "guided_alignment: expected RNNSearch or a Transformer, got the "
+                "marginalised cursor (its likelihood sums over alignments)"
+            )
+        if isinstance(model, RNNSearchConfig) and model.aligner == "diagonal":
             raise UserError(
                 "guided_alignment: expected an aligner with parameters, got diagonal "
                 "(choose another --model.aligner)"
@@ -90,6 +95,11 @@ class Guidance:
             layer=settings.layer,
             heads=settings.heads,
         )
-        loss = token_loss(rebuilt.output, features, target, label_smoothing)
-        nats = alignment_cross_entropy(weights, links).sum()
-        return loss._replace(total=loss.total + settings.alignment_weight * nats)
+        matrix, bias = rebuilt.output
+        real = target != PAD
+        nats = linear_cross_entropy(
+            *(features, matrix, bias, target, real.astype(jnp.float32)),
+            smoothing=label_smoothing,
+        )
+        guided = alignment_cross_entropy(weights, links).sum()
+        return Loss(nats + settings.alignment_weight * guided, real.sum())

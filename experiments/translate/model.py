@@ -4,15 +4,16 @@ import dataclasses
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol, Self
+from typing import Any, Literal, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
-from attnjax.core.losses import linear_cross_entropy, token_cross_entropy
+from attnjax.core.losses import token_cross_entropy
 from attnjax.decode import Hypotheses, Step, beam_search, ensemble
+from attnjax.models.marginal_cursor import MarginalCursor, MarginalCursorConfig
 from attnjax.models.rnn_encdec import RNNEncoderDecoder, RNNEncoderDecoderConfig
 from attnjax.models.rnnsearch import RNNSearch, RNNSearchConfig
 from attnjax.models.state import split
@@ -29,54 +30,12 @@ from experiments.datasets.tokenizers.sentences import (
     load_tokenizer,
 )
 from experiments.translate.config import Config, SearchConfig, max_positions
-
-
-class EncoderDecoder(Protocol):
-    """What a model must offer to be trained and searched here.
-
-    Every `attnjax.models.SequenceModel` does. The memory is what `encode` returns, the
-    carry what one decoding step passes to the next; both are the model's own trees.
-    """
-
-    @property
-    def output(self) -> tuple[Array, Array]:
-        """Matrix [V, M] and bias [V] of the output layer."""
-
-    def features(
-        self, source: Array, mask: Array, previous: Array, rng: Array | None = None
-    ) -> tuple[Array, Array]:
-        """Inputs of the output layer [B, T, M], and attention weights [B, T, S]."""
-
-    def __call__(
-        self, source: Array, mask: Array, previous: Array, rng: Array | None = None
-    ) -> tuple[Array, Array]:
-        """Teacher-forced logits [B, T, V] and attention weights [B, T, S]."""
-
-    def features_and_weights(
-        self,
-        source: Array,
-        mask: Array,
-        previous: Array,
-        rng: Array | None = None,
-        *,
-        layer: int | None = None,
-        heads: tuple[int, ...] = (),
-    ) -> tuple[Array, Array]:
-        """`features`, always with weights; of a Transformer, those asked for."""
-
-    def encode(self, source: Array, mask: Array) -> Any:
-        """Encodes source ids [B, S] into a memory."""
-
-    def start(self, memory: Any, size: int | None = None) -> Any:
-        """The carry before the first target token, with room for `size` tokens."""
-
-    def step(self, memory: Any, carry: Any, token: Array) -> tuple[Any, Array, Array]:
-        """Decodes one token: carry, logits [B, V] and attention weights [B, S]."""
-
+from experiments.translate.encoder_decoder import EncoderDecoder
 
 MODELS: dict[type, Callable[..., Any]] = {
     RNNSearchConfig: RNNSearch,
     RNNEncoderDecoderConfig: RNNEncoderDecoder,
+    MarginalCursorConfig: MarginalCursor,
     TransformerConfig: Transformer,
 }
 
@@ -125,9 +84,10 @@ class TranslationModel:
         """Cross-entropy of the target tokens, summed, in nats; and their number."""
         source, target = map(jnp.asarray, batch)
         previous = previous_tokens(target)
-        model = self.rebuild(params)
-        features, _ = model.features(source, source != PAD, previous, rng)
-        return token_loss(model.output, features, target, label_smoothing)
+        model, real = self.rebuild(params), target != PAD
+        arguments = source, source != PAD, previous, target, real, rng
+        nats = model.cross_entropy(*arguments, smoothing=label_smoothing)
+        return Loss(nats, real.sum())
 
     def align(
         self,
@@ -137,16 +97,17 @@ class TranslationModel:
         layer: int | None = None,
         heads: tuple[int, ...] = (),
     ) -> Array:
-        """Attention weights [B, T, S] of the teacher-forced target.
+        """The alignment [B, T, S] of the teacher-forced target.
 
         Layer and heads are those of `SequenceModel.features_and_weights`.
         """
-        if layer is None and not heads:
-            return self.teacher_forced(params, batch)[1]
         source, target = map(jnp.asarray, batch)
-        model, previous = self.rebuild(params), previous_tokens(target)
-        aligned = partial(model.features_and_weights, layer=layer, heads=heads)
-        return aligned(source, source != PAD, previous)[1]
+        model, mask = self.rebuild(params), source != PAD
+        previous, real = previous_tokens(target), target != PAD
+        if layer is None and not heads:
+            return model.align(source, mask, previous, target, real)
+        given = source, mask, previous
+        return model.features_and_weights(*given, layer=layer, heads=heads)[1]
 
     def token_log_probs(self, params: Params, batch: Batch) -> Array:
         """Log-probabilities of the target's tokens, [B, T], in nats; 0 at padding."""
@@ -227,6 +188,14 @@ class Ensemble(TranslationModel):
         nats = -self.token_log_probs(params, batch).sum()
         return Loss(nats, (jnp.asarray(batch.target) != PAD).sum())
 
+    def align(self, params: Params, batch: Batch, **choice: Any) -> Array:
+        """The mean of the models' teacher-forced attention weights, [B, T, S]."""
+        if choice:
+            raise ValueError(
+                f"layer, heads: expected none of an ensemble, got {choice}"
+            )
+        return self.teacher_forced(params, batch)[1]
+
     def teacher_forced(self, params: Params, batch: Batch) -> tuple[Array, Array]:
         """Combines the models as decoding does, all positions in one step."""
         (B, T), teacher_forced = batch.target.shape, super().teacher_forced
@@ -260,18 +229,6 @@ class Ensemble(TranslationModel):
         # [N, B, ...] -> [B, N, ...]: beam search reorders the first axis of a carry.
         carry = jax.vmap(initial_carry, out_axes=1)(*members)
         return ensemble(step, members, combine=self.combine), carry
-
-
-def token_loss(
-    output: tuple[Array, Array], features: Array, target: Array, smoothing: float
-) -> Loss:
-    """Cross-entropy of target tokens [B, T], summed, in nats; and their number."""
-    matrix, bias = output
-    real = target != PAD
-    nats = linear_cross_entropy(
-        features, matrix, bias, target, real.astype(jnp.float32), smoothing=smoothing
-    )
-    return Loss(nats, real.sum())
 
 
 def previous_tokens(target: Array) -> Array:

@@ -1,0 +1,48 @@
+"""Sums of probabilities that are held as logarithms, where -inf is probability 0.
+
+`jnp.logaddexp` and `jax.nn.logsumexp` compute -inf - -inf on the way; these do not, so
+neither a value nor a gradient is NaN where nothing can happen.
+"""
+
+import jax.numpy as jnp
+from jax import Array
+
+
+def log_add(x: Array, y: Array) -> Array:
+    """Computes log(exp x + exp y)."""
+    high, low = jnp.maximum(x, y), jnp.minimum(x, y)
+    return high + jnp.log1p(jnp.exp(low - finite(high)))
+
+
+def log_sum(x: Array, axis: int | tuple[int, ...] = -1) -> Array:
+    """Computes the logarithm of the sum of exponentials over an axis."""
+    peak = finite(jnp.max(x, axis=axis, keepdims=True, initial=-jnp.inf))
+    total = jnp.sum(jnp.exp(x - peak), axis=axis)
+    positive = total > 0
+    logarithm = jnp.log(jnp.where(positive, total, 1)) + jnp.squeeze(peak, axis)
+    # NaN is not positive: it must come out as NaN.
+    return jnp.where(positive | jnp.isnan(total), logarithm + 0 * total, -jnp.inf)
+
+
+def log_shares(x: Array, axis: int = -1) -> Array:
+    """The logarithm of `shares`: -inf where all are."""
+    return x - finite(jnp.expand_dims(log_sum(x, axis), axis))
+
+
+def shares(x: Array, axis: int | tuple[int, ...] = -1) -> Array:
+    """Normalises exponentials to sum to 1 over an axis, or to 0 where all are 0."""
+    peak = finite(jnp.max(x, axis=axis, keepdims=True, initial=-jnp.inf))
+    each = jnp.exp(x - peak)
+    total = jnp.sum(each, axis=axis, keepdims=True)
+    return each / jnp.where(total == 0, 1, total)
+
+
+def finite(x: Array) -> Array:
+    """Replaces -inf by 0, so that it can be subtracted."""
+    return jnp.where(x > -jnp.inf, x, 0)
+
+
+def xlogx(x: Array) -> Array:
+    """Computes x log x, with value and gradient 0 at x = 0."""
+    positive = x > 0
+    return jnp.where(positive, x * jnp.log(jnp.where(positive, x, 1)), 0)
