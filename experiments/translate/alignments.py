@@ -6,11 +6,11 @@ from typing import Literal
 import numpy as np
 
 from attnjax.align import Alignment, alignment, hard_alignment, merge_subwords
+from experiments.datasets.pairs.guided import Row
 from experiments.datasets.tokenizers.sentences import Tokenizer
 
 END = "</s>"  # the label of EOS in pictures
 
-Row = Literal["before", "after"]
 OnEnd = Literal["unlinked", "next-best"]
 
 

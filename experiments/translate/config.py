@@ -13,7 +13,7 @@ from attnjax.models.transformer import TransformerConfig
 from experiments.cli.checks import check_numbers
 from experiments.datasets.cldr.cldr_builder import Cldr
 from experiments.datasets.multi30k.multi30k_builder import Multi30k
-from experiments.datasets.pairs.guided import Unaligned
+from experiments.datasets.pairs.guided import Row, Unaligned
 from experiments.datasets.pairs.tokenized import TokenizerConfig
 from experiments.datasets.parallel_text.parallel_text_builder import ParallelText
 from experiments.errors import UserError
@@ -122,6 +122,9 @@ class GuidedAlignmentConfig:
     heads: tuple[int, ...] = ()
     """Heads of that layer, from 0, whose mean is trained on the links; by default
     all."""
+    row: Row = "before"
+    """Step of the decoder that is trained on a word's links: the one that predicts it,
+    or the next one, after it is fed. The same option of `align` reads them."""
     unaligned: Unaligned = "free"
     """What a target word without links attends to: whatever it likes (free), or the
     source's EOS (eos), so that it has no link either when the run is asked for its

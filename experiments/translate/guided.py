@@ -67,7 +67,11 @@ class Guidance:
         self.fingerprint = fingerprint_content(lines)
         try:
             self.links = TokenLinks(
-                alignments, examples, tokenizers, unaligned=settings.unaligned
+                alignments,
+                examples,
+                tokenizers,
+                unaligned=settings.unaligned,
+                row=settings.row,
             )
         except UserError as error:
             raise UserError(f"{settings.links}: {error}") from error

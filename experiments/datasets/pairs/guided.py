@@ -13,6 +13,7 @@ from experiments.datasets.tokenizers.sentences import Tokenizer
 from experiments.errors import UserError
 
 Unaligned = Literal["free", "eos"]
+Row = Literal["before", "after"]
 
 
 class GuidedBatch(NamedTuple):
@@ -42,6 +43,7 @@ class TokenLinks:
         tokenizers: tuple[Tokenizer, Tokenizer],
         *,
         unaligned: Unaligned = "free",
+        row: Row = "before",
     ) -> None:
         """Converts links between words to links between tokens.
 
@@ -51,10 +53,13 @@ class TokenLinks:
           tokenizers: of source and target.
           unaligned: whether a target word without links, and EOS, may attend to
             anything ("free"), or is linked to the source's EOS ("eos").
+          row: which of the decoder's steps is linked, that which predicts a token, or
+            the next one, to which it is fed ("after"); EOS is never fed.
 
         Raises:
           UserError: if the tokens of a pair have fewer words than its links.
         """
+        self._shift = 1 if row == "after" else 0
         self._rows = RaggedArray(
             list(_flat(number, links, pair, tokenizers, unaligned))
             for number, (links, pair) in enumerate(
@@ -71,7 +76,9 @@ class TokenLinks:
         for row, index in enumerate(indices.tolist()):
             if index != PADDING_ROW:
                 pairs = self._rows[index].reshape(-1, 2)  # [2*N] -> [N, 2]
-                links[row, pairs[:, 1], pairs[:, 0]] = True
+                steps = pairs[:, 1] + self._shift
+                fed = steps <= len(examples[index][1])  # all but EOS
+                links[row, steps[fed], pairs[fed, 0]] = True
         return GuidedBatch(*batch, links)
 
 

@@ -60,13 +60,15 @@ def gold(smoke_run, tmp_path_factory):
     return path
 
 
-def batches(links, unaligned, *, tokenizer=None, texts=("a b c", "x y z")):
+def batches(
+    links, unaligned, *, tokenizer=None, texts=("a b c", "x y z"), row="before"
+):
     """The links of one pair, [T, S], in a batch of two rows that are too long."""
     tokenizer = tokenizer or WordVocabulary(list("abcxyz"))
     ids = [tokenizer.tokenize(text) for text in texts]
     examples = TokenizedPairs([ids[0]], [ids[1]])
     made = TokenLinks(
-        [links], examples, (tokenizer, tokenizer), unaligned=unaligned
+        [links], examples, (tokenizer, tokenizer), unaligned=unaligned, row=row
     ).pad_batch(examples, np.array([0, -1]), Shape(2, 9, 8))
     assert made.links.shape == (2, 8, 9)
     assert made.links.dtype == bool
@@ -87,6 +89,11 @@ def test_links_are_targets_by_sources():
 def test_unaligned_words_and_eos_attend_to_eos():
     found = batches(alignment([(0, 2)]), "eos")
     assert found == [[0, 3], [1, 3], [2, 0], [3, 3]]
+
+
+def test_the_steps_after_words_are_one_later_and_eos_has_none():
+    found = batches(alignment([(0, 2), (2, 0)]), "eos", row="after")
+    assert found == [[1, 2], [2, 3], [3, 0]]
 
 
 def test_words_in_pieces_are_linked_piece_by_piece():
