@@ -125,6 +125,8 @@ from attnjax.models.rnn_encdec import RNNEncoderDecoder as RNNEncoderDecoder
 from attnjax.models.rnn_encdec import RNNEncoderDecoderConfig as RNNEncoderDecoderConfig
 from attnjax.models.rnnsearch import RNNSearch as RNNSearch
 from attnjax.models.rnnsearch import RNNSearchConfig as RNNSearchConfig
+from attnjax.models.transducer import Transducer as Transducer
+from attnjax.models.transducer import TransducerConfig as TransducerConfig
 from attnjax.models.ntm import NTM as NTM
 from attnjax.models.ntm import NTMConfig as NTMConfig
 from attnjax.models.rnn import RNN as RNN
