@@ -37,13 +37,7 @@ text-transformer, text-transformer-rope, text-rnnsearch: parallel text of your o
     and for a file of columns, English first, from German to English:
     --data.train deu-eng.tsv --data.source-column 2
 
-text-aligner: a small Transformer whose attention is trained to align, for parallel text
-    with links of your own, such as those of a statistical aligner: guided alignment
-    (Chen et al. 2016, arXiv:1607.01628; Garg et al. 2019, arXiv:1909.02074) of the step
-    after a word is fed.
-  Run: python -m experiments.translate train text-aligner --data.train a.en a.fr
-    --data.validation dev.en dev.fr --guided-alignment.links a.talp
-    and then: python -m experiments.translate align RUN --row after --source F --target F
+text-aligner: parallel text and links of your own; see aligner_config.py.
 
 cldr-en-fr, cldr-en-ja: phrases generated from CLDR, with gold alignments; needs no
     file.
@@ -64,11 +58,8 @@ from experiments.datasets.multi30k.multi30k_builder import Multi30k
 from experiments.datasets.pairs.tokenized import TokenizerConfig
 from experiments.datasets.parallel_text.parallel_text_builder import ParallelText
 from experiments.training.optimizer import OptimizerConfig
-from experiments.translate.config import (
-    Config,
-    GuidedAlignmentConfig,
-    SearchConfig,
-)
+from experiments.translate.aligner_config import TEXT_ALIGNER
+from experiments.translate.config import Config, SearchConfig
 
 # The paper: appendices A and B. Sizes are RNNSearchConfig's defaults.
 WMT14_RNNSEARCH = Config(
@@ -200,31 +191,6 @@ YOURS = ParallelText(train=())
 TEXT_TRANSFORMER = dataclasses.replace(MULTI30K_TRANSFORMER, data=YOURS)
 TEXT_TRANSFORMER_ROPE = dataclasses.replace(MULTI30K_TRANSFORMER_ROPE, data=YOURS)
 TEXT_RNNSEARCH = dataclasses.replace(MULTI30K_RNNSEARCH, data=YOURS)
-
-TEXT_ALIGNER = Config(
-    data=YOURS,
-    tokenizer=TokenizerConfig(joint=True, source_vocab_size=4_000),
-    model=TransformerConfig(
-        encoder_layers=2,
-        decoder_layers=2,
-        block=BlockConfig(
-            d_model=128, num_heads=4, d_ff=256, pre_norm=True, dropout=0.1
-        ),
-        max_length=256,
-    ),
-    optimizer=OptimizerConfig(
-        learning_rate=2e-3, warmup_steps=200, lr_schedule="cosine"
-    ),
-    # Before a word is fed the decoder can only guess which one it will be.
-    guided_alignment=GuidedAlignmentConfig(
-        alignment_weight=1.0, row="after", unaligned="eos"
-    ),
-    steps=6_000,
-    ema_decay=0.99,
-    batch_tokens=1_024,
-    eval_every=2_000,
-    save_every=250,
-)
 
 CLDR_RNNSEARCH = Config(
     data=Cldr(pair="en-fr"),
