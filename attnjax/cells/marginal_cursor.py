@@ -20,6 +20,7 @@ from attnjax.core.lattice import (
     hmm_predict,
     hmm_update,
     jump_log_probs,
+    start_log_probs,
 )
 
 # Of either half of the logits. Exponentials of up to twice as much are finite in
@@ -54,7 +55,7 @@ class TaughtCursor(NamedTuple):
     """What a known target makes of one source."""
 
     memory: CursorMemory
-    moves: Float[Array, "T N S"]  # log-probabilities, N = S + 1, of `cursor_moves`
+    scores: Float[Array, "T S"]  # of positions to move to
     logits: Float[Array, "T V"]  # the decoder's half
 
 
@@ -102,11 +103,14 @@ def marginal_cursor(
     Raises:
       ValueError: if a shape disagrees with the letters above.
     """
-    moves = cursor_moves(params, hidden, memory, lowest=lowest, clip=clip)
+    content = move_scores(params, hidden, memory)
+    jumps = params.jumps.astype(content.dtype), memory.mask
+    how = {"lowest": lowest, "clip": clip, "content": content}
     emission = jnp.log(memory.factors[:, token])  # up to a constant, which cancels
     posterior, _ = hmm_update(carry.beliefs, emission)
-    prior = hmm_predict(posterior, moves[1:])
-    prior = jnp.where(carry.position == 0, moves[0], prior)
+    prior = hmm_predict(posterior, jump_log_probs(*jumps, **how))
+    first = start_log_probs(*jumps, **how)
+    prior = jnp.where(carry.position == 0, first, prior)
     log_probs, normaliser = mixture(prior, logits, memory)
     return (
         CursorState(carry.position + 1, prior - normaliser),
@@ -114,35 +118,13 @@ def marginal_cursor(
     )
 
 
-@shaped
-def cursor_moves(
-    params: CursorParams,
-    hidden: Float[Array, "D"],
-    memory: CursorMemory,
-    *,
-    lowest: int,
-    clip: bool,
-) -> Float[Array, "N S"]:
-    """Computes log-probabilities of moves: by their jump, and by content.
-
-    Args:
-      params: parameters of the moves.
-      hidden: the decoder state, shape [D].
-      memory: keys [S, A] and mask [S] of one source.
-      lowest: as of `jump_log_probs`.
-      clip: as of `jump_log_probs`.
-
-    Returns:
-      Shape [S + 1, S], as `jump_log_probs`.
-    """
+def move_scores(
+    params: CursorParams, hidden: Float[Array, "... D"], memory: CursorMemory
+) -> Float[Array, "... S"]:
+    """Scores positions to move to by a scaled dot product of query and keys."""
     query = precision.matmul(hidden, params.w_query)
-    # Query first: vmapped over targets, this is one product without a transpose.
-    content = precision.matmul(query, memory.keys.T, upcast_result=True)
-    scale = params.w_query.shape[1] ** -0.5
-    jumps = params.jumps.astype(content.dtype)
-    return jump_log_probs(
-        jumps, memory.mask, lowest=lowest, clip=clip, content=content * scale
-    )
+    scores = precision.matmul(query, memory.keys.T, upcast_result=True)
+    return scores * query.shape[-1] ** -0.5
 
 
 @shaped
@@ -174,37 +156,58 @@ def log_normaliser(logits: Array, memory: CursorMemory) -> Array:
 
 
 def chain(
-    taught: TaughtCursor, tokens: Int[Array, "T"]
+    params: CursorParams,
+    taught: TaughtCursor,
+    tokens: Int[Array, "T"],
+    *,
+    lowest: int,
+    clip: bool,
 ) -> tuple[Float[Array, "S"], Float[Array, "R S S"], Float[Array, "T S"]]:
     """Makes the arguments of `hmm_log_likelihood` for known tokens.
 
     Args:
-      taught: moves and the decoder's half of the logits.
+      params: parameters of the moves.
+      taught: of the same target; T is at least 1.
       tokens: y, shape [T].
+      lowest: as of `jump_log_probs`.
+      clip: as of `jump_log_probs`.
 
     Returns:
       Log-probabilities of the first position [S], of each move [T - 1, S, S], and of
       each token at each position [T, S].
     """
-    logits, memory = taught.logits, taught.memory
+    memory, scores, logits = taught
+    jumps = params.jumps.astype(scores.dtype), memory.mask
+    how = {"lowest": lowest, "clip": clip}
+    first = start_log_probs(*jumps, **how, content=scores[0])
+    moves = jax.vmap(lambda row: jump_log_probs(*jumps, **how, content=row))(scores[1:])
     normaliser = log_normaliser(logits, memory)  # [T, S]
     of_decoder = jnp.take_along_axis(logits, tokens[:, None], axis=1)  # [T, 1]
     of_source = jnp.log(memory.factors[:, tokens]).T  # [S, T] -> [T, S]
-    emissions = of_decoder + of_source - normaliser
-    return taught.moves[0, 0], taught.moves[1:, 1:], emissions
+    return first, moves, of_decoder + of_source - normaliser
 
 
-def teacher_forced(taught: TaughtCursor, tokens: Int[Array, "T"]) -> CursorOutput:
+def teacher_forced(
+    params: CursorParams,
+    taught: TaughtCursor,
+    tokens: Int[Array, "T"],
+    *,
+    lowest: int,
+    clip: bool,
+) -> CursorOutput:
     """Computes what `marginal_cursor` gives at each step of a known target.
 
     Args:
-      taught: moves and the decoder's half of the logits.
+      params: parameters of the moves.
+      taught: of the same target; T is at least 1.
       tokens: y, shape [T]; the last one changes nothing.
+      lowest: as of `jump_log_probs`.
+      clip: as of `jump_log_probs`.
 
     Returns:
       Log-probabilities [T, V] and weights [T, S].
     """
-    prior = hmm_filter(*chain(taught, tokens)).prior
+    prior = hmm_filter(*chain(params, taught, tokens, lowest=lowest, clip=clip)).prior
     mix = jax.vmap(partial(mixture, memory=taught.memory))
     log_probs, _ = mix(prior, taught.logits)
     return CursorOutput(log_probs, jnp.exp(prior))

@@ -179,7 +179,7 @@ class MarginalCursor(SequenceModel):
             carry.layers, inputs
         )
         logits = self._logits(self.target_output, (hidden, embedded), None)
-        move: Any = partial(cursors.marginal_cursor, self.cursor(dtype), **self._jumps)
+        move: Any = partial(cursors.marginal_cursor, self._cursor, **self._jumps)
         cursor, out = jax.vmap(move)(carry.cursor, token, hidden, logits, memory=memory)
         return MarginalCursorState(layers, cursor), out.log_probs, out.weights
 
@@ -193,7 +193,8 @@ class MarginalCursor(SequenceModel):
         # is not known, and changes nothing.
         tokens = jnp.pad(previous[:, 1:], ((0, 0), (0, 1)))
 
-        out = jax.vmap(cursors.teacher_forced)(taught, tokens)
+        run = partial(cursors.teacher_forced, self._cursor, **self._jumps)
+        out = jax.vmap(run)(taught, tokens)
         return out.log_probs, out.weights
 
     def cross_entropy(
@@ -250,7 +251,8 @@ class MarginalCursor(SequenceModel):
 
         def row(taught: TaughtCursor, tokens: Array, real: Array) -> Array:
             steps = jnp.sum(real, dtype=jnp.int32)
-            return function(*cursors.chain(taught, tokens), num_steps=steps)
+            chain = cursors.chain(self._cursor, taught, tokens, **self._jumps)
+            return function(*chain, num_steps=steps)
 
         return jax.vmap(row)(taught, target, target_mask)
 
@@ -270,9 +272,8 @@ class MarginalCursor(SequenceModel):
             self._cell, params, first, inputs, rngs=rngs[3:], dropout_rate=rate
         )
         logits = self._logits(self.target_output, (hidden, embedded), rngs[2])
-        move: Any = partial(cursors.cursor_moves, self.cursor(dtype), **self._jumps)
-        rows = jax.vmap(jax.vmap(move, in_axes=(0, None)))
-        return TaughtCursor(memory, rows(hidden, memory), logits)
+        scores = jax.vmap(partial(cursors.move_scores, self._cursor))(hidden, memory)
+        return TaughtCursor(memory, scores, logits)
 
     def _first_hidden(self, states: Array, mask: Array) -> Array:
         """The decoder's first states: tanh(W_s h_1), h_1 backward, as in RNNSearch."""
@@ -293,6 +294,10 @@ class MarginalCursor(SequenceModel):
     @property
     def _cell(self) -> RecurrentCell:
         return RECURRENT_CELLS[self.config.cell]
+
+    @property
+    def _cursor(self) -> CursorParams:
+        return self.cursor(self.config.dtype)
 
     @property
     def _lowest(self) -> int:

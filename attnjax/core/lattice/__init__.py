@@ -16,6 +16,7 @@ from attnjax.core.lattice.hmm_paths import HMMPath as HMMPath
 from attnjax.core.lattice.hmm_paths import hmm_best_path as hmm_best_path
 from attnjax.core.lattice.hmm_paths import hmm_sample as hmm_sample
 from attnjax.core.lattice.jumps import jump_log_probs as jump_log_probs
+from attnjax.core.lattice.jumps import start_log_probs as start_log_probs
 from attnjax.core.lattice.transducer import TransducerPosteriors as TransducerPosteriors
 from attnjax.core.lattice.transducer import transducer_arcs as transducer_arcs
 from attnjax.core.lattice.transducer import transducer_entropy as transducer_entropy

@@ -60,7 +60,7 @@ def check_labels(
         raise ValueError(
             f"blank: expected an id from 0 to {V - 1}, got {blank} (V is {V})"
         )
-    real = jnp.arange(labels.shape[0]) < num_labels
+    real = jnp.arange(labels.shape[0], dtype=jnp.int32) < num_labels
     wrong = real & ((labels < 0) | (labels >= V) | (labels == blank))
     known, where = known_value(labels), known_value(wrong)
     if known is not None and where is not None and where.any():
@@ -68,4 +68,4 @@ def check_labels(
             f"labels: expected ids from 0 to {V - 1} other than the blank ({blank}), "
             f"got {known[where][0]}"
         )
-    return jnp.where(real & ~wrong, labels, 0), ~jnp.any(wrong)
+    return jnp.where(real & ~wrong, labels, 0).astype(jnp.int32), ~jnp.any(wrong)

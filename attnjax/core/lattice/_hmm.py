@@ -48,7 +48,7 @@ def prepare(
             f"S={S}, S={S}], got {list(transitions.shape)} (axis -2 to axis -1)"
         )
     steps, valid = count("num_steps", num_steps, T)
-    real = jnp.arange(T) < steps
+    real = jnp.arange(T, dtype=jnp.int32) < steps
     arrays = upcast_together(initial, transitions, emissions)
     initial, transitions, emissions = arrays
     emissions = jnp.where(real[:, None], emissions, 0)
@@ -190,7 +190,7 @@ def _follow(last: Array, pointers: Array) -> Array:
 
 def path_log_prob(chain: Chain, real: Array, path: Array) -> Array:
     """The log-probability of one path [T] and what it emits."""
-    t = jnp.arange(path.shape[0])
+    t = jnp.arange(path.shape[0], dtype=jnp.int32)
     moves = per_step(chain, real)[0][t[1:] - 1, path[:-1], path[1:]]
     moves = jnp.where(real[1:], moves, 0).sum()
     emitted = jnp.where(real, chain.emissions[t, path], 0).sum()

@@ -39,7 +39,10 @@ def prepare(
     frames, valid = count("num_frames", num_frames, T)
     labels, also = count("num_labels", num_labels, U)
     dtype = precision.accumulation_dtype(precision.promoted(blank, label))
-    t, u = jnp.arange(T)[:, None], jnp.arange(U + 1)[None, :]  # [T, 1], [1, U + 1]
+    t, u = (
+        jnp.arange(T, dtype=jnp.int32)[:, None],
+        jnp.arange(U + 1, dtype=jnp.int32)[None, :],
+    )  # [T, 1], [1, U + 1]
     padded = jnp.pad(label.astype(dtype), ((0, 0), (0, 1)))  # [T, U] -> [T, U + 1]
     arcs = Arcs(
         jnp.where((t < frames) & (u <= labels), blank.astype(dtype), -jnp.inf),

@@ -60,7 +60,9 @@ def forward(
       noise: added to the way by a blank when ways are compared, [N].
     """
     W = arcs.blank.shape[1]
-    start = jnp.where(jnp.arange(W) == 0, 0.0, -jnp.inf).astype(arcs.blank.dtype)
+    start = jnp.where(jnp.arange(W, dtype=jnp.int32) == 0, 0.0, -jnp.inf).astype(
+        arcs.blank.dtype
+    )
 
     def step(alpha: Array, x: tuple[Arcs, Array]) -> tuple[Array, Forward]:
         arc, noise = x
@@ -81,7 +83,7 @@ def forward(
 def log_total(found: Forward, T: Array, U: Array) -> Array:
     """The logarithm of the probability of the node (T, U); -inf if T is 0."""
     end = T + U
-    count = jnp.arange(found.peaks.shape[0]) <= end
+    count = jnp.arange(found.peaks.shape[0], dtype=jnp.int32) <= end
     total = jnp.sum(jnp.where(count, found.peaks, 0)) + found.alpha[end, U]
     # Not even the empty target has a path without a frame: it ends with a blank.
     return jnp.where(T > 0, total, -jnp.inf)
@@ -96,7 +98,7 @@ def posteriors(arcs: Arcs, alpha: Array, T: Array, U: Array) -> Arcs:
     N, W = arcs.blank.shape
 
     def seed(n: Array) -> Array:
-        return (jnp.arange(W) == U) & (n == T + U) & (T > 0)
+        return (jnp.arange(W, dtype=jnp.int32) == U) & (n == T + U) & (T > 0)
 
     def step(beta: Array, x: tuple[Array, Array, Arcs]) -> tuple[Array, Array]:
         n, alpha, arc = x

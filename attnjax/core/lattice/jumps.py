@@ -16,7 +16,7 @@ def jump_log_probs(
     lowest: int,
     clip: bool = False,
     content: Float[Array, "S"] | None = None,
-) -> Float[Array, "N S"]:
+) -> Float[Array, "S S"]:
     r"""Normalises scores of jumps over the positions that a cursor can move to.
 
     .. math:: p(s \mid s') = \frac{\exp(c_{s - s'} + e_s)}
@@ -43,9 +43,8 @@ def jump_log_probs(
         `attnjax.additive`.
 
     Returns:
-      Log-probabilities [S + 1, S] in at least float32: row 0 of the first position,
-      reached from before the first real one; row s' + 1 of the move from s'. A row
-      without a move is -inf.
+      Log-probabilities of moves from s' (axis 0) to s (axis 1), shape [S, S], in at
+      least float32. A row without a move is -inf.
 
     Raises:
       ValueError: if shapes disagree.
@@ -54,17 +53,64 @@ def jump_log_probs(
     Example:
       >>> stays_or_moves_on = jnp.zeros(2)
       >>> p = jump_log_probs(stays_or_moves_on, jnp.ones(3, bool), lowest=0)
-      >>> jnp.exp(p[1:]).round(3)
+      >>> jnp.exp(p).round(3)
       Array([[0.5, 0.5, 0. ],
              [0. , 0.5, 0.5],
              [0. , 0. , 1. ]], dtype=float32)
     """
+    places = jnp.arange(mask.shape[0], dtype=jnp.int32)
+    return _move_from(places, jumps, mask, lowest, clip, content)
+
+
+@shaped
+def start_log_probs(
+    jumps: Float[Array, "J"],
+    mask: Bool[Array, "S"],
+    *,
+    lowest: int,
+    clip: bool = False,
+    content: Float[Array, "S"] | None = None,
+) -> Float[Array, "S"]:
+    """Computes where the cursor begins: a jump from before the first real position.
+
+    Args:
+      jumps: as of `jump_log_probs`.
+      mask: as of `jump_log_probs`.
+      lowest: as of `jump_log_probs`.
+      clip: as of `jump_log_probs`.
+      content: as of `jump_log_probs`.
+
+    Returns:
+      Log-probabilities of the first position, shape [S], in at least float32.
+
+    Raises:
+      ValueError: as `jump_log_probs`.
+      TypeError: as `jump_log_probs`.
+
+    Example:
+      >>> the_diagonal = jnp.zeros(1)
+      >>> jnp.exp(start_log_probs(the_diagonal, jnp.ones(3, bool), lowest=1))
+      Array([1., 0., 0.], dtype=float32)
+    """
+    before = jnp.sum(jnp.cumsum(mask) == 0, dtype=jnp.int32)[None] - 1
+    return _move_from(before, jumps, mask, lowest, clip, content)[0]
+
+
+def _move_from(
+    places: Array,
+    jumps: Array,
+    mask: Array,
+    lowest: int,
+    clip: bool,
+    content: Array | None,
+) -> Array:
+    """Log-probabilities of moves from some places [R] to all positions, [R, S]."""
     J, S = jumps.shape[0], mask.shape[0]
     dtype = jumps.dtype if content is None else precision.promoted(jumps, content)
     dtype = precision.accumulation_dtype(dtype)
-    first = jnp.argmax(mask)[None] - 1
-    start = jnp.concatenate([first, jnp.arange(S)])  # [S + 1]
-    entry = jnp.arange(S)[None, :] - start[:, None] - lowest  # [S + 1, S]
+    entry = (
+        jnp.arange(S, dtype=jnp.int32)[None, :] - places[:, None] - lowest
+    )  # [1, S] - [R, 1]
     inside = (entry >= 0) & (entry < J)
     scores = jumps.astype(dtype)[jnp.clip(entry, 0, J - 1)]
     if content is not None:

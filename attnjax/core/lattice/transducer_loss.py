@@ -102,7 +102,7 @@ def _forward(
 def _backward(blank: int, saved: Any, cotangent: Array) -> tuple[Any, ...]:
     logits, labels, shift, residuals = saved
     found = _transducer.arc_posteriors(*residuals)
-    V = jnp.arange(logits.shape[2])[None, None, :]  # [1, 1, V]
+    V = jnp.arange(logits.shape[2], dtype=jnp.int32)[None, None, :]  # [1, 1, V]
     ids = jnp.pad(labels, (0, 1))[None, :, None]  # [U] -> [1, U + 1, 1]
     node, by_blank, by_label = (
         (cotangent * x)[:, :, None]  # [T, U + 1] -> [T, U + 1, 1]
