@@ -26,30 +26,26 @@ from experiments.transduce.config import Config
 
 CMUDICT_TRANSDUCER = Config(
     data=CMUdict(),
-    model=TransducerConfig(
-        embed_dim=64, hidden_dim=192, num_layers=2, joint_dim=192, dropout=0.2
-    ),
+    model=TransducerConfig(dropout=0.1),
     optimizer=OptimizerConfig(
-        learning_rate=2e-3, warmup_steps=200, lr_schedule="cosine"
+        learning_rate=3e-3, warmup_steps=200, lr_schedule="cosine"
     ),
-    steps=12_000,  # 20 epochs
-    batch_tokens=2_048,
+    steps=6_000,  # five epochs
+    batch_tokens=1_024,
+    num_buckets=3,
     ema_decay=0.999,
-    eval_every=2_000,
-    save_every=500,
-    log_every=100,
+    eval_every=1_500,
+    save_every=250,
 )
 
 CMUDICT_RNNSEARCH = dataclasses.replace(
     CMUDICT_TRANSDUCER,
     model=RNNSearchConfig(
         embed_dim=64,
-        hidden_dim=192,
-        align_dim=128,
-        readout_dim=128,
-        cell="lstm",
-        num_layers=1,
-        dropout=0.2,
+        hidden_dim=128,
+        align_dim=64,
+        readout_dim=64,
+        dropout=0.1,
         init="glorot",
     ),
 )
