@@ -33,7 +33,8 @@ def select_rows(chosen: Array, new: State, old: State) -> State:
     """Takes the rows of `new` that are chosen, else those of `old`."""
 
     def pick(x: Array, y: Array) -> Array:
-        return jnp.where(chosen.reshape(-1, *[1] * (x.ndim - 1)), x, y)
+        rows = chosen.reshape(-1, *[1] * (x.ndim - 1))  # [B] -> [B, 1, ...]
+        return jnp.where(rows, x, y)
 
     return jax.tree.map(pick, new, old)
 

@@ -188,4 +188,5 @@ def _best(one: _Beam, other: _Beam) -> _Beam:
 
 def _gather(x: Array, index: Array) -> Array:
     """Picks hypotheses: [B, N, ...] and [B, K] -> [B, K, ...]."""
-    return jnp.take_along_axis(x, index.reshape(*index.shape, *[1] * (x.ndim - 2)), 1)
+    index = index.reshape(*index.shape, *[1] * (x.ndim - 2))  # [B, K] -> [B, K, 1, ...]
+    return jnp.take_along_axis(x, index, axis=1)

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from attnjax.decode.transducer import (
@@ -88,19 +89,24 @@ def transducer_greedy(
             select_rows(emits, advance(c.state, best), c.state),
         )
 
-    zeros = jnp.zeros(B, jnp.int32)
     dtype = jax.eval_shape(join, frames[:, 0], state).dtype if T else jnp.float32
-    end = _Greedy(
-        zeros,
-        zeros,
-        jnp.full((B, max_labels), blank, jnp.int32),
-        jnp.full((B, max_labels), -1, jnp.int32),
-        zeros,
-        jnp.zeros(B, dtype),
-        state,
-    )
+    end = _start(state, B, max_labels, blank, dtype)
     if T:
         end = lax.while_loop(going, step, end)
     log_prob = jnp.where(num_frames > 0, end.log_prob, -jnp.inf)
     found = end.labels, end.length, log_prob, end.frames
     return TransducerHypotheses(*(x[:, None] for x in found))  # [B] -> [B, 1]
+
+
+def _start(state: State, B: int, U: int, blank: int, dtype: DTypeLike) -> _Greedy:
+    """The first node of each row, before any label."""
+    zeros = jnp.zeros(B, jnp.int32)
+    return _Greedy(
+        t=zeros,
+        here=zeros,
+        labels=jnp.full((B, U), blank, jnp.int32),
+        frames=jnp.full((B, U), -1, jnp.int32),
+        length=zeros,
+        log_prob=jnp.zeros(B, dtype),
+        state=state,
+    )

@@ -33,16 +33,19 @@ class Align(RunOptions):
     grow: Literal["either", "both"] = "either"
     """When grow-diag adds a link: if one of its words is unaligned, or only if both
     are."""
-    row: Literal["before", "after"] = "before"
+    row: Literal["before", "after"] | None = None
     """Step of the decoder whose weights belong to a word: the one that predicts it,
-    before it is fed; or the next one, after it is fed."""
+    before it is fed; or the next one, after it is fed. None is the one that guided
+    alignment trained, or else before."""
     on_end: Literal["unlinked", "next-best"] = "unlinked"
     """What becomes of a target word whose largest weight is on EOS: it has no link, or
     one to the source word with the next largest weight."""
     layer: int | None = None
-    """Decoder layer of a Transformer, from 0; None is the last but one."""
+    """Decoder layer of a Transformer, from 0; None is the one that guided alignment
+    trained, or else the last but one."""
     heads: tuple[int, ...] = ()
-    """Heads of that layer, from 0, whose mean is taken; by default all."""
+    """Heads of that layer, from 0, whose mean is taken; by default those that guided
+    alignment trained, or else all."""
     gold: Path | None = None
     """File of gold links in Pharaoh format: 0-0 is sure, 0p0 only possible."""
     out: Path | None = None

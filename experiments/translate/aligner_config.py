@@ -8,7 +8,7 @@ text-aligner: parallel text of your own, with links such as those of a statistic
     (arXiv:2004.14837) for aligning a word that has been fed.
   Run: python -m experiments.translate train text-aligner --data.train a.en a.fr
     --data.validation dev.en dev.fr --guided-alignment.links a.talp
-    and then: python -m experiments.translate align RUN --row after
+    and then: python -m experiments.translate align RUN
     --source test.en --target test.fr
 """
 

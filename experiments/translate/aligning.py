@@ -28,7 +28,11 @@ from experiments.errors import UserError
 from experiments.files import atomic_path
 from experiments.translate.alignments import OnEnd, Row, flip, word_links, word_weights
 from experiments.translate.batch_shapes import evaluation_shapes
-from experiments.translate.config import check_aligns
+from experiments.translate.config import (
+    Config,
+    GuidedAlignmentConfig,
+    check_aligns,
+)
 from experiments.translate.loading import LoadedRun
 
 Pairs = Sequence[tuple[str, str]]
@@ -38,12 +42,26 @@ Method = Literal[
 
 
 class Extraction(NamedTuple):
-    """How weights of a model become weights between words, and links."""
+    """How weights of a model become weights between words, and links.
+
+    What is not given is what the run's attention was trained on, if it was guided.
+    """
 
     layer: int | None = None  # of a Transformer's decoder; None is its own choice
     heads: tuple[int, ...] = ()  # whose mean is taken; by default all
-    row: Row = "before"
+    row: Row | None = None  # by default "before"
     on_end: OnEnd = "unlinked"
+
+    def of_run(self, config: Config) -> "Extraction":
+        """Fills in what is not given."""
+        guided = config.guided_alignment
+        if guided.links is None:
+            guided = GuidedAlignmentConfig()
+        return self._replace(
+            layer=guided.layer if self.layer is None else self.layer,
+            heads=self.heads or guided.heads,
+            row=self.row or guided.row,
+        )
 
     def links(self, weights: np.ndarray) -> Alignment:
         """Links each target word to a source word."""
@@ -90,6 +108,7 @@ def extract_weights(
     Raises:
       UserError: if the model has no such weights, or a sentence is too long.
     """
+    how = how.of_run(loaded.config)
     check_aligns(loaded.config.model, how.layer, how.heads)
     translator = loaded.build_translator(max_source_length=max_source_length)
     encoded = translator.tokenize_pairs(pairs)
@@ -104,7 +123,7 @@ def extract_weights(
         loaded.params, batches, layer=how.layer, heads=how.heads
     ):
         sides = zip(loaded.model.tokenizers, encoded[n], strict=True)
-        words[n] = word_weights(weights, *sides, row=how.row)
+        words[n] = word_weights(weights, *sides, row=how.row or "before")
         _check_words(n, words[n], pairs[n])
     return words
 

@@ -1,5 +1,8 @@
 """`align` on the real command line, against stepping through the translations."""
 
+import dataclasses
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -15,8 +18,9 @@ from attnjax.models.rnnsearch import RNNSearchConfig
 from attnjax.models.transformer import TransformerConfig
 from experiments.datasets.tokenizers.sentences import SentencePiece
 from experiments.errors import UserError
+from experiments.translate.aligning import Extraction
 from experiments.translate.alignments import flip, word_links, word_weights
-from experiments.translate.config import check_aligns
+from experiments.translate.config import GuidedAlignmentConfig, check_aligns
 from experiments.translate.data import read_splits
 from experiments.translate.loading import load_run
 from tests.experiments.commands import contents, run
@@ -181,6 +185,19 @@ def test_gold_that_does_not_fit_is_named(align, files, gold, message):
     assert (code, out) == (2, "")
     assert message in err
     assert len(err.splitlines()) == 1
+
+
+def test_a_guided_run_is_read_as_it_was_trained(loaded):
+    guided = GuidedAlignmentConfig(
+        links=Path("links"), layer=1, heads=(2, 3), row="after"
+    )
+    config = dataclasses.replace(loaded.config, guided_alignment=guided)
+    assert Extraction().of_run(config) == (1, (2, 3), "after", "unlinked")
+    given = Extraction(0, (1,), "before", "next-best")
+    assert given.of_run(config) == given
+    unused = dataclasses.replace(guided, links=None)
+    config = dataclasses.replace(loaded.config, guided_alignment=unused)
+    assert Extraction().of_run(config) == (None, (), "before", "unlinked")
 
 
 def test_a_model_without_attention_has_no_alignment():
