@@ -1,12 +1,14 @@
 """Named configs of runs that read words; measured figures are in RESULTS.md.
 
 cmudict-transducer: letters to phones of the CMU Pronouncing Dictionary, without stress.
-  Paper: Graves 2012 (arXiv:1211.3711) for the model; Yao & Zweig 2015
-    (arXiv:1506.00196) have a WER of 23.6 % and a PER of 5.5 % with three bidirectional
-    layers, on another split of another edition.
+  Paper: Graves 2012 (arXiv:1211.3711) for the model; Rao et al. 2015 (ICASSP) have a
+    WER of 25.8 % by CTC, on another split of another edition.
+  Expect: a WER of 30.9 % and a PER of 7.3 % on the test words, by a beam of 5.
+  Cost: 20 minutes on two shared CPU cores.
   Run: python -m experiments.transduce train cmudict-transducer --data.raw-dir DIR
 
 cmudict-rnnsearch: the same words by RNNSearch (Bahdanau, Cho & Bengio 2015) on letters.
+  Expect: not run to its end here.
   Run: python -m experiments.transduce train cmudict-rnnsearch --data.raw-dir DIR
 
 words-transducer, words-rnnsearch: made-up words with rules of spelling; no file needed.

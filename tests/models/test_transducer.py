@@ -29,13 +29,22 @@ def model(dtype="float32", seed=0, **changes):
     return rebuild, jax.tree.map(lambda x: x.astype(dtype), random)
 
 
+def papers_lstm(p):
+    """W_i, U_i, b_i and so on, of matrices with the gates i, f, g, o side by side."""
+    return {
+        f"{name}_{gate}": np.split(p[ours], 4, axis=-1)[k].T
+        for name, ours in (("W", "w"), ("U", "u"), ("b", "b"))
+        for k, gate in enumerate("ifgo")
+    }
+
+
 def prediction_network(p, labels):
     """g_0 to g_U by Graves's loop: the first input is 0, entry u has seen u labels."""
     carry = np.zeros(5), np.zeros(5)
     outputs = []
     for x in [np.zeros(3), *(p["label_embedding"][k] for k in labels)]:
-        carry, hidden = oracles.lstm(p["predictor"][0], carry, x)
-        outputs.append(hidden @ p["w_label"])
+        carry = oracles.lstm(papers_lstm(p["predictor"]["0"]), carry, x)
+        outputs.append(carry[0] @ p["w_label"])
     return outputs
 
 
