@@ -91,6 +91,7 @@ from attnjax.core.norms import layer_norm as layer_norm
 from attnjax.core.norms import rms_norm as rms_norm
 from attnjax.core.losses import token_cross_entropy as token_cross_entropy
 from attnjax.core.losses import linear_cross_entropy as linear_cross_entropy
+from attnjax.core.guidance import alignment_cross_entropy as alignment_cross_entropy
 from attnjax.core.dropout import dropout as dropout
 
 # cells: one time step, and any cell over time
@@ -154,6 +155,8 @@ from attnjax.models.rnnsearch import RNNSearch as RNNSearch
 from attnjax.models.rnnsearch import RNNSearchConfig as RNNSearchConfig
 from attnjax.models.marginal_cursor import MarginalCursor as MarginalCursor
 from attnjax.models.marginal_cursor import MarginalCursorConfig as MarginalCursorConfig
+from attnjax.models.transducer import Transducer as Transducer
+from attnjax.models.transducer import TransducerConfig as TransducerConfig
 from attnjax.models.ntm import NTM as NTM
 from attnjax.models.ntm import NTMConfig as NTMConfig
 from attnjax.models.rnn import RNN as RNN

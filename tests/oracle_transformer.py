@@ -128,7 +128,8 @@ def attention(p, x, states, c, *, seen=None, at=None, score="scaled_dot", bias=N
         full = np.zeros(len(states))
         full[list(seen)] = weights
         every.append(full)
-    return linear(p["output"], np.concatenate(contexts)), np.mean(every, axis=0)
+    asked = [every[h] for h in c.get("heads_of_weights", range(H))]
+    return linear(p["output"], np.concatenate(contexts)), np.mean(asked, axis=0)
 
 
 def sublayer(p, x, c, f):
@@ -199,8 +200,11 @@ def embed(p, table, ids, c, side, scale):
     return xs
 
 
-def transformer(p, source, previous, c, *, layers, score="scaled_dot"):
-    """Vaswani 2017, section 3: logits [T, V], and weights of the last block but one."""
+def transformer(p, source, previous, c, *, layers, score="scaled_dot", of=None):
+    """Vaswani 2017, section 3: logits [T, V], and weights of a block.
+
+    It is block number `of`, by default the last but one.
+    """
     encoder_layers, decoder_layers = layers
     target_table = p["target_embedding"]
     source_table = p.get("source_embedding", target_table)
@@ -218,7 +222,7 @@ def transformer(p, source, previous, c, *, layers, score="scaled_dot"):
         score=score,
     )
     logits = np.array([p.get("w_output", target_table) @ y for y in out])
-    return logits, weights[max(0, decoder_layers - 2)]
+    return logits, weights[max(0, decoder_layers - 2) if of is None else of]
 
 
 def gpt(p, tokens, c, *, layers, bias=None):

@@ -285,6 +285,15 @@ def token_cross_entropy(logits, label, smoothing=0.0):
 # --- cells --------------------------------------------------------------------
 
 
+def alignment_cross_entropy(weights, links):
+    """Mean of -log w over the linked sources of each target; 0 without any."""
+    nats = []
+    for row, linked in zip(weights, links, strict=True):
+        costs = [-np.log(row[s]) for s in range(len(row)) if linked[s]]
+        nats.append(sum(costs) / len(costs) if costs else 0.0)
+    return np.array(nats)
+
+
 def gru(p, state, *inputs):
     """Bahdanau 2015, A.1.1: the state is reset before it meets U.
 

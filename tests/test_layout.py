@@ -64,6 +64,7 @@ LEVELS = (
     (
         *("experiments/algorithms", "experiments/babi"),
         *("experiments/translate", "experiments/language_model"),
+        "experiments/transduce",
     ),
     ("experiments/lineage", "experiments/bench"),
 )

@@ -10,6 +10,8 @@ and beam search does not copy the memory for each hypothesis.
   shape.
 - `score_sequences` returns the log-probabilities of given sequences: `SequenceScores`.
 - `ensemble` combines the steps of several models into one step.
+- `transducer_greedy` and `transducer_beam_search` decode a transducer, which has two
+  cursors: `TransducerHypotheses`.
 - `keep_top_k`, `keep_top_p` and `keep_min_p` are logits processors for sampling.
 """
 
@@ -19,11 +21,15 @@ from attnjax.decode.ensemble import ensemble
 from attnjax.decode.logits_processors import keep_min_p, keep_top_k, keep_top_p
 from attnjax.decode.sequence_scores import SequenceScores, score_sequences
 from attnjax.decode.single import greedy, sample
+from attnjax.decode.transducer import TransducerHypotheses
+from attnjax.decode.transducer_beam import transducer_beam_search
+from attnjax.decode.transducer_greedy import transducer_greedy
 
 __all__ = [
     "Hypotheses",
     "SequenceScores",
     "Step",
+    "TransducerHypotheses",
     "beam_search",
     "ensemble",
     "greedy",
@@ -32,4 +38,6 @@ __all__ = [
     "keep_top_p",
     "sample",
     "score_sequences",
+    "transducer_beam_search",
+    "transducer_greedy",
 ]

@@ -77,6 +77,40 @@ class SequenceModel(nnx.Module):
         """
         raise NotImplementedError
 
+    def features_and_weights(
+        self,
+        source: Array,
+        mask: Array,
+        previous: Array,
+        rng: Array | None = None,
+        *,
+        layer: int | None = None,
+        heads: tuple[int, ...] = (),
+    ) -> tuple[Array, Array]:
+        """Computes `features`, and always the weights; a Transformer has a choice.
+
+        Args:
+          source: token ids, shape [B, S].
+          mask: True = a token, False = padding after it, shape [B, S].
+          previous: the token before each target position, shape [B, T].
+          rng: random key for dropout; None means no dropout.
+          layer: decoder layer of a Transformer, from 0; None is the model's own choice.
+          heads: heads of that layer, from 0, whose mean is taken; by default all.
+
+        Returns:
+          The inputs of the output layer, [B, T, l], and weights [B, T, S].
+
+        Raises:
+          ValueError: if the model has no such layer or head, or no choice of them.
+        """
+        for name, value in (("layer", layer), ("heads", heads)):
+            if value not in (None, ()):
+                raise ValueError(
+                    f"{name}: expected none, got {value} (only a Transformer has "
+                    "layers and heads to choose among)"
+                )
+        return self.features(source, mask, previous, rng)
+
     @property
     def output(self) -> OutputLayer:
         """The output layer: matrix [V, l] and bias [V]."""

@@ -7,7 +7,7 @@ encoder (cross-attention).
 
 import dataclasses
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import jax
 import jax.numpy as jnp
@@ -210,6 +210,29 @@ class Transformer(SequenceModel):
         """As of `SequenceModel`, with None for weights: a loss needs none."""
         return self._run(source, mask, previous, rng, weights_of=()).x, None
 
+    def features_and_weights(
+        self,
+        source: Array,
+        mask: Array,
+        previous: Array,
+        rng: Array | None = None,
+        *,
+        layer: int | None = None,
+        heads: tuple[int, ...] = (),
+    ) -> tuple[Array, Array]:
+        """As of `SequenceModel`; by default the mean over the alignment layer's heads.
+
+        Layer and heads are static: each choice is another program.
+        """
+        layers = (self._alignment_layer if layer is None else layer,)
+
+        @batched
+        def run(self: Self, *arrays: Any) -> tuple[Array, Array]:
+            out = self._run(*arrays, weights_of=layers, heads=heads)
+            return out.x, out.weights[0]
+
+        return run(self, source, mask, previous, rng)
+
     def _run(
         self,
         source: Array,
@@ -218,6 +241,7 @@ class Transformer(SequenceModel):
         rng: Array | None,
         *,
         weights_of: tuple[int, ...],
+        heads: tuple[int, ...] = (),
     ) -> TransformerOutput:
         """Runs encoder and decoder over known targets."""
         rngs = split_rng(rng, 3)
@@ -229,7 +253,12 @@ class Transformer(SequenceModel):
         positions = jnp.broadcast_to(counted, previous.shape)
         x = self._embed(self.target_embedding, previous, positions, "target", rngs[1])
         return self.decoder(
-            x, positions, memory=memory, rng=rngs[2], weights_of=weights_of
+            x,
+            positions,
+            memory=memory,
+            rng=rngs[2],
+            weights_of=weights_of,
+            heads=heads,
         )
 
     @property

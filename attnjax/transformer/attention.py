@@ -98,8 +98,9 @@ def mean_head_weights(
     bias: Float[Array, "B H T S"] | None,
     score: Callable[..., Array],
     score_params: Tree,
+    heads: tuple[int, ...] = (),
 ) -> Float[Array, "B T S"]:
-    """Computes attention weights and averages them over the heads.
+    """Computes attention weights and averages them over heads, by default over all.
 
     Always computed by `attend_heads`, apart from the contexts. So every attention
     function offers weights, and asking for them cannot change the output.
@@ -114,4 +115,5 @@ def mean_head_weights(
         score=score,
         score_params=score_params,
     )
-    return found.weights.mean(axis=1)  # [B, H, T, S] -> [B, T, S]
+    weights = found.weights[:, list(heads)] if heads else found.weights
+    return weights.mean(axis=1)  # [B, H, T, S] -> [B, T, S]

@@ -121,7 +121,7 @@ class BlockOutput(NamedTuple):
     cache: LayerCache | None
     # Computes the mean of the heads' weights [B, T, S] when called: of
     # cross-attention where there is one, else of self-attention.
-    weights: Callable[[], Array]
+    weights: Callable[..., Array]
 
 
 def linear(params: LinearParams, x: Float[Array, "... M"]) -> Float[Array, "... N"]:

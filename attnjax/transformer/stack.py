@@ -33,8 +33,8 @@ class TransformerOutput(NamedTuple):
 
     x: Float[Array, "B T M"]
     cache: Any  # the updated KVCache; None where none was given
-    # Means over the heads, of the W layers that were asked for: of cross-attention
-    # where there is one, else of self-attention.
+    # Means over heads, of the W layers that were asked for: of cross-attention where
+    # there is one, else of self-attention.
     weights: Float[Array, "W B T S"]
 
 
@@ -53,6 +53,7 @@ def transformer_stack(
     rng: Array | None = None,
     remat: Callable[..., Any] | None = None,
     weights_of: tuple[int, ...] = (),
+    heads: tuple[int, ...] = (),
 ) -> TransformerOutput:
     """Applies a stack of blocks.
 
@@ -79,6 +80,7 @@ def transformer_stack(
         layer except for what the policy saves. None saves all activations.
       weights_of: layers whose attention weights are returned. Weights of other layers
         are not computed apart from the contexts, nor kept.
+      heads: query heads that these weights are the mean of; by default all.
 
     Returns:
       The residual stream after the last block, the cache with the new tokens, and the
@@ -91,7 +93,8 @@ def transformer_stack(
         `weights_of` names no layer.
     """
     L = jax.tree.leaves(params)[0].shape[0]
-    _check_layers(weights_of, L)
+    _check_range("weights_of", "layers", weights_of, L)
+    _check_range("heads", "heads", heads, design.num_heads)
     slots, full, key_positions = None, None, positions
     if cache is not None:
         check_capacity(cache, x.shape[1], design.sliding_window)
@@ -121,6 +124,7 @@ def transformer_stack(
         design=design,
         remat=remat,
         weights_of=weights_of,
+        heads=heads,
     )
     if cache is not None:
         cache = cache._replace(keys=arrays[0], values=arrays[1])
@@ -131,7 +135,9 @@ def transformer_stack(
 
 # Inlined into an outer jit, it leaves no trace there; called eagerly, it is compiled
 # once and then found in jit's cache.
-@partial(jax.jit, static_argnames=("design", "remat", "weights_of"), inline=True)
+@partial(
+    jax.jit, static_argnames=("design", "remat", "weights_of", "heads"), inline=True
+)
 def _layers(
     params: BlockParams,
     x: Array,
@@ -145,6 +151,7 @@ def _layers(
     design: BlockDesign,
     remat: Callable[..., Any] | None,
     weights_of: tuple[int, ...],
+    heads: tuple[int, ...],
 ) -> tuple[Array, Any, Array]:
     """Scans the blocks: x, the cache's arrays, and the weights [W, B, T, S]."""
     shared = _share(self_mask, memory, bias, design)
@@ -167,7 +174,9 @@ def _layers(
             design=design,
         )
         arrays = None if out.cache is None else (out.cache.keys, out.cache.values)
-        weights = _keep_weights(weights, index, weights_of, out.weights)
+        weights = _keep_weights(
+            weights, index, weights_of, partial(out.weights, heads=heads)
+        )
         return (out.x, arrays, weights), None
 
     L = jax.tree.leaves(params)[0].shape[0]
@@ -230,11 +239,11 @@ def _keep_weights(
     return lax.cond(chosen.any(), keep, lambda buffer: buffer, buffer)
 
 
-def _check_layers(weights_of: tuple[int, ...], layers: int) -> None:
-    wrong = [index for index in weights_of if not 0 <= index < layers]
+def _check_range(name: str, what: str, asked: tuple[int, ...], size: int) -> None:
+    wrong = [index for index in asked if not 0 <= index < size]
     if wrong:
         raise ValueError(
-            f"weights_of: expected layers from 0 to {layers - 1}, got {wrong[0]} "
+            f"{name}: expected {what} from 0 to {size - 1}, got {wrong[0]} "
             "(count from the first)"
         )
 

@@ -23,14 +23,14 @@ COUNTS = (  # at least 1
     *("min_repeats", "max_repeats", "item_length", "min_items", "max_items"),
     *("context", "given", "expected"),
     *("decay_every", "num_hops", "memory_size", "difficulty", "statements"),
-    *("sentence_length",),
+    *("sentence_length", "joint_dim", "max_per_frame"),
 )
 AMOUNTS = (  # at least 0
     *("eval_every", "save_every", "learning_rate", "warmup_steps", "end_lr_ratio"),
     *("max_grad_norm", "max_grad_value", "weight_decay", "epsilon", "seed"),
     *("norm_epsilon", "sliding_window", "max_shift", "linear_units", "context_tokens"),
     *("curriculum_steps",),
-    *("decay_begin", "linear_start_steps"),
+    *("decay_begin", "linear_start_steps", "alignment_weight", "layer", "split_seed"),
     *("length_penalty", "max_length_ratio", "coverage_penalty", "no_repeat_ngram_size"),
     *("train", "validation", "test", "held_out_validation", "held_out_test"),
 )

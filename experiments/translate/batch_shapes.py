@@ -1,10 +1,12 @@
 """Batch shapes: of training, and of translations that are scored."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
+from experiments.datasets.pairs.batching import pad_batch
 from experiments.datasets.pairs.bucketing import Shape, choose_shapes
 from experiments.datasets.pairs.tokenized import TokenizedPairs
 from experiments.datasets.pairs.training_batches import TokenBatches
@@ -16,7 +18,10 @@ BATCHES_PER_SHAPE = 4  # of an epoch; for fewer, compiling takes longer than it 
 
 
 def plan_batches(
-    config: Config, examples: TokenizedPairs, devices: int
+    config: Config,
+    examples: TokenizedPairs,
+    devices: int,
+    pad: Callable[..., Any] = pad_batch,
 ) -> TokenBatches:
     """Plans the training batches of a run.
 
@@ -45,6 +50,7 @@ def plan_batches(
         shapes=shapes,
         row_multiple=multiple,
         max_length=config.max_length,
+        pad=pad,
     )
 
 

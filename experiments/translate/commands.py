@@ -19,6 +19,7 @@ from experiments.cli.commands import (
     train_command,
 )
 from experiments.errors import UserError
+from experiments.translate.align_command import Align
 from experiments.translate.config import Config
 from experiments.translate.configs import CONFIGS
 
@@ -231,7 +232,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         train_command(TrainRun, CONFIGS)
         | command("evaluate", Evaluate)
         | command("decode", Decode)
-        | command("score", Score),
+        | command("score", Score)
+        | command("align", Align),
         prog="python -m experiments.translate",
         description="Train, evaluate and use translation models.",
         arguments=arguments,

@@ -1,6 +1,8 @@
 """The settings of a translation run: its data, its model, its search."""
 
 import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
 
 import tyro
 
@@ -11,6 +13,7 @@ from attnjax.models.transformer import TransformerConfig
 from experiments.cli.checks import check_numbers
 from experiments.datasets.cldr.cldr_builder import Cldr
 from experiments.datasets.multi30k.multi30k_builder import Multi30k
+from experiments.datasets.pairs.guided import Row, Unaligned
 from experiments.datasets.pairs.tokenized import TokenizerConfig
 from experiments.datasets.parallel_text.parallel_text_builder import ParallelText
 from experiments.errors import UserError
@@ -28,6 +31,38 @@ def max_positions(model: ModelConfig) -> int | None:
         return None
     learned = model.block.position_embedding == "learned"
     return model.max_length if learned else None
+
+
+def check_aligns(
+    config: ModelConfig, layer: int | None = None, heads: Sequence[int] = ()
+) -> None:
+    """Checks that a model has an alignment, and the layer and the heads asked for.
+
+    Raises:
+      UserError: naming what it lacks.
+    """
+    if isinstance(config, RNNEncoderDecoderConfig):
+        raise UserError(
+            "model: expected one with attention, got the fixed vector, which aligns "
+            "nothing (train RNNSearch or a Transformer)"
+        )
+    asked = {"layer": () if layer is None else (layer,), "heads": tuple(heads)}
+    if not isinstance(config, TransformerConfig):
+        for name, values in asked.items():
+            if values:
+                raise UserError(
+                    f"{name}: expected none, got {values[0]} (only a Transformer has "
+                    "layers and heads to choose among)"
+                )
+        return
+    sizes = {"layer": config.decoder_layers, "heads": config.block.num_heads}
+    for name, values in asked.items():
+        for value in values:
+            if not 0 <= value < sizes[name]:
+                raise UserError(
+                    f"{name}: expected 0 to {sizes[name] - 1}, got {value} (count "
+                    "from 0)"
+                )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -70,6 +105,33 @@ def too_large(name: str, value: int, vocab_size: int) -> UserError:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class GuidedAlignmentConfig:
+    """Settings of guided alignment: attention is also trained on links that are given.
+
+    Chen, Matusov, Khadivi & Peter 2016 (arXiv:1607.01628).
+    """
+
+    links: Path | None = None
+    """File of links between the words of the training pairs, line by line, in Pharaoh
+    format, source-target; None trains without them."""
+    alignment_weight: float = 0.1
+    """Weight of the loss of the links, beside the weight 1 of the tokens' loss."""
+    layer: int | None = None
+    """Decoder layer of a Transformer that is trained on the links, from 0; None is the
+    one whose weights are the model's alignment, the last but one."""
+    heads: tuple[int, ...] = ()
+    """Heads of that layer, from 0, whose mean is trained on the links; by default
+    all."""
+    row: Row = "before"
+    """Step of the decoder that is trained on a word's links: the one that predicts it,
+    or the next one, after it is fed. The same option of `align` reads them."""
+    unaligned: Unaligned = "free"
+    """What a target word without links attends to: whatever it likes (free), or the
+    source's EOS (eos), so that it has no link either when the run is asked for its
+    alignment."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(TrainingConfig):
     """All settings of a translation run."""
 
@@ -100,3 +162,5 @@ class Config(TrainingConfig):
     """Longest source in tokens that `evaluate` and `decode` accept."""
     label_smoothing: float = 0.0
     """Share of the target distribution that is spread over the whole vocabulary."""
+    guided_alignment: GuidedAlignmentConfig = GuidedAlignmentConfig()
+    """Links that attention is trained on; by default none."""

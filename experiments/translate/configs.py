@@ -37,6 +37,8 @@ text-transformer, text-transformer-rope, text-rnnsearch: parallel text of your o
     and for a file of columns, English first, from German to English:
     --data.train deu-eng.tsv --data.source-column 2
 
+text-aligner: parallel text and links of your own; see aligner_config.py.
+
 cldr-en-fr, cldr-en-ja: phrases generated from CLDR, with gold alignments; needs no
     file.
   Cost: minutes on two CPU cores.
@@ -63,6 +65,7 @@ from experiments.datasets.multi30k.multi30k_builder import Multi30k
 from experiments.datasets.pairs.tokenized import TokenizerConfig
 from experiments.datasets.parallel_text.parallel_text_builder import ParallelText
 from experiments.training.optimizer import OptimizerConfig
+from experiments.translate.aligner_config import TEXT_ALIGNER
 from experiments.translate.config import Config, SearchConfig
 
 # The paper: appendices A and B. Sizes are RNNSearchConfig's defaults.
@@ -270,6 +273,10 @@ CONFIGS: dict[str, tuple[str, Config]] = {
     "text-rnnsearch": (
         "Parallel text of your own (--data.train, --data.validation): RNNSearch.",
         TEXT_RNNSEARCH,
+    ),
+    "text-aligner": (
+        "Parallel text and links of your own: a Transformer that aligns.",
+        TEXT_ALIGNER,
     ),
     "wmt14-rnnsearch-50": (
         "The RNNSearch paper's RNNsearch-50, for tokenised files of WMT'14.",

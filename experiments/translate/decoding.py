@@ -4,7 +4,6 @@ All input is read and checked before the first line is written, so that an inval
 leaves no partial output behind.
 """
 
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -18,6 +17,7 @@ from experiments.datasets.text_files import decode_lines
 from experiments.errors import UserError
 from experiments.translate.alignments import END, word_links, word_weights
 from experiments.translate.config import too_large
+from experiments.translate.outputs import check_file, check_writable
 from experiments.translate.translator import Translation, Translator
 
 CHUNK = 1024  # lines that are batched by length and written together
@@ -29,16 +29,9 @@ def check_outputs(alignments: Path | None, plot: Path | None) -> None:
     Raises:
       UserError: if a path is taken, or its folder does not exist.
     """
-    if alignments is not None and not alignments.parent.is_dir():
-        raise UserError(
-            f"alignments: expected a file in an existing folder, got {alignments} "
-            f"(create {alignments.parent} first)"
-        )
-    if alignments is not None and alignments.is_dir():
-        raise UserError(f"alignments: expected a file, got the folder {alignments}")
-    for name, path in (("alignments", alignments), ("plot", plot)):
-        if path is not None:
-            _check_writable(name, path)
+    check_file("alignments", alignments)
+    if plot is not None:
+        check_writable("plot", plot)
     if plot is not None and plot.exists():
         if not plot.is_dir():
             raise UserError(f"plot: expected a folder, got the file {plot}")
@@ -47,19 +40,6 @@ def check_outputs(alignments: Path | None, plot: Path | None) -> None:
                 f"plot: expected a new or empty folder, got {plot} with files in it "
                 "(name another; nothing there was touched)"
             )
-
-
-def _check_writable(name: str, path: Path) -> None:
-    """Checks that something can be written where a path is, or would be made."""
-    folder = next(parent for parent in path.absolute().parents if parent.exists())
-    try:
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise UserError(
-            f"{name}: expected a folder that can be written, got {path} "
-            f"({error.strerror}: choose another one)"
-        ) from error
 
 
 def decode_stream(

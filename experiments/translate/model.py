@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol, Self
+from typing import Any, Literal, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
@@ -30,52 +30,7 @@ from experiments.datasets.tokenizers.sentences import (
     load_tokenizer,
 )
 from experiments.translate.config import Config, SearchConfig, max_positions
-
-
-class EncoderDecoder(Protocol):
-    """What a model must offer to be trained and searched here.
-
-    Every `attnjax.models.SequenceModel` does. The memory is what `encode` returns, the
-    carry what one decoding step passes to the next; both are the model's own trees.
-    """
-
-    def cross_entropy(
-        self,
-        source: Array,
-        mask: Array,
-        previous: Array,
-        target: Array,
-        target_mask: Array,
-        rng: Array | None = None,
-        *,
-        smoothing: float = 0.0,
-    ) -> Array:
-        """Cross-entropy of the target, summed, in nats."""
-
-    def align(
-        self,
-        source: Array,
-        mask: Array,
-        previous: Array,
-        target: Array,
-        target_mask: Array,
-    ) -> Array:
-        """Alignment of the target, weights [B, T, S]."""
-
-    def __call__(
-        self, source: Array, mask: Array, previous: Array, rng: Array | None = None
-    ) -> tuple[Array, Array]:
-        """Teacher-forced logits [B, T, V] and attention weights [B, T, S]."""
-
-    def encode(self, source: Array, mask: Array) -> Any:
-        """Encodes source ids [B, S] into a memory."""
-
-    def start(self, memory: Any, size: int | None = None) -> Any:
-        """The carry before the first target token, with room for `size` tokens."""
-
-    def step(self, memory: Any, carry: Any, token: Array) -> tuple[Any, Array, Array]:
-        """Decodes one token: carry, logits [B, V] and attention weights [B, S]."""
-
+from experiments.translate.encoder_decoder import EncoderDecoder
 
 MODELS: dict[type, Callable[..., Any]] = {
     RNNSearchConfig: RNNSearch,
@@ -134,11 +89,25 @@ class TranslationModel:
         nats = model.cross_entropy(*arguments, smoothing=label_smoothing)
         return Loss(nats, real.sum())
 
-    def align(self, params: Params, batch: Batch) -> Array:
-        """The alignment [B, T, S] of the teacher-forced target."""
+    def align(
+        self,
+        params: Params,
+        batch: Batch,
+        *,
+        layer: int | None = None,
+        heads: tuple[int, ...] = (),
+    ) -> Array:
+        """The alignment [B, T, S] of the teacher-forced target.
+
+        Layer and heads are those of `SequenceModel.features_and_weights`.
+        """
         source, target = map(jnp.asarray, batch)
+        model, mask = self.rebuild(params), source != PAD
         previous, real = previous_tokens(target), target != PAD
-        return self.rebuild(params).align(source, source != PAD, previous, target, real)
+        if layer is None and not heads:
+            return model.align(source, mask, previous, target, real)
+        given = source, mask, previous
+        return model.features_and_weights(*given, layer=layer, heads=heads)[1]
 
     def token_log_probs(self, params: Params, batch: Batch) -> Array:
         """Log-probabilities of the target's tokens, [B, T], in nats; 0 at padding."""
@@ -219,8 +188,12 @@ class Ensemble(TranslationModel):
         nats = -self.token_log_probs(params, batch).sum()
         return Loss(nats, (jnp.asarray(batch.target) != PAD).sum())
 
-    def align(self, params: Params, batch: Batch) -> Array:
+    def align(self, params: Params, batch: Batch, **choice: Any) -> Array:
         """The mean of the models' teacher-forced attention weights, [B, T, S]."""
+        if choice:
+            raise ValueError(
+                f"layer, heads: expected none of an ensemble, got {choice}"
+            )
         return self.teacher_forced(params, batch)[1]
 
     def teacher_forced(self, params: Params, batch: Batch) -> tuple[Array, Array]:

@@ -1,6 +1,6 @@
 """Translation as a training task: sentence pairs, cross-entropy, greedy BLEU."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from attnjax.train import Batch, Loss, Params
+from experiments.datasets.pairs.batching import pad_batch
 from experiments.datasets.pairs.bucketing import assign_buckets
 from experiments.datasets.pairs.datasets import fingerprint_pairs
 from experiments.datasets.pairs.evaluation_batches import evaluation_batches
@@ -17,6 +18,7 @@ from experiments.training.task import Best, Task, TaskSetup
 from experiments.translate.batch_shapes import check_positions, plan_batches
 from experiments.translate.config import Config, SearchConfig
 from experiments.translate.data import bleu_tokenizer, load_corpora
+from experiments.translate.guided import Guidance
 from experiments.translate.model import Tokenizers, build_model
 from experiments.translate.scores import score_corpus
 from experiments.translate.translator import Translation, Translator
@@ -44,11 +46,16 @@ class TranslationTask(Task):
             setup.say(f"left out: {left_out}")
         self.tokenizers = self._load_tokenizers(setup)
         self.model, self._params = build_model(config, self.tokenizers)
-        self._batches = plan_batches(
-            config,
-            tokenize_pairs(self.corpora.train, *self.tokenizers),
-            setup.mesh.size,
-        )
+        examples = tokenize_pairs(self.corpora.train, *self.tokenizers)
+        self._guidance: Guidance | None = None
+        pad: Callable[..., Any] = pad_batch
+        if config.guided_alignment.links is not None:
+            setup.say("reading links")
+            self._guidance = Guidance(
+                config, self.corpora.train, examples, self.tokenizers
+            )
+            pad = self._guidance.links.pad_batch
+        self._batches = plan_batches(config, examples, setup.mesh.size, pad)
         check_positions(config, self._batches.shapes)
         self.translator = Translator(
             self.model,
@@ -77,8 +84,15 @@ class TranslationTask(Task):
         return self._params
 
     def loss(self, params: Params, batch: Batch, rng: jax.Array | None) -> Loss:
-        """Computes the label-smoothed cross-entropy of the target tokens."""
+        """Computes the label-smoothed cross-entropy of the target tokens.
+
+        With guided alignment, that of the links is added.
+        """
         smoothing = self.config.label_smoothing
+        if self._guidance is not None:
+            return self._guidance.loss(
+                self.model, params, batch, rng, label_smoothing=smoothing
+            )
         return self.model.loss(params, batch, rng, label_smoothing=smoothing)
 
     def batches(self, start: int) -> Iterator[Batch]:
@@ -124,11 +138,14 @@ class TranslationTask(Task):
         self.tokenizers.save(folder)
 
     def fingerprints(self) -> Mapping[str, str]:
-        """Hashes the training and the validation pairs."""
-        return {
+        """Hashes the training and the validation pairs, and the links."""
+        found = {
             "training": fingerprint_pairs(self.corpora.train),
             "validation": fingerprint_pairs(self.corpora.validation),
         }
+        if self._guidance is not None:
+            found["links"] = self._guidance.fingerprint
+        return found
 
     def num_shapes(self) -> int:
         """Counts the batch shapes."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -70,7 +70,11 @@ class Translator:
             static_argnames="n_best",
             out_shardings=batch_sharding(self.mesh),
         )
-        self._align = jax.jit(model.align, out_shardings=batch_sharding(self.mesh))
+        self._align = jax.jit(
+            model.align,
+            static_argnames=("layer", "heads"),
+            out_shardings=batch_sharding(self.mesh),
+        )
         self._token_log_probs = jax.jit(
             model.token_log_probs, out_shardings=batch_sharding(self.mesh)
         )
@@ -173,20 +177,31 @@ class Translator:
         return results
 
     def align(
-        self, params: Params, batches: Iterable[EvaluationBatch]
+        self,
+        params: Params,
+        batches: Iterable[EvaluationBatch],
+        *,
+        layer: int | None = None,
+        heads: tuple[int, ...] = (),
     ) -> Iterator[tuple[int, np.ndarray]]:
         """Computes the attention weights of given translations.
 
         Args:
           params: the model's parameters.
           batches: the pairs, as ids.
+          layer: decoder layer of a Transformer; None is the model's own choice.
+          heads: heads of that layer; by default the mean over all.
 
         Yields:
           For each pair, batch by batch, its index and weights [T, S], with the row
           and the column of EOS.
         """
+        # An ensemble has no choice.
+        asked = heads or layer is not None
+        choice: dict[str, Any] = {"layer": layer, "heads": heads} if asked else {}
         for indices, batch in batches:
-            weights = gather_rows(self._align(params, place_batch(batch, self.mesh)))
+            placed = place_batch(batch, self.mesh)
+            weights = gather_rows(self._align(params, placed, **choice))
             for row, index in enumerate(indices):
                 if index >= 0:
                     T = int((batch.target[row] != PAD).sum())

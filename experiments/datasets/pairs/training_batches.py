@@ -6,8 +6,8 @@ whole state: training resumes from it exactly, on any number of processes.
 
 import functools
 import threading
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import grain
 import numpy as np
@@ -15,7 +15,6 @@ import numpy as np
 from experiments.datasets.pairs import bucketing
 from experiments.datasets.pairs.batching import (
     PADDING_ROW,
-    Batch,
     Ids,
     example_lengths,
     pad_batch,
@@ -61,6 +60,7 @@ class TokenBatches:
         shapes: Sequence[Shape] | None = None,
         row_multiple: int = 1,
         max_length: int | None = None,
+        pad: Callable[[Sequence[tuple[Ids, Ids]], np.ndarray, Shape], Any] = pad_batch,
     ) -> None:
         """Plans the batches; an example is read only when its batch is made.
 
@@ -76,11 +76,12 @@ class TokenBatches:
           row_multiple: number that must divide the rows of every batch (devices).
           max_length: longest side of an example, EOS not counted; longer examples are
             dropped. None drops none.
+          pad: makes a batch of examples, indices and shape.
 
         Raises:
           UserError: if no example is left, or one does not fit into the budget.
         """
-        self._examples, self._seed = examples, seed
+        self._examples, self._seed, self._pad = examples, seed, pad
         lengths = example_lengths(examples) + 1  # EOS
         kept = np.full(len(lengths), True)
         if max_length is not None:
@@ -130,11 +131,11 @@ class TokenBatches:
         start = epoch.starts[position]
         return shape, epoch.rows[start : start + shape.rows]
 
-    def batch(self, step: int) -> Batch:
+    def batch(self, step: int) -> Any:
         """Makes the batch of a step, a pure function of (seed, step)."""
         return self.process_batch(step, 0, 1)
 
-    def process_batch(self, step: int, process_index: int, process_count: int) -> Batch:
+    def process_batch(self, step: int, process_index: int, process_count: int) -> Any:
         """Makes one process's rows of a batch, and reads only their examples.
 
         The rows of all processes, concatenated in order, are the global batch.
@@ -150,7 +151,7 @@ class TokenBatches:
             )
         rows = shape.rows // process_count
         mine = indices[process_index * rows : (process_index + 1) * rows]
-        return pad_batch(self._examples, mine, shape)
+        return self._pad(self._examples, mine, shape)
 
     def iterate(
         self,
@@ -160,7 +161,7 @@ class TokenBatches:
         process_index: int = 0,
         process_count: int = 1,
         threads: int = 2,
-    ) -> Iterator[Batch]:
+    ) -> Iterator[Any]:
         """Makes the batches of consecutive steps, prefetched by background threads.
 
         The step is the iterator's whole state: to resume, start at the next step.

@@ -1,0 +1,192 @@
+"""Beam search of a transducer, by anti-diagonals; equal labels are merged."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float, Int
+
+from attnjax.core.lattice._semiring import log_add, log_sum
+from attnjax.decode.transducer import (
+    Advance,
+    Join,
+    State,
+    TransducerHypotheses,
+    check_limits,
+    select_rows,
+)
+
+
+class _Beam(NamedTuple):
+    labels: Array  # [B, K, U]
+    length: Array  # [B, K]
+    log_prob: Array  # [B, K]; -inf: no hypothesis
+
+
+class _Search(NamedTuple):
+    n: Array  # anti-diagonal: frames passed and labels emitted, together
+    active: _Beam
+    finished: _Beam
+    state: State  # of the active hypotheses, leaves [B*K, ...]
+
+
+def transducer_beam_search(
+    join: Join,
+    advance: Advance,
+    state: State,
+    frames: Float[Array, "B T J"],
+    num_frames: Int[Array, "B"],
+    *,
+    max_labels: int,
+    beam_size: int,
+    blank: int = 0,
+) -> TransducerHypotheses:
+    r"""Searches for the labels with the highest probability, over all their paths.
+
+    Hypotheses that are compared have passed equally many arcs, t + u, so that two with
+    the same labels stand at the same node: they are merged, and their probabilities
+    add. With a beam that holds every sequence the probabilities are exact. Any number
+    of labels may come out at a frame. Search ends when what is active has less
+    probability, all together, than the last of the K finished ones.
+
+    Source: Saon, Tueske & Audhkhasi 2020 (ICASSP), algorithm 1 (alignment-length
+    synchronous decoding); merging: Graves 2012 (arXiv:1211.3711), algorithm 1.
+
+    Args:
+      join: as of `transducer_greedy`.
+      advance: as of `transducer_greedy`.
+      state: as of `transducer_greedy`.
+      frames: as of `transducer_greedy`.
+      num_frames: as of `transducer_greedy`.
+      max_labels: as of `transducer_greedy`.
+      beam_size: K, hypotheses that are kept.
+      blank: id of the blank.
+
+    Returns:
+      K hypotheses for each row, with frames of -1: a sum has no single path.
+
+    Raises:
+      ValueError: if a limit is below its minimum.
+    """
+    check_limits(max_labels=max_labels, beam_size=beam_size)
+    B, T, _ = frames.shape
+    K, U = beam_size, max_labels
+    dtype = jax.eval_shape(join, frames[:, 0], state).dtype if T else jnp.float32
+    empty = _Beam(
+        jnp.full((B, K, U), blank, jnp.int32),
+        jnp.zeros((B, K), jnp.int32),
+        jnp.full((B, K), -jnp.inf, dtype),
+    )
+    first = empty._replace(
+        log_prob=empty.log_prob.at[:, 0].set(jnp.where(num_frames > 0, 0.0, -jnp.inf))
+    )
+    # [B, ...] -> [B*K, ...]
+    search = _Search(
+        jnp.int32(0), first, empty, jax.tree.map(lambda x: x.repeat(K, axis=0), state)
+    )
+
+    def going(search: _Search) -> Array:
+        left = log_sum(search.active.log_prob)
+        return jnp.any(left > search.finished.log_prob[:, -1])
+
+    def step(search: _Search) -> _Search:
+        return _advance_beam(
+            search, join, advance, frames, num_frames, U=U, blank=blank
+        )
+
+    if T:
+        search = lax.while_loop(going, step, search)
+    found = search.finished
+    return TransducerHypotheses(*found, jnp.full((B, K, U), -1, jnp.int32))
+
+
+def _advance_beam(
+    search: _Search,
+    join: Join,
+    advance: Advance,
+    frames: Array,
+    num_frames: Array,
+    *,
+    U: int,
+    blank: int,
+) -> _Search:
+    """Moves every hypothesis by one arc, to the next anti-diagonal."""
+    active = search.active
+    B, K, _ = active.labels.shape
+    t = search.n - active.length  # [B, K]
+    at = jnp.clip(t, 0, frames.shape[1] - 1)
+    here = jnp.take_along_axis(frames, at[:, :, None], axis=1)  # [B, K, J]
+    logits = join(here.reshape(B * K, -1), search.state)  # [B, K, J] -> [B*K, J]
+    log_probs = jax.nn.log_softmax(logits).reshape(B, K, -1)  # [B*K, V] -> [B, K, V]
+    V = log_probs.shape[-1]
+    arcs = active.log_prob[:, :, None] + log_probs
+    by_blank = arcs[:, :, blank]
+    by_label = jnp.where(jnp.arange(V) == blank, -jnp.inf, arcs)
+    by_label = jnp.where((active.length < U)[:, :, None], by_label, -jnp.inf)
+    by_blank, by_label = _merge(active, by_blank, by_label)
+    last = t == num_frames[:, None] - 1
+    finished = _best(
+        search.finished, active._replace(log_prob=jnp.where(last, by_blank, -jnp.inf))
+    )
+    by_blank = jnp.where(last, -jnp.inf, by_blank)
+    # [B, K, V] -> [B, K*V]
+    ways = jnp.concatenate([by_blank, by_label.reshape(B, K * V)], axis=1)
+    log_prob, chosen = lax.top_k(ways, K)
+    origin = jnp.where(chosen < K, chosen, (chosen - K) // V)
+    label = jnp.where(chosen < K, blank, (chosen - K) % V).astype(jnp.int32)
+    moved = _Beam(*(_gather(x, origin) for x in active))
+    rows, beams = jnp.arange(B)[:, None], jnp.arange(K)[None]
+    where = jnp.where(label == blank, U, moved.length)  # out of range: dropped
+    moved = _Beam(
+        moved.labels.at[rows, beams, where].set(label, mode="drop"),
+        jnp.where(label == blank, moved.length, moved.length + 1),
+        log_prob,
+    )
+    source = (rows * K + origin).reshape(B * K)  # [B, K] -> [B*K]
+    state = jax.tree.map(lambda x: x[source], search.state)
+    label = label.reshape(B * K)  # [B, K] -> [B*K]
+    state = select_rows(label != blank, advance(state, label), state)
+    return _Search(search.n + 1, moved, finished, state)
+
+
+def _merge(active: _Beam, by_blank: Array, by_label: Array) -> tuple[Array, Array]:
+    """Adds the way to labels y by a label to that by a blank, where both are there.
+
+    The one comes from the hypothesis y, the other from y without its last label.
+    """
+    labels, length = active.labels, active.length
+    U, V = labels.shape[-1], by_label.shape[-1]
+    at = jnp.maximum(length - 1, 0)[:, :, None]
+    last = jnp.take_along_axis(labels, at, axis=2)[:, :, 0]  # [B, K, 1] -> [B, K]
+    shortened = jnp.where(jnp.arange(U) == at, 0, labels)
+    plain = jnp.where(jnp.arange(U) < length[:, :, None], labels, 0)
+    shortened = jnp.where(jnp.arange(U) < length[:, :, None], shortened, 0)
+    # Entry [b, k, j]: hypothesis j is hypothesis k without its last label.
+    same = jnp.all(shortened[:, :, None] == plain[:, None], axis=-1)
+    same &= length[:, :, None] == length[:, None] + 1
+    same &= (active.log_prob > -jnp.inf)[:, None]
+    same &= (active.log_prob > -jnp.inf)[:, :, None]
+    which, found = jnp.argmax(same, axis=2), jnp.any(same, axis=2)
+    other = jnp.take_along_axis(by_label, which[:, :, None], axis=1)  # [B, K, V]
+    other = jnp.take_along_axis(other, last[:, :, None], axis=2)[:, :, 0]  # [B, K]
+    by_blank = jnp.where(found, log_add(by_blank, other), by_blank)
+    rows = jnp.arange(labels.shape[0])[:, None]
+    drop = jnp.where(found, last, V)  # out of range: dropped
+    return by_blank, by_label.at[rows, which, drop].set(-jnp.inf, mode="drop")
+
+
+def _best(one: _Beam, other: _Beam) -> _Beam:
+    """Keeps the K best of two lists, best first."""
+    K = one.log_prob.shape[1]
+    both = _Beam(
+        *(jnp.concatenate(pair, axis=1) for pair in zip(one, other, strict=True))
+    )
+    _, kept = lax.top_k(both.log_prob, K)
+    return _Beam(*(_gather(x, kept) for x in both))
+
+
+def _gather(x: Array, index: Array) -> Array:
+    """Picks hypotheses: [B, N, ...] and [B, K] -> [B, K, ...]."""
+    index = index.reshape(*index.shape, *[1] * (x.ndim - 2))  # [B, K] -> [B, K, 1, ...]
+    return jnp.take_along_axis(x, index, axis=1)

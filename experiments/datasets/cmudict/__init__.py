@@ -1,0 +1,1 @@
+"""The CMU Pronouncing Dictionary, read from its original file."""

@@ -1,0 +1,48 @@
+"""The settings of a run that reads: its data, its model, its search."""
+
+import dataclasses
+
+import tyro
+
+from attnjax.models.rnnsearch import RNNSearchConfig
+from attnjax.models.transducer import TransducerConfig
+from experiments.datasets.cmudict.cmudict_builder import CMUdict
+from experiments.datasets.readings.made_up_words import MadeUpWords
+from experiments.training.config import TrainingConfig
+
+DataConfig = CMUdict | MadeUpWords
+ModelConfig = TransducerConfig | RNNSearchConfig
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SearchConfig:
+    """Settings of decoding."""
+
+    beam_size: int = 5
+    """Number of hypotheses that beam search keeps; 1 is greedy search."""
+    max_per_frame: int = 4
+    """Most phones that greedy search of a transducer emits at one letter; beam search
+    has no such limit."""
+    max_length_ratio: float = 2.0
+    """Longest output as a multiple of the input's length, plus 4."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config(TrainingConfig):
+    """All settings of a run that reads."""
+
+    data: tyro.conf.AvoidSubcommands[DataConfig]
+    """Words and their readings to train and evaluate on."""
+    model: tyro.conf.AvoidSubcommands[ModelConfig]
+    """Model; its vocabulary sizes are those of the training data."""
+    search: SearchConfig = SearchConfig()
+    """Decoding in `evaluate` and `decode`; during training it is greedy."""
+    batch_tokens: int = 2048
+    """Number of positions per batch on either side, padding included, at most."""
+    num_buckets: int = 4
+    """Number of batch shapes at most; each is compiled once."""
+    max_length: int = 40
+    """Longest side of a training example; longer ones are left out."""
+    label_smoothing: float = 0.0
+    """Share of the target distribution that is spread over the whole vocabulary; only
+    of RNNSearch."""

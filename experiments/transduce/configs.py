@@ -1,0 +1,97 @@
+"""Named configs of runs that read words; measured figures are in RESULTS.md.
+
+cmudict-transducer: letters to phones of the CMU Pronouncing Dictionary, without stress.
+  Paper: Graves 2012 (arXiv:1211.3711) for the model; Rao et al. 2015 (ICASSP) have a
+    WER of 25.8 % by CTC, on another split of another edition.
+  Expect: a WER of 30.9 % and a PER of 7.3 % on the test words, by a beam of 5.
+  Cost: 20 minutes on two shared CPU cores.
+  Run: python -m experiments.transduce train cmudict-transducer --data.raw-dir DIR
+
+cmudict-rnnsearch: the same words by RNNSearch (Bahdanau, Cho & Bengio 2015) on letters.
+  Expect: not run to its end here.
+  Run: python -m experiments.transduce train cmudict-rnnsearch --data.raw-dir DIR
+
+words-transducer, words-rnnsearch: made-up words with rules of spelling; no file needed.
+  Cost: a minute on one CPU core.
+
+smoke: four steps on made-up words, to see that it runs. Seconds.
+"""
+
+import dataclasses
+
+from attnjax.models.rnnsearch import RNNSearchConfig
+from attnjax.models.transducer import TransducerConfig
+from experiments.datasets.cmudict.cmudict_builder import CMUdict
+from experiments.datasets.readings.made_up_words import MadeUpWords
+from experiments.training.optimizer import OptimizerConfig
+from experiments.transduce.config import Config
+
+CMUDICT_TRANSDUCER = Config(
+    data=CMUdict(),
+    model=TransducerConfig(dropout=0.1),
+    optimizer=OptimizerConfig(
+        learning_rate=3e-3, warmup_steps=200, lr_schedule="cosine"
+    ),
+    steps=6_000,  # five epochs
+    batch_tokens=1_024,
+    num_buckets=3,
+    ema_decay=0.999,
+    eval_every=1_500,
+    save_every=250,
+)
+
+CMUDICT_RNNSEARCH = dataclasses.replace(
+    CMUDICT_TRANSDUCER,
+    model=RNNSearchConfig(
+        embed_dim=64,
+        hidden_dim=128,
+        align_dim=64,
+        readout_dim=64,
+        dropout=0.1,
+        init="glorot",
+    ),
+)
+
+WORDS_TRANSDUCER = Config(
+    data=MadeUpWords(),
+    model=TransducerConfig(embed_dim=16, hidden_dim=32, joint_dim=32),
+    optimizer=OptimizerConfig(learning_rate=1e-2, warmup_steps=20),
+    steps=300,
+    batch_tokens=1_024,
+    num_buckets=1,
+    eval_every=100,
+    save_every=100,
+)
+
+WORDS_RNNSEARCH = dataclasses.replace(
+    WORDS_TRANSDUCER,
+    model=RNNSearchConfig(
+        embed_dim=16, hidden_dim=32, align_dim=32, readout_dim=32, init="glorot"
+    ),
+)
+
+SMOKE = dataclasses.replace(
+    WORDS_TRANSDUCER,
+    data=MadeUpWords(train=200, validation=20, test=20),
+    steps=4,
+    eval_every=4,
+    save_every=2,
+    log_every=2,
+)
+
+CONFIGS: dict[str, tuple[str, Config]] = {
+    "cmudict-transducer": (
+        "Letters to phones of CMUdict (--data.raw-dir): an RNN Transducer.",
+        CMUDICT_TRANSDUCER,
+    ),
+    "cmudict-rnnsearch": (
+        "Letters to phones of CMUdict: RNNSearch.",
+        CMUDICT_RNNSEARCH,
+    ),
+    "words-transducer": (
+        "Made-up words, no files needed: an RNN Transducer.",
+        WORDS_TRANSDUCER,
+    ),
+    "words-rnnsearch": ("Made-up words, no files needed: RNNSearch.", WORDS_RNNSEARCH),
+    "smoke": ("Four steps on made-up words, to see that it runs.", SMOKE),
+}

@@ -1,0 +1,114 @@
+"""Evaluates a run on held-out words: `python -m experiments.transduce evaluate`.
+
+RUN/evaluation.json     the error rates of each split
+"""
+
+import dataclasses
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+from experiments.cli.progress_bar import ProgressBar
+from experiments.cli.tables import print_table
+from experiments.datasets.cmudict.cmudict_builder import CMUdict
+from experiments.datasets.readings.datasets import SPLITS, Entry
+from experiments.errors import UserError
+from experiments.files import write_atomic
+from experiments.training.parameters import count_parameters
+from experiments.transduce.config import DataConfig, SearchConfig
+from experiments.transduce.loading import LoadedRun
+from experiments.transduce.reading import BatchReader
+
+RECORD = "evaluation.json"
+
+
+def evaluate(
+    loaded: LoadedRun,
+    search: SearchConfig,
+    *,
+    splits: Sequence[str] = ("validation", "test"),
+    raw_dir: Path | None = None,
+    say: Callable[[str], None] = lambda text: None,
+) -> dict[str, Any]:
+    """Evaluates a run, and writes evaluation.json into its folder.
+
+    Args:
+      loaded: the run.
+      search: how words are decoded.
+      splits: of the run's data.
+      raw_dir: where the raw data are, if not where the config says.
+      say: reports what is being done.
+
+    Returns:
+      The content of evaluation.json.
+
+    Raises:
+      UserError: if the data are missing, or a split is unknown.
+    """
+    data = relocate(loaded.config.data, raw_dir)
+    for split in splits:
+        if split not in SPLITS:
+            raise UserError(
+                f"splits: expected some of {', '.join(SPLITS)}, got {split}"
+            )
+    say("reading words")
+    reader = BatchReader(loaded.reader, search, loaded.mesh)
+    scores = {}
+    for split in splits:
+        entries = data.load(split)
+        words, readings = len(entries), sum(len(e.readings) for e in entries)
+        say(f"decoding {split}: {words:,} words")
+        with ProgressBar(f"decoding {split}", words) as counter:
+            rates = _error_rates(reader, loaded, entries, counter.advance)
+        scores[split] = {"words": words, "readings": readings, **rates}
+    record = {
+        "step": loaded.step,
+        "parameters": count_parameters(loaded.params),
+        "search": dataclasses.asdict(search),
+        "splits": scores,
+    }
+    write_atomic(loaded.run.folder / RECORD, json.dumps(record, indent=2) + "\n")
+    return record
+
+
+def _error_rates(
+    reader: BatchReader,
+    loaded: LoadedRun,
+    entries: Sequence[Entry],
+    progress: Callable[[int], None],
+) -> dict[str, float]:
+    found = reader.error_rates(loaded.params, entries, progress=progress)
+    return found._asdict()
+
+
+def relocate(data: DataConfig, raw_dir: Path | None) -> DataConfig:
+    """Returns a data set whose raw file is in another folder.
+
+    Raises:
+      UserError: if the data set has no raw file.
+    """
+    if raw_dir is None:
+        return data
+    if not isinstance(data, CMUdict):
+        raise UserError("raw_dir: expected none (this run's words are made up)")
+    return dataclasses.replace(data, raw_dir=raw_dir)
+
+
+def print_report(record: dict[str, Any], file: TextIO | None = None) -> None:
+    """Prints WER and PER of every split, in per cent."""
+    print_table(
+        ["split", "words", "WER %", "PER %"],
+        [
+            [
+                split,
+                f"{scores['words']:,}",
+                f"{100 * scores['wer']:.2f}",
+                f"{100 * scores['per']:.2f}",
+            ]
+            for split, scores in record["splits"].items()
+        ],
+        title=f"step {record['step']}, {record['parameters']:,} parameters, "
+        f"beam {record['search']['beam_size']}",
+        file=file,
+    )

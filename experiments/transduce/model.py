@@ -1,0 +1,195 @@
+"""A model that reads, with its tokenisers, as pure functions of parameters."""
+
+import dataclasses
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import jax.numpy as jnp
+from flax import nnx
+from jax import Array
+
+from attnjax.decode import beam_search, transducer_beam_search, transducer_greedy
+from attnjax.models.rnnsearch import RNNSearch
+from attnjax.models.state import split
+from attnjax.models.transducer import Transducer, TransducerConfig
+from attnjax.train import Loss, Params
+from experiments.cli.exit_codes import invalid_settings
+from experiments.datasets.pairs.batching import Batch
+from experiments.datasets.readings.datasets import Entry
+from experiments.datasets.tokenizers.sentences import (
+    BOS,
+    EOS,
+    PAD,
+    UNK,
+    Tokenizer,
+    WordVocabulary,
+    load_tokenizer,
+)
+from experiments.errors import UserError
+from experiments.transduce.config import Config, SearchConfig
+
+
+class Alphabets(NamedTuple):
+    """The symbols of both sides, as vocabularies of words.
+
+    The padding's id, 0, is the transducer's blank.
+    """
+
+    source: Tokenizer
+    target: Tokenizer
+
+    @classmethod
+    def of(cls, entries: list[Entry]) -> Self:
+        """Collects the symbols of both sides."""
+        sources = (" ".join(entry.symbols) for entry in entries)
+        targets = (" ".join(r) for entry in entries for r in entry.readings)
+        size = 2**20  # all of them
+        return cls(
+            WordVocabulary.train(sources, size), WordVocabulary.train(targets, size)
+        )
+
+    def save(self, folder: Path) -> None:
+        """Writes both into the folder of a run."""
+        self.source.save(folder, "source")
+        self.target.save(folder, "target")
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Reads both from the folder of a run.
+
+        Raises:
+          UserError: if they were never saved, or are damaged.
+        """
+        if not any(folder.glob("target.*")):
+            raise UserError(
+                f"{folder}: expected the run's source.json and target.json, got none "
+                "(it stopped before it began: train again)"
+            )
+        return cls(load_tokenizer(folder, "source"), load_tokenizer(folder, "target"))
+
+
+class Readings(NamedTuple):
+    """The best outputs of B inputs, K of each."""
+
+    tokens: Array  # [B, K, U], padded
+    lengths: Array  # [B, K]
+    log_probs: Array  # [B, K], nats
+
+
+@dataclasses.dataclass(frozen=True)
+class Reader:
+    """A model and its alphabets; every method takes the parameters.
+
+    Attributes:
+      rebuild: makes the model of a tree of parameters.
+      alphabets: of both sides.
+      transduces: whether the model is a transducer; else it is RNNSearch.
+    """
+
+    rebuild: Callable[[Params], Any]
+    alphabets: Alphabets
+    transduces: bool
+
+    def loss(
+        self,
+        params: Params,
+        batch: Batch,
+        rng: Array | None,
+        *,
+        label_smoothing: float = 0.0,
+    ) -> Loss:
+        """Negative log-likelihood of the outputs, summed; and their number of labels.
+
+        Of RNNSearch EOS is a label; a transducer ends with the last frame.
+        """
+        source, target = map(jnp.asarray, batch)
+        model, mask = self.rebuild(params), source != PAD
+        if self.transduces:
+            real = is_label(target)
+            nats = model.losses(source, mask, target, real, rng)
+            # A row of only padding has no frame, and an infinite loss.
+            return Loss(jnp.where(mask.any(axis=1), nats, 0).sum(), real.sum())
+        real = target != PAD
+        previous = jnp.pad(target[:, :-1], ((0, 0), (1, 0)), constant_values=BOS)
+        nats = model.cross_entropy(
+            source, mask, previous, target, real, rng, smoothing=label_smoothing
+        )
+        return Loss(nats, real.sum())
+
+    def read(self, params: Params, source: Array, *, search: SearchConfig) -> Readings:
+        """Decodes inputs [B, T]; a transducer adds up the paths of equal outputs."""
+        model, mask = self.rebuild(params), source != PAD
+        counts = jnp.sum(mask, axis=1, dtype=jnp.int32)
+        size = int(source.shape[1] * search.max_length_ratio) + 4
+        memory = model.encode(source, mask)
+        if not self.transduces:
+            found = beam_search(
+                partial(model.step, memory),
+                model.start(memory, size),
+                batch_size=source.shape[0],
+                beam_size=search.beam_size,
+                max_length=jnp.where(counts > 0, size, 0),
+                max_decode_length=size,
+                bos=BOS,
+                eos=EOS,
+                pad=PAD,
+                suppress_tokens=(UNK,),
+            )
+            return Readings(found.tokens, found.lengths - 1, found.log_probs)
+        arguments = (
+            *(lambda frame, state: model.join(frame, state.projected), model.advance),
+            *(model.start(source.shape[0]), memory, counts),
+        )
+        if search.beam_size == 1:
+            limit = search.max_per_frame
+            one = transducer_greedy(*arguments, max_labels=size, max_per_frame=limit)
+            return Readings(one.labels, one.lengths, one.log_probs)
+        best = transducer_beam_search(
+            *arguments, max_labels=size, beam_size=search.beam_size
+        )
+        return Readings(best.labels, best.lengths, best.log_probs)
+
+    def paths(self, params: Params, batch: Batch) -> Array:
+        """The input position of each output label, [B, U]; negative at padding.
+
+        Of a transducer, those of the most probable path; of RNNSearch, the largest
+        weights.
+        """
+        source, target = map(jnp.asarray, batch)
+        model, mask, real = self.rebuild(params), source != PAD, is_label(target)
+        if self.transduces:
+            return model.best_path(source, mask, target, real).frames
+        previous = jnp.pad(target[:, :-1], ((0, 0), (1, 0)), constant_values=BOS)
+        _, weights = model(source, mask, previous)
+        return jnp.where(real, jnp.argmax(weights, axis=-1), -1)
+
+
+def is_label(target: Array) -> Array:
+    """Tells labels from EOS and padding."""
+    return (target != PAD) & (target != EOS)
+
+
+def build_model(config: Config, alphabets: Alphabets) -> tuple[Reader, Params]:
+    """Builds the model of a config, and its initial parameters.
+
+    Raises:
+      UserError: if the model's sizes do not fit together.
+    """
+    source, target = (side.vocab_size for side in alphabets)
+    rngs = nnx.Rngs(params=config.seed)
+    with invalid_settings("model"):
+        model: Any
+        if isinstance(config.model, TransducerConfig):
+            transducer = dataclasses.replace(
+                config.model, source_vocab_size=source, vocab_size=target
+            )
+            model = Transducer(transducer, rngs=rngs)
+        else:
+            rnnsearch = dataclasses.replace(
+                config.model, source_vocab_size=source, target_vocab_size=target
+            )
+            model = RNNSearch(rnnsearch, rngs=rngs)
+    rebuild, params = split(model)
+    return Reader(rebuild, alphabets, isinstance(model, Transducer)), params

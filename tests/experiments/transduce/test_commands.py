@@ -1,0 +1,179 @@
+"""Training, evaluating and decoding from the real command line."""
+
+import io
+import json
+import shutil
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+from experiments.datasets.readings.made_up_words import MadeUpWords
+from experiments.runs.folder import Run
+from experiments.transduce.config import SearchConfig
+from experiments.transduce.loading import load_run
+from experiments.transduce.reading import BatchReader
+from tests.experiments.commands import contents, record, run
+from tests.experiments.transduce.conftest import train
+
+WORDS = MadeUpWords(train=400, validation=11, test=13)
+
+
+@pytest.fixture
+def decode(monkeypatch, capsysbinary):
+    """Decodes text; returns exit code, lines of stdout, stderr."""
+
+    def call(folder, text, *options):
+        data = text if isinstance(text, bytes) else text.encode()
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+        code = run("decode", folder, *options, program="transduce")
+        out, err = capsysbinary.readouterr()
+        return code, out.decode().split("\n")[:-1], err.decode()
+
+    return call
+
+
+def test_a_transducer_learns_rules_of_spelling(transducer, tmp_path, capsys):
+    """A uniform guess has a PER near 1; these 120 steps reach 0.35 with room."""
+    shutil.copytree(transducer, tmp_path / "run")
+    assert run("evaluate", tmp_path / "run", program="transduce") == 0
+    found = json.loads((tmp_path / "run" / "evaluation.json").read_text())["splits"]
+    assert list(found) == ["validation", "test"]
+    assert found["test"]["words"] == 13
+    assert found["test"]["per"] < 0.35
+    row = capsys.readouterr().out.splitlines()[-1].split()
+    test = found["test"]
+    rates = [f"{100 * test[name]:.2f}" for name in ("wer", "per")]
+    assert row == ["test", "13", *rates]
+
+
+def test_what_decode_prints_is_what_evaluate_scores(transducer, decode):
+    entries = WORDS.load("test")
+    text = "\n".join("".join(e.symbols) for e in entries).upper()
+    code, lines, _ = decode(transducer, text)
+    assert code == 0
+    loaded = load_run(transducer)
+    reader = BatchReader(loaded.reader, loaded.config.search, loaded.mesh)
+    wrong = sum(
+        tuple(line.split()) not in entry.readings
+        for line, entry in zip(lines, entries, strict=True)
+    )
+    rates = reader.error_rates(loaded.params, entries)
+    assert rates.wer == wrong / len(entries)
+
+
+def test_a_word_is_read_alike_alone_and_in_any_company(transducer, decode):
+    some = ["kate", "x", "shathupokeph", "a"]
+    alone = [decode(transducer, word)[1][0] for word in some]
+    assert decode(transducer, "\n".join(some))[1] == alone
+
+
+def test_empty_lines_stay_empty(transducer, decode):
+    code, lines, _ = decode(transducer, "kat\n\n \nkat\n")
+    assert code == 0
+    assert lines[1:3] == ["", ""]
+    assert lines[0] == lines[3] != ""
+
+
+def test_n_best_are_distinct_and_sorted(transducer, decode):
+    code, lines, _ = decode(transducer, "kate", "--n-best", 4)
+    assert code == 0
+    cells = [line.split("\t") for line in lines]
+    assert {word for word, _, _ in cells} == {"kate"}
+    assert len({phones for _, phones, _ in cells}) == len(cells) == 4
+    scores = [float(score) for *_, score in cells]
+    assert scores == sorted(scores, reverse=True)
+    assert np.exp(scores).sum() <= 1.0001
+
+
+def test_the_beam_adds_up_paths_so_it_has_more_than_greedy(transducer):
+    loaded = load_run(transducer)
+    words = [entry.symbols for entry in WORDS.load("test")]
+    greedy, beam = (
+        BatchReader(loaded.reader, SearchConfig(beam_size=k), loaded.mesh).read(
+            loaded.params, words
+        )
+        for k in (1, 5)
+    )
+    for one, several in zip(greedy, beam, strict=True):
+        assert several[0][1] >= one[0][1] - 1e-4
+
+
+@pytest.mark.parametrize("kind", ["transducer", "rnnsearch"])
+def test_paths_lie_in_the_word(kind, request, decode):
+    folder = request.getfixturevalue(kind)
+    code, lines, _ = decode(folder, "kate\nx", "--paths")
+    assert code == 0
+    plain = decode(folder, "kate\nx")[1]
+    for line, other, length in zip(lines, plain, (4, 1), strict=True):
+        places = [int(cell.partition("@")[2]) for cell in line.split()]
+        assert [cell.partition("@")[0] for cell in line.split()] == other.split()
+        assert all(1 <= at <= length + 1 for at in places)  # the end is one more
+        if kind == "transducer":
+            assert places == sorted(places)
+
+
+def test_rnnsearch_reads_too(rnnsearch, tmp_path):
+    shutil.copytree(rnnsearch, tmp_path / "run")
+    assert run("evaluate", tmp_path / "run", program="transduce") == 0
+    found = json.loads((tmp_path / "run" / "evaluation.json").read_text())
+    assert 0 < found["splits"]["validation"]["per"] < 10
+
+
+def test_stopped_and_resumed_it_ends_with_the_same_bits(tmp_path):
+    for folder, steps in (("whole", 6), ("parts", 4), ("parts", 6)):
+        code = train(
+            *("words-transducer", tmp_path / folder, "--steps", steps),
+            *("--log-every", 1, "--resume", "--model.dropout", 0.2),
+        )
+        assert code == 0
+    whole, parts = (load_run(tmp_path / name, "last") for name in ("whole", "parts"))
+    jax.tree.map(np.testing.assert_array_equal, whole.params, parts.params)
+    assert record(tmp_path / "whole")[-1] == record(tmp_path / "parts")[-1]
+    assert len(Run.open(tmp_path / "parts").metrics()) >= 6
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "message"),
+    [
+        ("kat\nka7e\n", (), "line 2: expected letters of the training words, got '7'"),
+        (b"k\xff\n", (), "stdin: expected UTF-8, got byte 0xff in line 1"),
+        ("kat\n", ("--beam-size", 0), "beam_size: expected at least 1, got 0"),
+        ("kat\n", ("--max-per-frame", 0), "max_per_frame: expected at least 1, got 0"),
+        ("kat\n", ("--n-best", 0), "n_best: expected at least 1, got 0"),
+    ],
+)
+def test_bad_input_is_named_before_any_output(
+    transducer, decode, text, options, message
+):
+    before = contents(transducer)
+    code, lines, err = decode(transducer, text, *options)
+    assert (code, lines) == (2, [])
+    assert message in err
+    assert len(err.splitlines()) == 1
+    assert contents(transducer) == before
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--splits", "dev"), "splits: expected some of train, validation, test, got"),
+        (("--raw-dir", "x"), "raw_dir: expected none (this run's words are made up)"),
+    ],
+)
+def test_bad_options_of_evaluate_are_named(transducer, capsys, options, message):
+    assert run("evaluate", transducer, *options, program="transduce") == 2
+    assert message in capsys.readouterr().err
+
+
+def test_bad_data_are_named_before_a_folder_is_made(tmp_path, capsys):
+    for options, message in (
+        (("cmudict-transducer",), "raw_dir: expected the folder of cmudict.dict"),
+        (("smoke", "--data.train", 0), "data: expected 1 to 20,000 made-up words"),
+        (("smoke", "--model.joint-dim", 0), "model.joint_dim: expected at least 1"),
+    ):
+        out = tmp_path / "run"
+        assert run("train", *options, "--out", out, program="transduce") == 2
+        assert message in capsys.readouterr().err
+        assert not out.exists()
