@@ -43,6 +43,8 @@ ARROWS = {
     "attnjax/train": ARRAYS | {"optax", "attnjax.core", "attnjax.train"},
     "attnjax/parallel.py": ARRAYS | {"optax", "attnjax.core"},
     "tests/oracles.py": {"numpy"},
+    "tests/oracle_cursors.py": {"numpy", "tests.oracle_lattice", "tests.oracle_models"},
+    "tests/oracle_lattice.py": {"numpy"},
     "tests/oracle_memory.py": {"numpy", "tests.oracles"},
     "tests/oracle_models.py": {"numpy", "tests.oracles"},
     "tests/oracle_ntm.py": {"numpy", "tests.oracles", "tests.oracle_models"},

@@ -7,7 +7,7 @@ there. So a translation's likelihood is a sum over all paths of the cursor, whic
 """
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -105,7 +105,7 @@ def marginal_cursor(
     """
     content = move_scores(params, hidden, memory)
     jumps = params.jumps.astype(content.dtype), memory.mask
-    how = {"lowest": lowest, "clip": clip, "content": content}
+    how: dict[str, Any] = {"lowest": lowest, "clip": clip, "content": content}
     emission = jnp.log(memory.factors[:, token])  # up to a constant, which cancels
     posterior, _ = hmm_update(carry.beliefs, emission)
     prior = hmm_predict(posterior, jump_log_probs(*jumps, **how))
@@ -178,7 +178,7 @@ def chain(
     """
     memory, scores, logits = taught
     jumps = params.jumps.astype(scores.dtype), memory.mask
-    how = {"lowest": lowest, "clip": clip}
+    how: dict[str, Any] = {"lowest": lowest, "clip": clip}
     first = start_log_probs(*jumps, **how, content=scores[0])
     moves = jax.vmap(lambda row: jump_log_probs(*jumps, **how, content=row))(scores[1:])
     normaliser = log_normaliser(logits, memory)  # [T, S]

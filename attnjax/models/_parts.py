@@ -42,6 +42,27 @@ def embed(table: nnx.Param, ids: Array, dtype: DTypeLike) -> Array:
     return table[...][ids].astype(dtype)
 
 
+def first_hidden(states: Array, mask: Array, w_start: nnx.Param) -> Array:
+    """Computes a decoder's first hidden states: tanh(W_s h_1), h_1 backward.
+
+    The backward half of the first token's state has seen the whole source.
+
+    Source: Bahdanau, Cho & Bengio 2015 (arXiv:1409.0473), appendix A.2.2.
+
+    Args:
+      states: of a bidirectional encoder, shape [B, S, 2*D].
+      mask: True = a token, shape [B, S].
+      w_start: W_s, one block [D, D] for each layer side by side.
+
+    Returns:
+      Shape [B, L*D].
+    """
+    backward = states[:, :, states.shape[-1] // 2 :]  # [B, S, D]
+    first = jnp.argmax(mask, axis=1)[:, None, None]  # [B] -> [B, 1, 1]
+    first = jnp.take_along_axis(backward, first, axis=1)[:, 0]  # [B, 1, D] -> [B, D]
+    return jnp.tanh(precision.matmul(first, w_start[...].astype(first.dtype)))
+
+
 def token_positions(mask: Array, offset: Array | int = 0) -> Array:
     """Counts the tokens of each row, wherever its padding is: [..., T] -> [..., T].
 

@@ -44,6 +44,7 @@ from attnjax.models._parts import (
     Params,
     check_num_layers,
     embed,
+    first_hidden,
     split_rng,
 )
 from attnjax.models._sequence_model import SequenceModel
@@ -109,7 +110,7 @@ class MarginalCursor(SequenceModel):
         self.w_start = nnx.Param(init.kernel(rng(), (D, layers * D)))
         self.decoder = Params(init_layers(rng, (M, *[D] * (layers - 1)), D, cell, init))
         self.w_keys = nnx.Param(init.aligner(rng(), (2 * D, config.align_dim)))
-        jumps = jnp.arange(self._lowest, config.max_jump + 1, dtype=jnp.float32)
+        jumps = jnp.arange(float(self._jumps["lowest"]), config.max_jump + 1)
         self.cursor = Params(
             CursorParams(
                 w_query=init.aligner(rng(), (D, config.align_dim)),
@@ -146,9 +147,8 @@ class MarginalCursor(SequenceModel):
         states = dropout(rngs[-1], states, rate=rate)
         keys = precision.matmul(states, self.w_keys[...].astype(dtype))
         logits = self._logits(self.source_output, (states, embedded), rngs[1])
-        return CursorMemory(
-            keys, jnp.exp(logits), mask, self._first_hidden(states, mask)
-        )
+        hidden = first_hidden(states, mask, self.w_start)
+        return CursorMemory(keys, jnp.exp(logits), mask, hidden)
 
     @batched
     def start(
@@ -193,7 +193,7 @@ class MarginalCursor(SequenceModel):
         # is not known, and changes nothing.
         tokens = jnp.pad(previous[:, 1:], ((0, 0), (0, 1)))
 
-        run = partial(cursors.teacher_forced, self._cursor, **self._jumps)
+        run: Any = partial(cursors.teacher_forced, self._cursor, **self._jumps)
         out = jax.vmap(run)(taught, tokens)
         return out.log_probs, out.weights
 
@@ -275,13 +275,6 @@ class MarginalCursor(SequenceModel):
         scores = jax.vmap(partial(cursors.move_scores, self._cursor))(hidden, memory)
         return TaughtCursor(memory, scores, logits)
 
-    def _first_hidden(self, states: Array, mask: Array) -> Array:
-        """The decoder's first states: tanh(W_s h_1), h_1 backward, as in RNNSearch."""
-        backward = states[:, :, self.config.hidden_dim :]  # [B, S, D]
-        first = jnp.argmax(mask, axis=1)[:, None, None]  # [B] -> [B, 1, 1]
-        first = jnp.take_along_axis(backward, first, axis=1)[:, 0]  # [B, D]
-        return jnp.tanh(precision.matmul(first, self.w_start[...].astype(first.dtype)))
-
     def _logits(
         self, output: DeepOutput, inputs: tuple[Array, ...], rng: Array | None
     ) -> Array:
@@ -300,10 +293,7 @@ class MarginalCursor(SequenceModel):
         return self.cursor(self.config.dtype)
 
     @property
-    def _lowest(self) -> int:
-        return 0 if self.config.moves == "monotone" else -self.config.max_jump
-
-    @property
     def _jumps(self) -> dict[str, Any]:
         """How the table of jumps is read."""
-        return {"lowest": self._lowest, "clip": self.config.moves == "first-order"}
+        clip = self.config.moves == "first-order"
+        return {"lowest": -self.config.max_jump if clip else 0, "clip": clip}

@@ -33,7 +33,6 @@ from attnjax.cells.rnnsearch import (
     rnnsearch,
 )
 from attnjax.cells.scan import scan
-from attnjax.core import precision
 from attnjax.core.attend import Memory
 from attnjax.core.dropout import dropout
 from attnjax.models._methods import batched
@@ -44,6 +43,7 @@ from attnjax.models._parts import (
     check_num_layers,
     check_tied,
     embed,
+    first_hidden,
     split_rng,
 )
 from attnjax.models._sequence_model import SequenceModel
@@ -173,13 +173,7 @@ class RNNSearch(SequenceModel):
         changes nothing.
         """
         params = self.decoder(self.config.dtype)
-        # The backward half of the first token has seen the whole source.
-        backward = memory.values[:, :, self.config.hidden_dim :]  # [B, S, D]
-        first = jnp.argmax(memory.mask, axis=1)  # [B]
-        # [B] -> [B, 1, 1]; [B, 1, D] -> [B, D]
-        first = jnp.take_along_axis(backward, first[:, None, None], axis=1)[:, 0]
-        w_start = self.w_start[...].astype(first.dtype)
-        hidden = jnp.tanh(precision.matmul(first, w_start))
+        hidden = first_hidden(memory.values, memory.mask, self.w_start)
         layers = jnp.split(
             hidden, self.config.num_layers, axis=-1
         )  # [B, n*D] -> n x [B, D]

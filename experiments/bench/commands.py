@@ -15,6 +15,7 @@ from experiments.bench.options import (
     at_least_one,
 )
 from experiments.cli.commands import run_command
+from experiments.errors import UserError
 
 Cell = Literal["gru", "lstm", "decoder"]
 PublishedModel = Literal["wmt14-transformer-big", "gpt2-124m"]
@@ -188,6 +189,43 @@ class Memory(SystemOptions):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Lattice(SystemOptions):
+    """Times loss and gradient of a transducer, from logits of its whole alphabet.
+
+    attnjax is compared with a scan over rows of the lattice, differentiated
+    automatically, and with warprnnt-numba and torchaudio where they are installed. The
+    memory is the compiled program's peak, where the gradient may overwrite the logits,
+    in sizes of the logits.
+    """
+
+    repeats: int = 5
+    """Number of timed calls of each system; the median is reported."""
+    batch: int = 16
+    """Number of lattices."""
+    frames: int = 200
+    """Number of frames of each."""
+    labels: int = 50
+    """Number of labels of each."""
+    alphabet: int = 1_000
+    """Number of ids, the blank among them."""
+
+    def run(self) -> None:
+        """Times the losses, prints a table and writes the timings."""
+        from experiments.bench.cases.lattice import time_lattice
+        from experiments.bench.tables import lattice_table
+
+        self.report(time_lattice, lattice_table, ["warprnnt_numba", "torchaudio"])
+
+    def check(self) -> None:
+        """Rejects invalid options before anything is timed."""
+        super().check()
+        for name in ("batch", "frames", "labels"):
+            at_least_one(getattr(self, name), f"--{name}")
+        if self.alphabet < 2:
+            raise UserError(f"--alphabet: expected at least 2, got {self.alphabet}")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Decode(SystemOptions):
     """Times beam search with a Transformer, in sentences per second.
 
@@ -236,6 +274,7 @@ Command = (
     | Annotated[Compile, tyro.conf.subcommand("compile", prefix_name=False)]
     | Annotated[Utilisation, tyro.conf.subcommand("utilisation", prefix_name=False)]
     | Annotated[Memory, tyro.conf.subcommand("memory", prefix_name=False)]
+    | Annotated[Lattice, tyro.conf.subcommand("lattice", prefix_name=False)]
     | Annotated[Decode, tyro.conf.subcommand("decode", prefix_name=False)]
 )
 

@@ -84,6 +84,19 @@ def memory_table(records: Records) -> None:
     _console().print(table)
 
 
+def lattice_table(records: Records) -> None:
+    """Prints milliseconds and peak memory of each system."""
+    title = "loss and gradient of a transducer (x attnjax)"
+    table = Table("shape", "dtype", "system", title=title)
+    for name in ("ms", "peak memory, x logits"):
+        table.add_column(name, justify="right")
+    for r, seconds in zip(records, _system_seconds(records, "dtype"), strict=True):
+        memory = "" if r["memory"] is None else f"{r['memory']:.2f}"
+        timed = _with_ratio(seconds, r["system"])
+        table.add_row(_sizes(r["shape"]), r["dtype"], r["system"], timed, memory)
+    _console().print(table)
+
+
 def trained_table(records: Records) -> None:
     """Prints seconds of whole training runs, and their validation losses."""
     title = f"{records[0]['steps']:,} steps of {records[0]['config']}, seconds"

@@ -15,6 +15,7 @@ COUNTS = (  # at least 1
     *("source_column", "target_column"),
     *("vocab_size", "source_vocab_size", "target_vocab_size"),
     *("embed_dim", "hidden_dim", "align_dim", "readout_dim"),
+    *("max_jump",),
     *("num_layers", "encoder_layers", "decoder_layers", "d_model", "d_ff"),
     *("num_heads", "num_kv_heads", "head_dim", "rope_original_max_length"),
     *("input_dim", "output_dim", "num_read_heads", "num_write_heads"),

@@ -44,12 +44,19 @@ cldr-en-fr, cldr-en-ja: phrases generated from CLDR, with gold alignments; needs
   Cost: minutes on two CPU cores.
   Run: python -m experiments.translate train cldr-en-ja
 
+cldr-en-fr-cursors, cldr-en-ja-cursors: the same phrases; the alignment is summed over
+    exactly (Wu & Cotterell 2019, arXiv:1905.06319). With --model.moves monotone the
+    cursor never goes back, which Japanese needs.
+  Cost: minutes on two CPU cores.
+  Run: python -m experiments.translate train cldr-en-ja-cursors
+
 cldr-smoke: four steps on a few of those phrases, to see that it runs. Seconds.
 """
 
 import dataclasses
 
 from attnjax import BlockConfig
+from attnjax.models.marginal_cursor import MarginalCursorConfig
 from attnjax.models.rnn_encdec import RNNEncoderDecoderConfig
 from attnjax.models.rnnsearch import RNNSearchConfig
 from attnjax.models.transformer import TransformerConfig
@@ -213,6 +220,13 @@ CLDR_RNNSEARCH = Config(
     save_every=500,
 )
 
+CLDR_CURSORS = dataclasses.replace(
+    CLDR_RNNSEARCH,
+    model=MarginalCursorConfig(
+        embed_dim=64, hidden_dim=128, align_dim=64, readout_dim=64
+    ),
+)
+
 CLDR_SMOKE = dataclasses.replace(
     CLDR_RNNSEARCH,
     data=Cldr(pair="en-fr", train=400, validation=20, test=20),
@@ -275,6 +289,14 @@ CONFIGS: dict[str, tuple[str, Config]] = {
     "cldr-en-ja": (
         "Embedded phrases, English to Japanese; needs no files.",
         dataclasses.replace(CLDR_RNNSEARCH, data=Cldr(pair="en-ja")),
+    ),
+    "cldr-en-fr-cursors": (
+        "Embedded phrases, English to French: the alignment is summed over.",
+        CLDR_CURSORS,
+    ),
+    "cldr-en-ja-cursors": (
+        "Embedded phrases, English to Japanese: the alignment is summed over.",
+        dataclasses.replace(CLDR_CURSORS, data=Cldr(pair="en-ja")),
     ),
     "cldr-smoke": (
         "Four steps on a few embedded phrases, to see that it runs.",

@@ -75,6 +75,7 @@ def test_prefill_takes_padding_on_either_side(places, padding):
 ENCODERS = {
     **{f"Transformer-{p}": lambda p=p: transformer(p) for p in PLACES},
     "RNNEncoderDecoder": lambda: recurrent("RNNEncoderDecoder"),
+    "MarginalCursor": lambda: recurrent("MarginalCursor", align_dim=3),
     **{
         f"RNNSearch-{a}": lambda a=a: recurrent("RNNSearch", align_dim=3, aligner=a)
         for a in ("additive", "location", "local-p", "diagonal")

@@ -26,6 +26,7 @@ CONFIGS = {
         SMALL["RNNSearch"], cell="lstm", num_layers=2, aligner="location"
     ),
     "RNNEncoderDecoder": SMALL["RNNEncoderDecoder"],
+    "MarginalCursor": SMALL["MarginalCursor"],
 }
 
 
@@ -41,9 +42,13 @@ def run(kind, put, params, rebuild):
 
     def loss_fn(params, batch, rng):
         model = rebuild(params)
-        features, _ = model.features(*inputs(batch))
-        weights = jnp.ones((B, T))
-        total = aj.linear_cross_entropy(features, *model.output, batch[2], weights)
+        if kind == "GPT":
+            features, _ = model.features(*inputs(batch))
+            weights = jnp.ones((B, T))
+            total = aj.linear_cross_entropy(features, *model.output, batch[2], weights)
+        else:
+            given = *batch, batch[2], batch[2] >= 0
+            total = model.cross_entropy(*given)
         return aj.train.Loss(total, jnp.asarray(B * T))
 
     @jax.jit

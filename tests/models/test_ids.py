@@ -6,6 +6,7 @@ import pytest
 from flax import nnx
 
 from attnjax.models.gpt import GPT, GPTConfig
+from attnjax.models.marginal_cursor import MarginalCursor, MarginalCursorConfig
 from attnjax.models.rnn_encdec import RNNEncoderDecoder, RNNEncoderDecoderConfig
 from attnjax.models.rnnsearch import RNNSearch, RNNSearchConfig
 from attnjax.models.transformer import Transformer, TransformerConfig
@@ -21,6 +22,7 @@ SIZES = {
 RNNS = {
     RNNSearch: RNNSearchConfig(**SIZES, align_dim=3, readout_dim=4),
     RNNEncoderDecoder: RNNEncoderDecoderConfig(**SIZES, readout_dim=4),
+    MarginalCursor: MarginalCursorConfig(**SIZES, align_dim=3, readout_dim=4),
 }
 TRANSFORMER = TransformerConfig(
     source_vocab_size=5,

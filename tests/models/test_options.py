@@ -33,6 +33,15 @@ SMALL = {
         align_dim=3,
         readout_dim=4,
     ),
+    "MarginalCursor": aj.MarginalCursorConfig(
+        source_vocab_size=V,
+        target_vocab_size=V,
+        embed_dim=4,
+        hidden_dim=6,
+        align_dim=3,
+        readout_dim=4,
+        max_jump=2,
+    ),
     "RNNEncoderDecoder": aj.RNNEncoderDecoderConfig(
         source_vocab_size=V,
         target_vocab_size=V,
@@ -107,6 +116,10 @@ def run(kind, config):
 
     def loss_fn(params, batch, rng):
         model = rebuild(params)
+        if kind == "MarginalCursor":  # its logits are not linear in features
+            ones = jnp.ones((B, T), bool)
+            given = *batch[:2], batch[2], batch[2], ones, rng
+            return model.cross_entropy(*given), model(*batch, rng=rng)[0]
         features, _ = model.features(*inputs(*batch), rng=rng)
         # Weights as a user makes them: in float64, where x64 is on.
         ones = jnp.ones((B, T))

@@ -69,8 +69,9 @@ def filter_steps(chain: Chain, real: Array) -> Filtered:
     """Runs the filter over a chain of at least one step."""
 
     def step(posterior: Array, x: Any) -> tuple[Array, Filtered]:
-        transitions, emission, real = x
-        prior = log_sum(posterior[:, None] + transitions, axis=0)  # [S, 1] + [S, S]
+        given, emission, real = x
+        ways = posterior[:, None] + moves(chain, given)  # [S, 1] + [S, S]
+        prior = log_sum(ways, axis=0)
         found = update(prior, emission, real)
         kept = jnp.where(real, found.posterior, posterior)
         return kept, found._replace(posterior=kept)
@@ -87,14 +88,18 @@ def update(prior: Array, emission: Array, real: Array) -> Filtered:
     return Filtered(jnp.where(real, total, 0), prior, joint - finite(total))
 
 
-def per_step(chain: Chain, real: Array) -> tuple[Array, Array, Array]:
-    """Transitions, emissions and reality of all steps but the first, [T - 1, ...]."""
-    T, S = chain.emissions.shape
-    return (
-        jnp.broadcast_to(chain.transitions, (T - 1, S, S)),
-        chain.emissions[1:],
-        real[1:],
-    )
+def per_step(chain: Chain, real: Array) -> tuple[Array | None, Array, Array]:
+    """Transitions, emissions and reality of all steps but the first, [T - 1, ...].
+
+    The transitions are None where all steps share them: they are not repeated.
+    """
+    shared = chain.transitions.ndim == 2
+    return None if shared else chain.transitions, chain.emissions[1:], real[1:]
+
+
+def moves(chain: Chain, given: Array | None) -> Array:
+    """The transitions [S, S] of a step of `per_step`."""
+    return chain.transitions if given is None else given
 
 
 @jax.custom_vjp
@@ -125,8 +130,8 @@ def smooth(chain: Chain, real: Array, filtered: Array) -> Chain:
 
     def step(carry: tuple[Array, Array], x: Any) -> tuple[Any, tuple[Array, Any]]:
         beta, counts = carry  # of the step after, [S]
-        before, transitions, emission, real = x
-        ahead = transitions + (emission + beta)[None, :]  # [S, S] + [1, S]
+        before, given, emission, real = x
+        ahead = moves(chain, given) + (emission + beta)[None, :]  # [S, S] + [1, S]
         pairs = jnp.where(real, shares(before[:, None] + ahead, axis=(0, 1)), 0)
         new = log_sum(ahead, axis=1)
         beta_before = jnp.where(real, new - finite(jnp.max(new)), beta)
@@ -148,8 +153,8 @@ def best_path(chain: Chain, real: Array) -> Array:
     """Finds the positions [T] of the most probable path."""
 
     def step(alpha: Array, x: Any) -> tuple[Array, Array]:
-        transitions, emission, real = x
-        ways = alpha[:, None] + transitions  # [S, 1] + [S, S]
+        given, emission, real = x
+        ways = alpha[:, None] + moves(chain, given)  # [S, 1] + [S, S]
         into = jnp.max(ways, axis=0) + emission
         return (
             jnp.where(real, into - finite(jnp.max(into)), alpha),
@@ -163,11 +168,14 @@ def best_path(chain: Chain, real: Array) -> Array:
 
 def drawn_path(chain: Chain, real: Array, noise: Array) -> Array:
     """Draws the positions [T] of a path with Gumbel noise [T, S], from the last one."""
-    posterior = filter_steps(chain, real).posterior
-    transitions, _, real = per_step(chain, real)
-    # [T - 1, S] -> [T - 1, S, 1]; + [T - 1, S, S]
-    ways = (posterior + noise)[:-1, :, None] + transitions
-    return _follow(posterior[-1] + noise[-1], jax.vmap(_pointers)(ways, real))
+    noisy = filter_steps(chain, real).posterior + noise
+
+    def step(_: None, x: Any) -> tuple[None, Array]:
+        before, given, _, real = x
+        return None, _pointers(before[:, None] + moves(chain, given), real)
+
+    _, pointers = lax.scan(step, None, (noisy[:-1], *per_step(chain, real)))
+    return _follow(noisy[-1], pointers)
 
 
 def _pointers(ways: Array, real: Array) -> Array:
@@ -191,7 +199,9 @@ def _follow(last: Array, pointers: Array) -> Array:
 def path_log_prob(chain: Chain, real: Array, path: Array) -> Array:
     """The log-probability of one path [T] and what it emits."""
     t = jnp.arange(path.shape[0], dtype=jnp.int32)
-    moves = per_step(chain, real)[0][t[1:] - 1, path[:-1], path[1:]]
-    moves = jnp.where(real[1:], moves, 0).sum()
+    step: tuple[Array, ...] = path[:-1], path[1:]
+    if chain.transitions.ndim == 3:
+        step = t[:-1], *step
+    moved = jnp.where(real[1:], chain.transitions[step], 0).sum()
     emitted = jnp.where(real, chain.emissions[t, path], 0).sum()
-    return jnp.where(real[0], chain.initial[path[0]], 0) + moves + emitted
+    return jnp.where(real[0], chain.initial[path[0]], 0) + moved + emitted

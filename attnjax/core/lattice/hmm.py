@@ -252,7 +252,8 @@ def hmm_entropy(
     chain, real, valid = _hmm.prepare(initial, transitions, emissions, num_steps)
     if not len(emissions):
         return jnp.zeros((), chain.emissions.dtype)
-    each_step = _hmm.per_step(chain, real)[0]
+    T, S = emissions.shape
+    each_step = jnp.broadcast_to(chain.transitions, (T - 1, S, S))
     chain = chain._replace(transitions=each_step)
     found = _hmm.smooth(chain, real, _hmm.filter_steps(chain, real).posterior)
     pairs = jnp.sum(xlogx(found.transitions))

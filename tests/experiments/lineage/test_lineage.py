@@ -244,7 +244,9 @@ def real(tmp_path_factory) -> list[dict]:
 def test_attention_does_what_the_designs_before_it_could_not(real):
     """Seeded, so it fails always or never."""
     assert [record["model"] for record in real] == [s.name for s in SYSTEMS]
-    fixed, diagonal, rnnsearch, transformer = real
+    fixed, cursors, diagonal, rnnsearch, transformer = real
+    assert cursors["exact_match"] > diagonal["exact_match"] + 0.1
+    assert cursors["aer"] <= 0.1
     assert rnnsearch["exact_match"] >= 0.95
     assert rnnsearch["aer"] <= 0.15
     assert rnnsearch["exact_match"] > diagonal["exact_match"] + 0.1
@@ -256,7 +258,7 @@ def test_attention_does_what_the_designs_before_it_could_not(real):
 
 @pytest.mark.slow
 def test_attention_holds_on_long_phrases(real):
-    fixed, diagonal, rnnsearch, _ = (r["exact_match_by_length"] for r in real)
+    fixed, _, diagonal, rnnsearch, _ = (r["exact_match_by_length"] for r in real)
     longest = list(rnnsearch)[-1]
     assert int(longest.split("-")[0]) >= 20
     assert rnnsearch[longest] > fixed[longest] + 0.3
