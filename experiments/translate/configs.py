@@ -56,7 +56,6 @@ cldr-smoke: four steps on a few of those phrases, to see that it runs. Seconds.
 import dataclasses
 
 from attnjax import BlockConfig
-from attnjax.models.marginal_cursor import MarginalCursorConfig
 from attnjax.models.rnn_encdec import RNNEncoderDecoderConfig
 from attnjax.models.rnnsearch import RNNSearchConfig
 from attnjax.models.transformer import TransformerConfig
@@ -66,6 +65,7 @@ from experiments.datasets.pairs.tokenized import TokenizerConfig
 from experiments.datasets.parallel_text.parallel_text_builder import ParallelText
 from experiments.training.optimizer import OptimizerConfig
 from experiments.translate.aligner_config import TEXT_ALIGNER
+from experiments.translate.cldr_configs import CLDR_CURSORS, CLDR_RNNSEARCH, CLDR_SMOKE
 from experiments.translate.config import Config, SearchConfig
 
 # The paper: appendices A and B. Sizes are RNNSearchConfig's defaults.
@@ -198,44 +198,6 @@ YOURS = ParallelText(train=())
 TEXT_TRANSFORMER = dataclasses.replace(MULTI30K_TRANSFORMER, data=YOURS)
 TEXT_TRANSFORMER_ROPE = dataclasses.replace(MULTI30K_TRANSFORMER_ROPE, data=YOURS)
 TEXT_RNNSEARCH = dataclasses.replace(MULTI30K_RNNSEARCH, data=YOURS)
-
-CLDR_RNNSEARCH = Config(
-    data=Cldr(pair="en-fr"),
-    tokenizer=TokenizerConfig(
-        kind="words", source_vocab_size=4_000, target_vocab_size=4_000
-    ),
-    model=RNNSearchConfig(
-        embed_dim=64,
-        hidden_dim=128,
-        align_dim=128,
-        readout_dim=64,
-        init="glorot",
-    ),
-    optimizer=OptimizerConfig(
-        learning_rate=3e-3, warmup_steps=100, lr_schedule="cosine"
-    ),
-    steps=1_500,
-    num_buckets=3,
-    eval_every=500,
-    save_every=500,
-)
-
-CLDR_CURSORS = dataclasses.replace(
-    CLDR_RNNSEARCH,
-    model=MarginalCursorConfig(
-        embed_dim=64, hidden_dim=128, align_dim=64, readout_dim=64
-    ),
-)
-
-CLDR_SMOKE = dataclasses.replace(
-    CLDR_RNNSEARCH,
-    data=Cldr(pair="en-fr", train=400, validation=20, test=20),
-    steps=4,
-    num_buckets=1,
-    eval_every=4,
-    save_every=2,
-    log_every=2,
-)
 
 CONFIGS: dict[str, tuple[str, Config]] = {
     "multi30k-rnnsearch": (

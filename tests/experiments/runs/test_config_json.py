@@ -21,6 +21,7 @@ from experiments.runs.config_json import (
     differences,
     flatten_fields,
 )
+from experiments.transduce import configs as transduce
 from experiments.translate import configs as translate
 
 
@@ -64,7 +65,7 @@ CONFIGS = {
 
 REAL = {
     f"{program.__name__}.{name}": config
-    for program in (algorithms, babi, language_model, translate)
+    for program in (algorithms, babi, language_model, transduce, translate)
     for name, (_, config) in program.CONFIGS.items()
 }
 
