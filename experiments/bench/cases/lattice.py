@@ -12,7 +12,7 @@ from attnjax.core.lattice import transducer_loss
 from experiments.bench.systems import ATTNJAX, Calls, is_installed, select_systems
 from experiments.bench.timing import measure
 
-SCAN = "lax.scan, autodiff"
+SCAN = "scan-autodiff"
 SMOKE = {"B": 2, "T": 5, "U": 3, "V": 7}
 
 
