@@ -127,7 +127,7 @@ class Decode(SearchOptions):
             )
         for line in decode_stream(
             loaded,
-            BatchReader(loaded.reader, search, loaded.mesh),
+            BatchReader(loaded.model, search, loaded.mesh),
             sys.stdin.buffer,
             n_best=self.n_best,
             paths=self.paths,

@@ -53,7 +53,7 @@ def evaluate(
                 f"splits: expected some of {', '.join(SPLITS)}, got {split}"
             )
     say("reading words")
-    reader = BatchReader(loaded.reader, search, loaded.mesh)
+    reader = BatchReader(loaded.model, search, loaded.mesh)
     scores = {}
     for split in splits:
         entries = data.load(split)

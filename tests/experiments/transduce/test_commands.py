@@ -54,7 +54,7 @@ def test_what_decode_prints_is_what_evaluate_scores(transducer, decode):
     code, lines, _ = decode(transducer, text)
     assert code == 0
     loaded = load_run(transducer)
-    reader = BatchReader(loaded.reader, loaded.config.search, loaded.mesh)
+    reader = BatchReader(loaded.model, loaded.config.search, loaded.mesh)
     wrong = sum(
         tuple(line.split()) not in entry.readings
         for line, entry in zip(lines, entries, strict=True)
@@ -91,7 +91,7 @@ def test_the_beam_adds_up_paths_so_it_has_more_than_greedy(transducer):
     loaded = load_run(transducer)
     words = [entry.symbols for entry in WORDS.load("test")]
     greedy, beam = (
-        BatchReader(loaded.reader, SearchConfig(beam_size=k), loaded.mesh).read(
+        BatchReader(loaded.model, SearchConfig(beam_size=k), loaded.mesh).read(
             loaded.params, words
         )
         for k in (1, 5)
