@@ -253,7 +253,7 @@ def test_every_config_says_its_settings_in_help(name, capsys):
     for flag in (
         "--out",
         "--resume",
-        "--model.block.d-model",
+        "--model.max-length",
         "--data.",
         "--batch-size",
     ):

@@ -7,8 +7,8 @@ from flax import nnx
 from attnjax.parallel import make_mesh
 from experiments.datasets.tokenizers.text import ByteTokenizer
 from experiments.language_model import configs as language_model_configs
-from experiments.language_model import loading as language_model_loading
 from experiments.language_model import model as language_model
+from experiments.training import loading as training_loading
 from experiments.training.parameters import abstract_params
 from experiments.translate import configs as translate_configs
 from experiments.translate import loading as translate_loading
@@ -42,6 +42,6 @@ def test_abstract_parameters_have_the_shapes_and_are_not_drawn(name, monkeypatch
     assert jax.tree.map(lambda x: (x.shape, x.dtype), abstract) == shapes
 
 
-@pytest.mark.parametrize("loading", [translate_loading, language_model_loading])
+@pytest.mark.parametrize("loading", [translate_loading, training_loading])
 def test_runs_are_loaded_into_abstract_parameters(loading):
     assert loading.abstract_params is abstract_params

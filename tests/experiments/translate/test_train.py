@@ -220,7 +220,7 @@ def test_an_unknown_config_is_named_with_those_there_are(capsys):
     ("words", "message"),
     [
         (("trian", "cldr-smoke"), "command: expected one of train, evaluate, decode, "),
-        (("trian", "cldr-smoke"), "score, got 'trian' (did you mean train?)"),
+        (("trian", "cldr-smoke"), "align, got 'trian' (did you mean train?)"),
         (("train", "text-transfomer"), "(did you mean text-transformer?)"),
         (("train", "mulit30k-rnnsearch"), "(did you mean multi30k-rnnsearch?)"),
         (("train", "qqq"), "got 'qqq' (see --help)"),
