@@ -88,7 +88,7 @@ def draw_pictures(
     for suffix in ("png", "svg"):
         alignments = folder / f"alignments-{pair}.{suffix}"
         title = f"What each system attends to, {pair}"
-        alignment_grid(panels, alignments, columns=2, title=title)
+        alignment_grid(panels, alignments, columns=3, title=title)
         lengths = folder / f"length-{pair}.{suffix}"
         length_plot(
             series,
