@@ -3,9 +3,9 @@
 joint-1k: one end-to-end model of all twenty bAbI tasks, 1,000 questions each.
   Paper: Sukhbaatar et al. 2015 (arXiv:1503.08895), table 1, three hops, PE LS RN joint:
     a mean error of 12.4 % and 11 failed tasks, the best of ten seeds by training error.
-  Expect: 14.4 % and 10 failed tasks, of seed 0. All tasks but 16 are near the paper's;
-    task 16 is not learned (55 %, the paper's 2.7 %), which is 2.6 points of the mean.
-  Cost: ten minutes a seed on one CPU core.
+  Expect: 12.3 % and 10 failed tasks, of the best of ten seeds by training error; the
+    median is 12.6 %.
+  Cost: three to ten minutes a seed on one CPU core.
   Run: python -m experiments.babi train joint-1k --data.raw-dir DIR --seed 0
 
 joint-10k: the same with 10,000 questions a task, without task 3, whose file is missing
