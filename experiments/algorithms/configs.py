@@ -1,12 +1,15 @@
 """Named configs of the five tasks; measured figures are in RESULTS.md.
 
-TASK-MODEL: recipes that do not depend on the seed, such as copy-ntm-lstm.
+TASK-MODEL: recipes that depend less on the seed, such as copy-ntm-lstm.
   Paper: Graves, Wayne & Danihelka 2014 (arXiv:1410.5401), section 4, and its sizes.
     From Collier & Beel 2018 (arXiv:1807.08518): a tape of 1e-6, Adam, head outputs
     clipped at 20, the loss summed over bits. Ours: heads start on the first row, Adam
-    at 3e-3 falling along a cosine, batches of 8, gradients clipped at a norm of 10.
-  Expect: see RESULTS.md.
-  Cost: minutes on one CPU core (copy) to hours (N-grams).
+    at 3e-3 falling along a cosine, batches of 8, gradients clipped at a norm of 10; a
+    curriculum for repeated copying, recall and sorting.
+  Expect: less than 0.1 bits of copying for ten seeds of ten; repeated copying for two
+    seeds of three; recall at 0.3 to 4 bits; N-grams 1.7 bits above the optimum. Sorting
+    has not been learned.
+  Cost: a minute on one CPU core (copy) to a quarter of an hour (N-grams).
   Run: python -m experiments.algorithms train copy-ntm-lstm
 
 TASK-MODEL-paper: the published sizes, learning rates and optimiser.
