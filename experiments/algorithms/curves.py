@@ -50,12 +50,14 @@ def draw_curves(
     runs = [Run.open(folder) for folder in folders]
     if not runs:
         raise UserError("runs: expected at least one folder of a run, got none")
-    tasks = [run.config_as(Config).algorithm for run in runs]
-    for run, task in zip(runs, tasks, strict=True):
-        if type(task) is not type(tasks[0]):
+    first, *others = [run.config_as(Config) for run in runs]
+    task = type(first.algorithm).__name__
+    for run, other in zip(runs[1:], others, strict=True):
+        got = type(other.algorithm).__name__
+        if got != task:
             raise UserError(
-                f"{run.folder}: expected a run of {type(tasks[0]).__name__}, as the "
-                f"first one, got {type(task).__name__} (draw each task by itself)"
+                f"{run.folder}: expected a run of {task}, as the first one, got {got} "
+                "(draw each task by itself)"
             )
     try:
         viz.curve_plot(
@@ -63,9 +65,9 @@ def draw_curves(
             path,
             x_label="sequences seen",
             y_label="bits per sequence",
-            levels=_levels(runs[0].config_as(Config)),
+            levels=_levels(first),
             y_limits=limits,
-            title=type(tasks[0]).__name__,
+            title=task,
         )
     except ValueError as error:
         raise UserError(str(error)) from error

@@ -3,7 +3,6 @@
 RUN/evaluation.json     the errors of every task
 """
 
-import dataclasses
 import json
 import statistics
 from collections.abc import Callable, Sequence
@@ -17,9 +16,9 @@ from experiments.babi.published import FAILED, published_errors
 from experiments.cli.progress_bar import ProgressBar
 from experiments.cli.tables import print_table
 from experiments.datasets.babi.babi_builder import TASKS, BAbI
+from experiments.datasets.data_dir import with_raw_dir
 from experiments.datasets.stories.arrays import QuestionArrays, encode_questions
 from experiments.datasets.stories.datasets import hold_out
-from experiments.errors import UserError
 from experiments.files import write_atomic
 from experiments.training.parameters import count_parameters
 
@@ -46,11 +45,8 @@ def evaluate(
       UserError: if the data are missing.
     """
     say("reading stories")
-    data = loaded.config.data
-    if raw_dir is not None:
-        if not isinstance(data, BAbI):
-            raise UserError("raw_dir: expected none (this run's stories are generated)")
-        data = dataclasses.replace(data, raw_dir=raw_dir)
+    why = "this run's stories are generated"
+    data = with_raw_dir(loaded.config.data, raw_dir, why)
     training, _ = hold_out(data.load("train"), loaded.config.held_out)
     evaluator = Evaluator(loaded.model, mesh=loaded.mesh)
     found = {}

@@ -5,13 +5,17 @@ another name, and stale data are never used.
 """
 
 import contextlib
+import dataclasses
 import hashlib
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 from experiments.errors import UserError
 from experiments.files import user_cache
+
+Dataset = TypeVar("Dataset")
 
 DATA_DIR_VARIABLE = "ATTNJAX_DATA_DIR"
 
@@ -58,6 +62,24 @@ def fingerprint_content(parts: Iterable[bytes | memoryview]) -> str:
     for part in parts:
         digest.update(part)
     return digest.hexdigest()[:12]
+
+
+def with_raw_dir(data: Dataset, raw_dir: Path | None, why: str) -> Dataset:
+    """Returns a data set whose raw files are in another folder.
+
+    Args:
+      data: a dataclass; it has raw files if it has the field `raw_dir`.
+      raw_dir: the folder; None leaves the data where they are.
+      why: completes the error, such as "this run's words are made up".
+
+    Raises:
+      UserError: if the data set has no raw files.
+    """
+    if raw_dir is None:
+        return data
+    if not hasattr(data, "raw_dir"):
+        raise UserError(f"raw_dir: expected none ({why})")
+    return dataclasses.replace(data, raw_dir=raw_dir)  # type: ignore[type-var]
 
 
 @contextlib.contextmanager

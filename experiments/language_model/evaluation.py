@@ -16,12 +16,13 @@ from jax.sharding import Mesh
 from attnjax.train import Params
 from experiments.cli.progress_bar import ProgressBar
 from experiments.cli.tables import print_table
+from experiments.datasets.data_dir import with_raw_dir
 from experiments.datasets.text.datasets import Text
 from experiments.datasets.text.token_files import read_tokens
 from experiments.datasets.text.windows import consecutive_windows
 from experiments.datasets.tokenizers.text import TextTokenizer
 from experiments.files import write_atomic
-from experiments.language_model.loading import LoadedRun, splits_of
+from experiments.language_model.loading import LoadedRun
 from experiments.language_model.model import LanguageModel, check_context
 from experiments.runs.processes import place_batch
 from experiments.training.metrics import perplexity
@@ -173,7 +174,8 @@ def evaluate(
     model, config = loaded.model, loaded.config
     chosen = {str(path): Text((path,)) for path in texts}
     if not chosen:
-        chosen = splits_of(config, raw_dir)
+        why = "this run's text is no data set in a folder; name files with --text"
+        chosen = with_raw_dir(config.data, raw_dir, why).splits()
         del chosen["train"]
     encoded = {
         name: EvaluationText(

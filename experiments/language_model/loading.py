@@ -1,16 +1,9 @@
 """Loads a trained run."""
 
-import dataclasses
 from pathlib import Path
 
 from jax.sharding import Mesh
 
-from experiments.datasets.text.datasets import (
-    PennTreebank,
-    Splits,
-    TinyShakespeare,
-    WikiText2,
-)
 from experiments.errors import UserError
 from experiments.language_model.config import Config
 from experiments.language_model.model import LanguageModel, build_model
@@ -19,27 +12,6 @@ from experiments.training import loading
 from experiments.training.loading import load_checkpoint
 
 LoadedRun = loading.LoadedRun[Config, LanguageModel]
-
-
-def splits_of(config: Config, raw_dir: Path | None = None) -> Splits:
-    """The texts of a run.
-
-    Args:
-      config: the settings of the run.
-      raw_dir: where the raw data are, if not where the config says.
-
-    Raises:
-      UserError: if they are missing, or the data are not a data set in a folder.
-    """
-    data = config.data
-    if raw_dir is None:
-        return data.splits()
-    if not isinstance(data, TinyShakespeare | PennTreebank | WikiText2):
-        raise UserError(
-            "raw_dir: expected none (this run's text is no data set in a folder; "
-            "name files with --text)"
-        )
-    return dataclasses.replace(data, raw_dir=raw_dir).splits()
 
 
 def load_run(

@@ -30,6 +30,7 @@ from experiments.datasets.pairs.datasets import Pair, fingerprint_pairs, read_pa
 from experiments.datasets.pairs.evaluation_batches import evaluation_batches
 from experiments.datasets.pairs.tokenized import TokenizedPairs, tokenize_pairs
 from experiments.datasets.pairs.training_batches import TokenBatches
+from experiments.datasets.tokenizers.sides import Tokenizers
 from experiments.lineage.config import SYSTEMS, LineageConfig, System
 from experiments.runs.data_file import check_data, write_data
 from experiments.runs.folder import Run
@@ -37,7 +38,7 @@ from experiments.training.fit import fit
 from experiments.training.parameters import count_parameters
 from experiments.training.session import Session
 from experiments.translate.config import Config, SearchConfig
-from experiments.translate.model import Tokenizers, build_model
+from experiments.translate.model import build_model
 from experiments.translate.scores import Corpus, score_alignments, score_corpus
 from experiments.translate.translator import Translation, Translator
 

@@ -11,12 +11,12 @@ from typing import Any, TextIO
 
 from experiments.cli.progress_bar import ProgressBar
 from experiments.cli.tables import print_table
-from experiments.datasets.cmudict.cmudict_builder import CMUdict
-from experiments.datasets.readings.datasets import SPLITS, Entry
+from experiments.datasets.data_dir import with_raw_dir
+from experiments.datasets.readings.datasets import SPLITS
 from experiments.errors import UserError
 from experiments.files import write_atomic
 from experiments.training.parameters import count_parameters
-from experiments.transduce.config import DataConfig, SearchConfig
+from experiments.transduce.config import SearchConfig
 from experiments.transduce.loading import LoadedRun
 from experiments.transduce.reading import BatchReader
 
@@ -46,7 +46,7 @@ def evaluate(
     Raises:
       UserError: if the data are missing, or a split is unknown.
     """
-    data = relocate(loaded.config.data, raw_dir)
+    data = with_raw_dir(loaded.config.data, raw_dir, "this run's words are made up")
     for split in splits:
         if split not in SPLITS:
             raise UserError(
@@ -60,8 +60,8 @@ def evaluate(
         words, readings = len(entries), sum(len(e.readings) for e in entries)
         say(f"decoding {split}: {words:,} words")
         with ProgressBar(f"decoding {split}", words) as counter:
-            rates = _error_rates(reader, loaded, entries, counter.advance)
-        scores[split] = {"words": words, "readings": readings, **rates}
+            rates = reader.error_rates(loaded.params, entries, progress=counter.advance)
+        scores[split] = {"words": words, "readings": readings, **rates._asdict()}
     record = {
         "step": loaded.step,
         "parameters": count_parameters(loaded.params),
@@ -70,29 +70,6 @@ def evaluate(
     }
     write_atomic(loaded.run.folder / RECORD, json.dumps(record, indent=2) + "\n")
     return record
-
-
-def _error_rates(
-    reader: BatchReader,
-    loaded: LoadedRun,
-    entries: Sequence[Entry],
-    progress: Callable[[int], None],
-) -> dict[str, float]:
-    found = reader.error_rates(loaded.params, entries, progress=progress)
-    return found._asdict()
-
-
-def relocate(data: DataConfig, raw_dir: Path | None) -> DataConfig:
-    """Returns a data set whose raw file is in another folder.
-
-    Raises:
-      UserError: if the data set has no raw file.
-    """
-    if raw_dir is None:
-        return data
-    if not isinstance(data, CMUdict):
-        raise UserError("raw_dir: expected none (this run's words are made up)")
-    return dataclasses.replace(data, raw_dir=raw_dir)
 
 
 def print_report(record: dict[str, Any], file: TextIO | None = None) -> None:

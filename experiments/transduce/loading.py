@@ -4,6 +4,7 @@ from pathlib import Path
 
 from jax.sharding import Mesh
 
+from experiments.errors import UserError
 from experiments.runs.folder import Run
 from experiments.training import loading
 from experiments.training.loading import load_checkpoint
@@ -29,7 +30,12 @@ def load_run(
     """
     run = Run.open(folder)
     config = run.config_as(Config)
-    alphabets = Alphabets.load(run.folder)
+    alphabets = Alphabets.saved(run.folder)
+    if alphabets is None:
+        raise UserError(
+            f"{run.folder}: expected the run's source.json and target.json, got none "
+            "(it stopped before it began: train again)"
+        )
     return load_checkpoint(
         run, config, lambda: build_model(config, alphabets), checkpoint, mesh
     )

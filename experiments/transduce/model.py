@@ -3,7 +3,6 @@
 import dataclasses
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import jax.numpy as jnp
@@ -16,29 +15,24 @@ from attnjax.models.state import split
 from attnjax.models.transducer import Transducer, TransducerConfig
 from attnjax.train import Loss, Params
 from experiments.cli.exit_codes import invalid_settings
-from experiments.datasets.pairs.batching import Batch
+from experiments.datasets.pairs.batching import Batch, previous_tokens
 from experiments.datasets.readings.datasets import Entry
 from experiments.datasets.tokenizers.sentences import (
     BOS,
     EOS,
     PAD,
     UNK,
-    Tokenizer,
     WordVocabulary,
-    load_tokenizer,
 )
-from experiments.errors import UserError
+from experiments.datasets.tokenizers.sides import Tokenizers
 from experiments.transduce.config import Config, SearchConfig
 
 
-class Alphabets(NamedTuple):
+class Alphabets(Tokenizers):
     """The symbols of both sides, as vocabularies of words.
 
     The padding's id, 0, is the transducer's blank.
     """
-
-    source: Tokenizer
-    target: Tokenizer
 
     @classmethod
     def of(cls, entries: list[Entry]) -> Self:
@@ -49,25 +43,6 @@ class Alphabets(NamedTuple):
         return cls(
             WordVocabulary.train(sources, size), WordVocabulary.train(targets, size)
         )
-
-    def save(self, folder: Path) -> None:
-        """Writes both into the folder of a run."""
-        self.source.save(folder, "source")
-        self.target.save(folder, "target")
-
-    @classmethod
-    def load(cls, folder: Path) -> Self:
-        """Reads both from the folder of a run.
-
-        Raises:
-          UserError: if they were never saved, or are damaged.
-        """
-        if not any(folder.glob("target.*")):
-            raise UserError(
-                f"{folder}: expected the run's source.json and target.json, got none "
-                "(it stopped before it began: train again)"
-            )
-        return cls(load_tokenizer(folder, "source"), load_tokenizer(folder, "target"))
 
 
 class Readings(NamedTuple):
@@ -112,7 +87,7 @@ class Reader:
             # A row of only padding has no frame, and an infinite loss.
             return Loss(jnp.where(mask.any(axis=1), nats, 0).sum(), real.sum())
         real = target != PAD
-        previous = jnp.pad(target[:, :-1], ((0, 0), (1, 0)), constant_values=BOS)
+        previous = previous_tokens(target)
         nats = model.cross_entropy(
             source, mask, previous, target, real, rng, smoothing=label_smoothing
         )
@@ -161,7 +136,7 @@ class Reader:
         model, mask, real = self.rebuild(params), source != PAD, is_label(target)
         if self.transduces:
             return model.best_path(source, mask, target, real).frames
-        previous = jnp.pad(target[:, :-1], ((0, 0), (1, 0)), constant_values=BOS)
+        previous = previous_tokens(target)
         _, weights = model(source, mask, previous)
         return jnp.where(real, jnp.argmax(weights, axis=-1), -1)
 

@@ -22,12 +22,11 @@ from attnjax.align import (
 )
 from experiments.cli.exit_codes import invalid_settings
 from experiments.cli.tables import print_table
-from experiments.datasets.pairs.evaluation_batches import evaluation_batches
 from experiments.datasets.text_files import read_pairs, require_file
 from experiments.errors import UserError
 from experiments.files import atomic_path
 from experiments.translate.alignments import OnEnd, Row, flip, word_links, word_weights
-from experiments.translate.batch_shapes import evaluation_shapes
+from experiments.translate.batch_shapes import batch_pairs
 from experiments.translate.config import (
     Config,
     GuidedAlignmentConfig,
@@ -112,12 +111,11 @@ def extract_weights(
     check_aligns(loaded.config.model, how.layer, how.heads)
     translator = loaded.build_translator(max_source_length=max_source_length)
     encoded = translator.tokenize_pairs(pairs)
-    shapes = evaluation_shapes(
-        [encoded],
+    batches = batch_pairs(
+        encoded,
         batch_tokens=loaded.config.batch_tokens,
         devices=loaded.mesh.size,
     )
-    batches = evaluation_batches(encoded, shapes)
     words: list[np.ndarray] = [np.empty(0)] * len(pairs)
     for n, weights in translator.align(
         loaded.params, batches, layer=how.layer, heads=how.heads

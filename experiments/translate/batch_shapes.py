@@ -1,13 +1,17 @@
 """Batch shapes: of training, and of translations that are scored."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from experiments.datasets.pairs.batching import pad_batch
 from experiments.datasets.pairs.bucketing import Shape, choose_shapes
+from experiments.datasets.pairs.evaluation_batches import (
+    EvaluationBatch,
+    evaluation_batches,
+)
 from experiments.datasets.pairs.tokenized import TokenizedPairs
 from experiments.datasets.pairs.training_batches import TokenBatches
 from experiments.errors import UserError
@@ -101,6 +105,14 @@ def check_positions(config: Config, shapes: Sequence[Shape]) -> None:
             f"longest training pair and EOS), got {most} (raise it, or lower "
             "max_length, so that long pairs are left out)"
         )
+
+
+def batch_pairs(
+    encoded: TokenizedPairs, *, batch_tokens: int, devices: int
+) -> Iterator[EvaluationBatch]:
+    """Batches the pairs of one text, each once."""
+    shapes = evaluation_shapes([encoded], batch_tokens=batch_tokens, devices=devices)
+    return evaluation_batches(encoded, shapes)
 
 
 def evaluation_shapes(

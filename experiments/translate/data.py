@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from experiments.datasets.cldr.cldr_builder import Cldr
-from experiments.datasets.multi30k.multi30k_builder import Multi30k
+from experiments.datasets.data_dir import with_raw_dir
 from experiments.datasets.pairs.datasets import Pair, read_pairs
+from experiments.datasets.parallel_text.parallel_text_builder import ParallelText
 from experiments.errors import UserError
 from experiments.translate.config import DataConfig
 
@@ -43,12 +44,8 @@ def relocate(data: DataConfig, raw_dir: Path | None) -> DataConfig:
     Raises:
       UserError: if the data set has no raw files.
     """
-    if raw_dir is None:
-        return data
-    if isinstance(data, Cldr):
-        raise UserError("raw_dir: expected none (this run's data are embedded)")
-    if isinstance(data, Multi30k):
-        return dataclasses.replace(data, raw_dir=raw_dir)
+    if raw_dir is None or not isinstance(data, ParallelText):
+        return with_raw_dir(data, raw_dir, "this run's data are embedded")
     train, validation, test = (
         tuple(raw_dir / path.name for path in paths)
         for paths in (data.train, data.validation, data.test)

@@ -16,16 +16,16 @@ from attnjax.models.marginal_cursor import MarginalCursorConfig
 from attnjax.models.rnnsearch import RNNSearchConfig
 from attnjax.train import Loss, Params
 from experiments.datasets.data_dir import fingerprint_content
+from experiments.datasets.pairs.batching import previous_tokens
 from experiments.datasets.pairs.guided import GuidedBatch, TokenLinks
 from experiments.datasets.pairs.tokenized import TokenizedPairs
 from experiments.datasets.tokenizers.sentences import PAD
+from experiments.datasets.tokenizers.sides import Tokenizers
 from experiments.errors import UserError
 from experiments.translate.aligning import read_links
 from experiments.translate.config import Config, check_aligns
 from experiments.translate.model import (
-    Tokenizers,
     TranslationModel,
-    previous_tokens,
 )
 
 

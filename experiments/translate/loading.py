@@ -13,13 +13,13 @@ from attnjax.parallel import make_mesh, replicate
 from attnjax.train import Params
 from experiments.datasets.text_files import read_pairs
 from experiments.datasets.tokenizers.sentences import Tokenizer
+from experiments.datasets.tokenizers.sides import Tokenizers
 from experiments.errors import UserError
 from experiments.runs.folder import Run
 from experiments.training.parameters import abstract_params
 from experiments.translate.config import Config, SearchConfig
 from experiments.translate.model import (
     Ensemble,
-    Tokenizers,
     TranslationModel,
     build_model,
 )

@@ -3,14 +3,14 @@
 import dataclasses
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
+from attnjax import SequenceModel
 from attnjax.core.losses import token_cross_entropy
 from attnjax.decode import Hypotheses, Step, beam_search, ensemble
 from attnjax.models.marginal_cursor import MarginalCursor, MarginalCursorConfig
@@ -20,17 +20,15 @@ from attnjax.models.state import split
 from attnjax.models.transformer import Transformer, TransformerConfig
 from attnjax.train import Loss, Params
 from experiments.cli.exit_codes import invalid_settings
-from experiments.datasets.pairs.batching import Batch
+from experiments.datasets.pairs.batching import Batch, previous_tokens
 from experiments.datasets.tokenizers.sentences import (
     BOS,
     EOS,
     PAD,
     UNK,
-    Tokenizer,
-    load_tokenizer,
 )
+from experiments.datasets.tokenizers.sides import Tokenizers
 from experiments.translate.config import Config, SearchConfig, max_positions
-from experiments.translate.encoder_decoder import EncoderDecoder
 
 MODELS: dict[type, Callable[..., Any]] = {
     RNNSearchConfig: RNNSearch,
@@ -38,25 +36,6 @@ MODELS: dict[type, Callable[..., Any]] = {
     MarginalCursorConfig: MarginalCursor,
     TransformerConfig: Transformer,
 }
-
-
-class Tokenizers(NamedTuple):
-    """The tokenisers of both languages."""
-
-    source: Tokenizer
-    target: Tokenizer
-
-    def save(self, folder: Path) -> None:
-        """Writes both into the folder of a run."""
-        self.source.save(folder, "source")
-        self.target.save(folder, "target")
-
-    @classmethod
-    def saved(cls, folder: Path) -> Self | None:
-        """Reads both from the folder of a run; None if they were never saved."""
-        if not any(folder.glob("target.*")):
-            return None
-        return cls(load_tokenizer(folder, "source"), load_tokenizer(folder, "target"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +48,7 @@ class TranslationModel:
       max_positions: the most tokens of either side, EOS included; None sets no limit.
     """
 
-    rebuild: Callable[[Params], EncoderDecoder]
+    rebuild: Callable[[Params], SequenceModel]
     tokenizers: Tokenizers
     max_positions: int | None = None
 
@@ -188,11 +167,18 @@ class Ensemble(TranslationModel):
         nats = -self.token_log_probs(params, batch).sum()
         return Loss(nats, (jnp.asarray(batch.target) != PAD).sum())
 
-    def align(self, params: Params, batch: Batch, **choice: Any) -> Array:
+    def align(
+        self,
+        params: Params,
+        batch: Batch,
+        *,
+        layer: int | None = None,
+        heads: tuple[int, ...] = (),
+    ) -> Array:
         """The mean of the models' teacher-forced attention weights, [B, T, S]."""
-        if choice:
+        if layer is not None or heads:
             raise ValueError(
-                f"layer, heads: expected none of an ensemble, got {choice}"
+                f"layer, heads: expected none of an ensemble, got {layer} and {heads}"
             )
         return self.teacher_forced(params, batch)[1]
 
@@ -229,11 +215,6 @@ class Ensemble(TranslationModel):
         # [N, B, ...] -> [B, N, ...]: beam search reorders the first axis of a carry.
         carry = jax.vmap(initial_carry, out_axes=1)(*members)
         return ensemble(step, members, combine=self.combine), carry
-
-
-def previous_tokens(target: Array) -> Array:
-    """The token before each target position: BOS, then the target without its last."""
-    return jnp.concatenate([jnp.full_like(target[:, :1], BOS), target[:, :-1]], axis=1)
 
 
 def build_model(

@@ -27,11 +27,12 @@ from experiments.datasets.tokenizers.marian import (
     vocabulary_order,
 )
 from experiments.datasets.tokenizers.sentences import BOS, PAD
+from experiments.datasets.tokenizers.sides import Tokenizers
 from experiments.errors import UserError
 from experiments.runs.pretrained import invalid_folder, read_json, read_settings
 from experiments.translate.config import SearchConfig
 from experiments.translate.loading import build_translator
-from experiments.translate.model import Tokenizers, TranslationModel
+from experiments.translate.model import TranslationModel
 from experiments.translate.translator import Translator
 
 SUPPRESSED = -1e9  # an output bias that leaves no probability, and no NaN

@@ -5,10 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.datasets.pairs.evaluation_batches import evaluation_batches
 from experiments.datasets.text_files import FIRST_TWO, Columns, read_pairs
 from experiments.datasets.tokenizers.sentences import EOS
-from experiments.translate.batch_shapes import evaluation_shapes
+from experiments.translate.batch_shapes import batch_pairs
 from experiments.translate.loading import LoadedRun
 from experiments.translate.translator import Translator
 
@@ -42,12 +41,11 @@ def score_files(
     """
     pairs = list(read_pairs(files, columns=columns, remedy="fix the files"))
     encoded = translator.tokenize_pairs(pairs)
-    shapes = evaluation_shapes(
-        [encoded],
+    batches = batch_pairs(
+        encoded,
         batch_tokens=loaded.config.batch_tokens,
         devices=loaded.mesh.size,
     )
-    batches = evaluation_batches(encoded, shapes)
     log_probs: list[np.ndarray] = [np.empty(0)] * len(pairs)
     for index, found in translator.token_log_probs(loaded.params, batches):
         log_probs[index] = found

@@ -13,13 +13,14 @@ from experiments.datasets.pairs.bucketing import assign_buckets
 from experiments.datasets.pairs.datasets import fingerprint_pairs
 from experiments.datasets.pairs.evaluation_batches import evaluation_batches
 from experiments.datasets.pairs.tokenized import TokenizedPairs, tokenize_pairs
+from experiments.datasets.tokenizers.sides import Tokenizers
 from experiments.errors import UserError
 from experiments.training.task import Best, Task, TaskSetup
 from experiments.translate.batch_shapes import check_positions, plan_batches
 from experiments.translate.config import Config, SearchConfig
 from experiments.translate.data import bleu_tokenizer, load_corpora
 from experiments.translate.guided import Guidance
-from experiments.translate.model import Tokenizers, build_model
+from experiments.translate.model import build_model
 from experiments.translate.scores import score_corpus
 from experiments.translate.translator import Translation, Translator
 

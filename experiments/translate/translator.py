@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -196,12 +196,10 @@ class Translator:
           For each pair, batch by batch, its index and weights [T, S], with the row
           and the column of EOS.
         """
-        # An ensemble has no choice.
-        asked = heads or layer is not None
-        choice: dict[str, Any] = {"layer": layer, "heads": heads} if asked else {}
         for indices, batch in batches:
             placed = place_batch(batch, self.mesh)
-            weights = gather_rows(self._align(params, placed, **choice))
+            found = self._align(params, placed, layer=layer, heads=heads)
+            weights = gather_rows(found)
             for row, index in enumerate(indices):
                 if index >= 0:
                     T = int((batch.target[row] != PAD).sum())

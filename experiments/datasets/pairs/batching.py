@@ -7,10 +7,12 @@ in `evaluation_batches` (each example once, in a fixed order).
 from collections.abc import Sequence
 from typing import NamedTuple, TypeAlias
 
+import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
 from experiments.datasets.pairs.bucketing import Shape
-from experiments.datasets.tokenizers.sentences import EOS, PAD
+from experiments.datasets.tokenizers.sentences import BOS, EOS, PAD
 
 Ids: TypeAlias = Sequence[int] | np.ndarray
 
@@ -29,6 +31,11 @@ class Batch(NamedTuple):
 
     source: np.ndarray
     target: np.ndarray
+
+
+def previous_tokens(target: Array) -> Array:
+    """The token before each target position: BOS, then the target without its last."""
+    return jnp.concatenate([jnp.full_like(target[:, :1], BOS), target[:, :-1]], axis=1)
 
 
 def example_lengths(examples: Sequence[tuple[Ids, Ids]]) -> np.ndarray:
