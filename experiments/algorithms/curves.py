@@ -38,7 +38,8 @@ def draw_curves(
     """Draws the validation cost of runs of one task against the sequences seen.
 
     Args:
-      folders: of the runs; their names become those of the curves.
+      folders: of the runs; their names become those of the curves, or their paths
+        where two have one name.
       path: of the picture, .png or .svg.
       limits: ends of the vertical axis, in bits; None begins at 0.
       say: reports what is being done.
@@ -61,7 +62,7 @@ def draw_curves(
             )
     try:
         viz.curve_plot(
-            {run.folder.name: _points(run) for run in runs},
+            dict(zip(_names(runs), map(_points, runs), strict=True)),
             path,
             x_label="sequences seen",
             y_label="bits per sequence",
@@ -74,6 +75,12 @@ def draw_curves(
     except OSError as error:
         raise UserError(f"{path}: cannot be written: {error.strerror}") from error
     say(f"{path}")
+
+
+def _names(runs: Sequence[Run]) -> list[str]:
+    names = [run.folder.name for run in runs]
+    alike = len(set(names)) < len(names)
+    return [str(run.folder) for run in runs] if alike else names
 
 
 def _levels(config: Config) -> dict[str, float]:

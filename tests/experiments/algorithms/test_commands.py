@@ -142,6 +142,13 @@ def test_curves_are_drawn_against_the_sequences_seen(copied, tmp_path, capsys):
     assert y == [line["validation/bits_per_sequence"] for line in lines]
 
 
+def test_curves_of_runs_with_one_name_keep_their_paths(copied, tmp_path):
+    other = shutil.copytree(copied, tmp_path / copied.name)
+    runs = [Run.open(copied), Run.open(other)]
+    assert curves._names(runs) == [str(copied), str(other)]
+    assert curves._names(runs[:1]) == [copied.name]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
