@@ -43,7 +43,8 @@ class NTMState(NamedTuple):
     """The carry of the cell."""
 
     layers: Layers  # carries of the controller, the bottom layer first
-    tape: Float[Array, "N M"]  # the memory matrix
+    # The memory matrix, transposed: XLA:CPU vectorises over its rows, which are many.
+    tape: Float[Array, "M N"]
     read_weights: Float[Array, "H N"]
     write_weights: Float[Array, "W N"]
     reads: Float[Array, "H M"]  # what was read at the last step
@@ -96,7 +97,8 @@ def ntm(
     Raises:
       ValueError: if a shape disagrees with the parameters.
     """
-    tape, width = carry.tape, carry.tape.shape[1]
+    tape = carry.tape.T  # [M, N] -> [N, M]
+    width = tape.shape[1]
     # [H, M] -> [H*M]
     inputs = inputs + precision.matmul(carry.reads.reshape(-1), params.w_reads)
     layers, hidden = step_layers(cell, params.layers, carry.layers, inputs)
@@ -115,7 +117,7 @@ def ntm(
     erases, adds = jax.nn.sigmoid(erases), jnp.tanh(adds)
     tape = write(tape, write_weights, erases, adds)
     return (
-        NTMState(layers, tape, read_weights, write_weights, reads),
+        NTMState(layers, tape.T, read_weights, write_weights, reads),
         NTMOutput(hidden, reads, read_weights, write_weights, erases, adds),
     )
 

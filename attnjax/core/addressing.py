@@ -245,7 +245,7 @@ def erase_tape(
       Array([[0. , 0.5],
              [1. , 1. ]], dtype=float32)
     """
-    return tape * (1 - _outer(given, vector, tape))
+    return (tape.T * (1 - _outer(vector, given, tape))).T  # [M, N] -> [N, M]
 
 
 @shaped
@@ -275,7 +275,7 @@ def add_to_tape(
       Array([[4., 2.],
              [2., 1.]], dtype=float32)
     """
-    return tape + _outer(given, vector, tape)
+    return (tape.T + _outer(vector, given, tape)).T  # [M, N] -> [N, M]
 
 
 def _outer(given: Array, vector: Array, tape: Array) -> Array:

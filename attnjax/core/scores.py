@@ -137,13 +137,15 @@ def cosine(query: Float[Array, "D"], keys: Float[Array, "S D"]) -> Float[Array, 
     """
     dtype = precision.accumulation_dtype(precision.promoted(query, keys))
     # Rounded to bfloat16, a unit vector would not have length 1.
-    return _cosine(*precision.same_devices((query.astype(dtype), keys.astype(dtype))))
+    # Transposed, a key runs along the first axis, and what is computed of each of them
+    # along the last one, where XLA:CPU vectorises it.
+    return _cosine(*precision.same_devices((query.astype(dtype), keys.T.astype(dtype))))
 
 
 @jax.custom_jvp
-def _cosine(query: Array, keys: Array) -> Array:
-    """The score, as products of unit vectors."""
-    return dot(_unit(query)[0], _unit(keys)[0])
+def _cosine(query: Array, columns: Array) -> Array:
+    """The score of each column, [D], [D, S] -> [S], as products of unit vectors."""
+    return precision.matmul(_unit(query)[0], _unit(columns)[0])
 
 
 @_cosine.defjvp
@@ -152,23 +154,23 @@ def _cosine_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
     # length changes no angle: of its tangent only the part across it counts.
     (q, q_inverse), (k, k_inverse) = map(_unit, primals)
     d_q, d_k = tangents
-    cosines = dot(q, k)
-    across_k = dot(q, d_k) - cosines * jnp.sum(k * d_k, axis=-1)
-    across_q = dot(d_q, k) - cosines * jnp.sum(q * d_q, axis=-1)
-    return cosines, across_k * k_inverse[..., 0] + across_q * q_inverse
+    cosines = precision.matmul(q, k)
+    across_k = precision.matmul(q, d_k) - cosines * jnp.sum(k * d_k, axis=0)
+    across_q = precision.matmul(d_q, k) - cosines * jnp.sum(q * d_q)
+    return cosines, across_k * k_inverse + across_q * q_inverse
 
 
-def _unit(x: Float[Array, "*B D"]) -> tuple[Array, Array]:
-    """Vectors of length 1 along the last axis and one over the lengths that they had.
+def _unit(x: Float[Array, "D *S"]) -> tuple[Array, Array]:
+    """Vectors of length 1 along the first axis and one over the lengths that they had.
 
     Zero vectors stay zero, and get 0 for one over their length.
     """
     # Dividing by the largest component first keeps the squares from overflowing or
     # underflowing, so tiny vectors keep their direction.
-    largest = jnp.max(jnp.abs(x), axis=-1, keepdims=True)
+    largest = jnp.max(jnp.abs(x), axis=0)
     scale = jnp.where(largest > 0, largest, 1)
     y = x / scale
-    square = jnp.sum(y * y, axis=-1, keepdims=True)
+    square = jnp.sum(y * y, axis=0)
     root = jnp.sqrt(jnp.where(square > 0, square, 1))
     smallest = jnp.finfo(x.dtype).tiny  # what is smaller has no finite inverse
     inverse = jnp.where(largest > 0, 1 / jnp.maximum(scale, smallest), 0)

@@ -102,7 +102,7 @@ class NTM(nnx.Module):
         # Scores of 0 would never change: all rows of the tape would stay alike.
         return NTMState(
             layers=tuple([self._cell.initial_carry(hidden)] * config.num_layers),
-            tape=init.embedding(rng(), (N, M)) if learned else None,  # type: ignore
+            tape=init.embedding(rng(), (M, N)) if learned else None,  # type: ignore
             read_weights=focus + init.embedding(rng(), (config.num_read_heads, N)),
             write_weights=focus + init.embedding(rng(), (config.num_write_heads, N)),
             reads=jnp.zeros((config.num_read_heads, M)),
@@ -114,7 +114,7 @@ class NTM(nnx.Module):
         first = self.first(config.dtype)
         tape = first.tape
         if tape is None:
-            shape = (config.tape_size, config.tape_width)
+            shape = (config.tape_width, config.tape_size)
             tape = jnp.full(shape, 1e-6, config.dtype)
         softmax = jax.vmap(masked_softmax)
         first = first._replace(

@@ -92,7 +92,7 @@ def ntm_params(p, controller):
         read_heads=HeadParams(p["R"].T, p["b_R"]),
         write_heads=HeadParams(p["S"].T, p["b_S"]),
     )
-    start = NTMState(tuple(first), p["tape"], p["read_0"], p["write_0"], p["r_0"])
+    start = NTMState(tuple(first), p["tape"].T, p["read_0"], p["write_0"], p["r_0"])
     return {
         "machine": nested(machine),
         "first": nested(start),
