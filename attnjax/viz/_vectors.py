@@ -106,11 +106,12 @@ def principal_components(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _check(x: np.ndarray, names: Sequence[str], groups: Sequence[int]) -> None:
-    if x.ndim != 2 or len(x) < 3 or not x.shape[1] or not np.isfinite(x).all():
+    if x.ndim != 2 or len(x) < 3 or not x.size:
         raise ValueError(
-            "vectors: expected three or more of finite numbers, [N, D], got "
-            f"{'one that is not finite' if x.ndim == 2 and x.size else list(x.shape)}"
+            f"vectors: expected three or more, [N, D], got shape {list(x.shape)}"
         )
+    if not np.isfinite(x).all():
+        raise ValueError("vectors: expected finite numbers, got NaN or infinity")
     for name, given in (("names", names), ("groups", groups)):
         if len(given) != len(x):
             raise ValueError(

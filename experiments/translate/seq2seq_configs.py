@@ -74,7 +74,7 @@ MULTI30K_SEQ2SEQ = Config(
     optimizer=OptimizerConfig(
         learning_rate=1e-3, warmup_steps=500, lr_schedule="cosine"
     ),
-    steps=12_000,
+    steps=8_000,
     ema_decay=0.999,
     batch_tokens=1024,
     label_smoothing=0.1,
