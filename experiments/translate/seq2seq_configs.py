@@ -72,7 +72,7 @@ MULTI30K_SEQ2SEQ = Config(
     tokenizer=TokenizerConfig(joint=True, source_vocab_size=5_000),
     model=SMALL,
     optimizer=OptimizerConfig(
-        learning_rate=1e-3, warmup_steps=500, lr_schedule="cosine"
+        learning_rate=2e-3, warmup_steps=500, lr_schedule="cosine"
     ),
     steps=8_000,
     ema_decay=0.999,
