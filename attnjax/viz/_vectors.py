@@ -90,7 +90,7 @@ def principal_components(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     Example:
       >>> points, shares = principal_components(np.array([[0, 3], [0, 1], [0, 2.0]]))
-      >>> points[:, 0].tolist(), shares.tolist()
+      >>> points[:, 0].round(3).tolist(), shares.round(3).tolist()
       ([1.0, -1.0, 0.0], [1.0, 0.0])
     """
     centred = x - x.mean(axis=0)

@@ -104,7 +104,7 @@ MORE_SYSTEMS = (
     System(
         "seq2seq",
         "Seq2Seq",
-        Seq2SeqConfig(embed_dim=64, hidden_dim=76, num_layers=2, init="glorot"),
+        Seq2SeqConfig(embed_dim=64, hidden_dim=88, num_layers=2, init="glorot"),
     ),
 )
 
