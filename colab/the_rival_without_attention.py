@@ -147,7 +147,7 @@ def train(model):
     state = aj.train.init_state(params, tx)
     rng, losses = np.random.default_rng(1), []
     for _ in range(STEPS):
-        batch = batch_of([sentence(rng) for _ in range(48)])
+        batch = batch_of([sentence(rng) for _ in range(32)])
         state, metrics = step(state, batch, jax.random.key(0))
         losses.append(float(metrics["loss"]))
     return rebuild, state.params, losses

@@ -102,7 +102,7 @@ def test_lists_that_decode_writes_have_the_score_of_the_search(
         )
 
 
-@pytest.mark.parametrize("weight", [0, 0.5, 1])
+@pytest.mark.parametrize("weight", [0.25, 1])
 def test_a_weight_ranks_the_lists_anew(rescore, tmp_path, weight):
     _, plain, _ = rescore(MOSES)
     best = tmp_path / "best"
@@ -173,6 +173,6 @@ def test_bad_options_are_named_before_anything_is_read(rescore, smoke_run, tmp_p
 
 
 def test_sentences_that_are_too_long_are_named(rescore):
-    code, _, err = rescore(MOSES, "--max-source-length", 6)
+    code, _, err = rescore(MOSES, "--max-source-length", 5)
     assert code == 2
-    assert "source: line 2: expected at most 6 tokens, got 7" in err
+    assert "source: line 2: expected at most 5 tokens, got 6" in err
