@@ -10,6 +10,7 @@ from functools import partial
 import matplotlib
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.image import imread
 from matplotlib.patches import Rectangle
 
@@ -305,6 +306,15 @@ def test_vectors_are_shown_by_their_directions_of_largest_variance():
     colours = [tuple(c) for c in axes.collections[0].get_facecolors()]
     assert len(set(colours[:3])) == len(set(colours[3:5])) == 1
     assert len({colours[0], colours[3], colours[5]}) == 3
+
+
+def test_names_of_near_vectors_do_not_cover_each_other():
+    close = np.repeat(VECTORS, 2, axis=0) + 1e-3 * np.arange(14)[:, None]
+    figure = viz.vector_plot(close, [f"sentence number {n}" for n in range(14)])
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    boxes = [text.get_window_extent(renderer) for text in figure.axes[0].texts]
+    for n, box in enumerate(boxes):
+        assert box.count_overlaps(boxes[:n]) == 0
 
 
 @pytest.mark.parametrize("vectors", [np.ones((3, 5)), np.arange(3.0)[:, None]])

@@ -1,13 +1,19 @@
 """Plots of vectors: their two principal components, with names."""
 
+import itertools
 import os
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
 
 from attnjax.viz import _figures, _fonts
+
+_HEIGHTS = (0, 6, -6, 10, -10, 14, -14)  # points above a name's own point
 
 
 def vector_plot(
@@ -56,26 +62,45 @@ def vector_plot(
         axes = _figures.add_axes(figure, 4.6, 3.6)
         colours = [_figures.COLOURS[g % len(_figures.COLOURS)] for g in groups]
         axes.scatter(points[:, 0], points[:, 1], c=colours, s=16)
-        middle = points[:, 0].mean()
-        for name, point, colour in zip(names, points, colours, strict=True):
-            left = point[0] > middle  # towards the middle: names stay inside
-            axes.annotate(
-                _fonts.printable(name, missing, 60),
-                point,
-                xytext=(-5 if left else 5, 0),
-                textcoords="offset points",
-                ha="right" if left else "left",
-                va="center",
-                fontsize=7,
-                color=colour,
-            )
+        axes.margins(0.1)
+        shown = [_fonts.printable(name, missing, 60) for name in names]
+        _add_names(axes, points, shown, colours)
         axes.set_xlabel(f"{shares[0]:.0%} of the variance", fontsize=9)
         axes.set_ylabel(f"{shares[1]:.0%} of the variance", fontsize=9)
-        axes.margins(0.1)
         axes.tick_params(labelsize=8, color="0.4")
         axes.spines[["top", "right"]].set_visible(False)
         name = _fonts.printable(title, missing, 120)
         return _figures.finish(figure, [[axes]], path, name)
+
+
+def _add_names(
+    axes: Axes, points: np.ndarray, names: Sequence[str], colours: Sequence[str]
+) -> None:
+    """Writes each name beside its point, where it covers no other name or point."""
+    renderer = FigureCanvasAgg(axes.figure).get_renderer()  # type: ignore[arg-type]
+    axes.autoscale_view()
+    pixels = axes.transData.transform(points)
+    taken = [Bbox.from_extents(x - 4, y - 4, x + 4, y + 4) for x, y in pixels]
+    middle = points[:, 0].mean()
+    for n, (name, point, colour) in enumerate(zip(names, points, colours, strict=True)):
+        side = -1 if point[0] > middle else 1  # towards the middle: names stay inside
+        text = axes.annotate(
+            name,
+            point,
+            xytext=(0, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=7,
+            color=colour,
+        )
+        others = [box for k, box in enumerate(taken) if k != n]
+        for x, y in itertools.product((side, -side), _HEIGHTS):
+            text.set_position((5 * x, y))
+            text.set_horizontalalignment("left" if x > 0 else "right")
+            box = text.get_window_extent(renderer)
+            if not box.count_overlaps(others):
+                break
+        taken.append(box)
 
 
 def principal_components(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
