@@ -213,8 +213,9 @@ viz.length_plot(
 )
 
 # %% [markdown]
-# The state has a fixed size, and a sentence has not. RNNSearch goes back to the source
-# for every word: it has no such limit, and learns sooner.
+# Read backwards, more of the longer sentences are right. But the state has a fixed size,
+# and a sentence has not. RNNSearch goes back to the source for every word: it has no
+# such limit, and learns sooner.
 #
 # ## What is in the vector
 #
@@ -250,6 +251,10 @@ print(f"mean distance, same meaning: {distances[same & (distances > 0)].mean():.
 print(f"mean distance, other meaning: {distances[~same].mean():.2f}")
 
 # %% [markdown]
+# The first component tells the pairs of people apart. A model as small as this one also
+# keeps how something was said: sentences that mean the same are nearer to each other
+# than to others, but not in one place.
+#
 # ## Several models are better than one
 #
 # The paper's best result is an ensemble of five. Models that differ by their seeds make
