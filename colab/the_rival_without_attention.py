@@ -213,9 +213,9 @@ viz.length_plot(
 )
 
 # %% [markdown]
-# Read backwards, more of the longer sentences are right. But the state has a fixed size,
-# and a sentence has not. RNNSearch goes back to the source for every word: it has no
-# such limit, and learns sooner.
+# Read backwards, more of the longer sentences are right. But the state has a fixed
+# size, and a sentence has not. RNNSearch goes back to the source for every word: it has
+# no such limit, and learns sooner.
 #
 # ## What is in the vector
 #
