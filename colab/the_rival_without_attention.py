@@ -161,9 +161,7 @@ for name, model in SYSTEMS.items():
     means = np.reshape(losses[: STEPS // window * window], (-1, window)).mean(axis=1)
     CURVES[name] = (window * np.arange(1, len(means) + 1), means)
     print(f"{name:20} {means[-1]:.3f} nats per word")
-viz.curve_plot(
-    CURVES, "rival-loss.png", x_label="steps", y_label="nats per word", title="training"
-)
+viz.curve_plot(CURVES, x_label="steps", y_label="nats per word", title="training")
 
 # %% [markdown]
 # ## Where it fails
@@ -207,7 +205,6 @@ for name in SYSTEMS:
 viz.length_plot(
     exact,
     [(n, n) for n in TEST],
-    "rival-length.png",
     score="sentences right, %",
     title="by the number of clauses",
 )
@@ -238,7 +235,6 @@ state = rebuild(params).encode(ids, mask)
 viz.vector_plot(
     state.vector,
     [" ".join(words) for words in texts],
-    "rival-vectors.png",
     groups=groups,
     title="sentences as vectors",
 )

@@ -168,9 +168,9 @@ class Config(TrainingConfig):
     max_source_length: int = 400
     """Longest source in tokens that `evaluate` and `decode` accept."""
     mean_over: Literal["tokens", "sentences"] = "tokens"
-    """What the training loss is a mean over: target tokens, or sentences, whose
-    gradient is longer as often as a sentence has tokens. The learning rate and the norm
-    of clipping belong to it."""
+    """What the training loss is a mean over: target tokens, or sentences as in the
+    Seq2Seq paper. The mean over sentences is larger by the tokens of a sentence, and so
+    is its gradient, which learning_rate and max_grad_norm have to fit."""
     label_smoothing: float = 0.0
     """Share of the target distribution that is spread over the whole vocabulary."""
     guided_alignment: GuidedAlignmentConfig = GuidedAlignmentConfig()

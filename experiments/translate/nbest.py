@@ -96,31 +96,44 @@ def _number(text: str) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def add_feature(
-    path: Path, entries: Sequence[Entry], name: str, values: Sequence[float]
-) -> list[Entry]:
-    """Adds a feature to every entry.
+def check_entries(
+    path: Path, entries: Sequence[Entry], *, feature: str, weight: float | None
+) -> None:
+    """Checks that a feature can be added to entries, and their scores interpolated.
 
     Args:
-      path: the file of the entries, for errors.
-      entries: the list.
-      name: name of the feature.
-      values: its value for each entry.
+      path: the file of the entries.
+      entries: its content.
+      feature: name of the feature.
+      weight: as of `interpolate`; None interpolates nothing.
 
     Raises:
-      UserError: if an entry has such a feature.
+      UserError: if an entry has such a feature, or lacks a score that is needed.
     """
-    taken = re.compile(rf"(?:^|\s){re.escape(name)}=")
-    added = []
-    for entry, value in zip(entries, values, strict=True):
+    taken = re.compile(rf"(?:^|\s){re.escape(feature)}=")
+    for entry in entries:
         if taken.search(entry.features):
             raise UserError(
-                f"{path}: expected no feature named {name}, got one in line "
+                f"{path}: expected no feature named {feature}, got one in line "
                 f"{entry.line} (choose another name with --feature)"
             )
-        features = f"{entry.features} {name}= {value:.4f}".lstrip()
-        added.append(dataclasses.replace(entry, features=features))
-    return added
+        if entry.score is None and weight is not None and weight < 1:
+            raise UserError(
+                f"{path}: expected a score in the fourth field, got none in line "
+                f"{entry.line} (with --weight 1 none is needed)"
+            )
+
+
+def add_feature(
+    entries: Sequence[Entry], name: str, values: Sequence[float]
+) -> list[Entry]:
+    """Adds a feature to every entry."""
+    return [
+        dataclasses.replace(
+            entry, features=f"{entry.features} {name}= {value:.4f}".lstrip()
+        )
+        for entry, value in zip(entries, values, strict=True)
+    ]
 
 
 def check_feature(name: str) -> None:
@@ -136,24 +149,16 @@ def check_feature(name: str) -> None:
 
 
 def interpolate(
-    path: Path, entries: Sequence[Entry], values: Sequence[float], weight: float
+    entries: Sequence[Entry], values: Sequence[float], weight: float
 ) -> list[Entry]:
     """Ranks each list anew, by (1 - weight) * score + weight * value.
 
     Returns:
       The entries with the new scores, in the order of ids, the best first; of equal
       scores the one that was first.
-
-    Raises:
-      UserError: if a score is needed and missing.
     """
     scored = []
     for entry, value in zip(entries, values, strict=True):
-        if entry.score is None and weight < 1:
-            raise UserError(
-                f"{path}: expected a score in the fourth field, got none in line "
-                f"{entry.line} (with --weight 1 none is needed)"
-            )
         score = weight * value + (1 - weight) * float(entry.score or 0)
         scored.append((score, dataclasses.replace(entry, score=f"{score:.4f}")))
     scored.sort(key=lambda pair: (pair[1].id, -pair[0]))

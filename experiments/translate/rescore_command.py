@@ -34,8 +34,8 @@ class Rescore(CompilationOptions):
     log-probability, which sorts each list; the Seq2Seq paper takes 0.5. None keeps
     scores and order."""
     best_out: Path | None = None
-    """File for the first hypothesis of each list, after sorting, one a line for every
-    source; a line is empty where there is no hypothesis."""
+    """File for the first hypothesis of each list, sorted if there is a weight: one line
+    for every source, empty where there is no hypothesis."""
     checkpoint: Literal["best", "last", "mean"] = "best"
     """Checkpoint to load: the best in validation, the last, or the mean of the
     parameters over the newest ones (the run's keep_last says how many)."""
@@ -55,14 +55,15 @@ class Rescore(CompilationOptions):
         )
 
         self._check()
-        sources, entries = read_lists(self.source, self.nbest)
+        sources, entries = read_lists(
+            self.source, self.nbest, feature=self.feature, weight=self.weight
+        )
         loaded = load_ensemble(
             list(self.run_folders), self.checkpoint, combine=self.combine
         )
         translator = loaded.build_translator(max_source_length=self.max_source_length)
         print_status(f"scoring {len(entries)} hypotheses")
         write_rescored(
-            self.nbest,
             entries,
             score_entries(translator, loaded, sources, entries),
             sources=len(sources),

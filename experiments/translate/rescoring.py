@@ -17,6 +17,7 @@ from experiments.translate.nbest import (
     Entry,
     add_feature,
     best_texts,
+    check_entries,
     format_entry,
     interpolate,
     read_nbest,
@@ -25,14 +26,25 @@ from experiments.translate.scoring import log_probs_of_pairs
 from experiments.translate.translator import Translator
 
 
-def read_lists(source: Path, nbest: Path) -> tuple[list[str], list[Entry]]:
+def read_lists(
+    source: Path, nbest: Path, *, feature: str, weight: float | None = None
+) -> tuple[list[str], list[Entry]]:
     """Reads the source sentences and their n-best lists.
 
+    Args:
+      source: file of sentences.
+      nbest: file of the lists.
+      feature: name of the feature that will be added.
+      weight: its share of the new score, as of `write_rescored`.
+
     Raises:
-      UserError: if a file is invalid, or the lists do not match the sources.
+      UserError: if a file is invalid, the lists do not match the sources, have such a
+        feature, or lack a score that is needed.
     """
     sources = list(read_lines(require_file(source)))
-    return sources, read_nbest(nbest, sources=len(sources))
+    entries = read_nbest(nbest, sources=len(sources))
+    check_entries(nbest, entries, feature=feature, weight=weight)
+    return sources, entries
 
 
 def score_entries(
@@ -64,7 +76,6 @@ def score_entries(
 
 
 def write_rescored(
-    nbest: Path,
     entries: Sequence[Entry],
     log_probs: Sequence[float],
     *,
@@ -77,8 +88,7 @@ def write_rescored(
     """Writes the lists with their new feature, and the best hypotheses.
 
     Args:
-      nbest: the file of the lists, for errors.
-      entries: its entries.
+      entries: the lists.
       log_probs: that of each hypothesis.
       sources: number of lines of the source.
       feature: name of the feature.
@@ -86,13 +96,10 @@ def write_rescored(
       weight: share of the log-probability in the new score, which sorts each list;
         None keeps scores and order.
       best_out: file for the first hypothesis of each list, one a line.
-
-    Raises:
-      UserError: if the lists have such a feature, or lack a score that is needed.
     """
-    new = add_feature(nbest, entries, feature, log_probs)
+    new = add_feature(entries, feature, log_probs)
     if weight is not None:
-        new = interpolate(nbest, new, log_probs, weight)
+        new = interpolate(new, log_probs, weight)
     write_atomic(out, "".join(f"{format_entry(entry)}\n" for entry in new))
     if best_out is not None:
         texts = best_texts(new, sources=sources)
