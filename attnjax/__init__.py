@@ -151,6 +151,8 @@ from attnjax.transformer.head_scores import HEAD_SCORES as HEAD_SCORES
 from attnjax.models._sequence_model import SequenceModel as SequenceModel
 from attnjax.models.rnn_encdec import RNNEncoderDecoder as RNNEncoderDecoder
 from attnjax.models.rnn_encdec import RNNEncoderDecoderConfig as RNNEncoderDecoderConfig
+from attnjax.models.seq2seq import Seq2Seq as Seq2Seq
+from attnjax.models.seq2seq import Seq2SeqConfig as Seq2SeqConfig
 from attnjax.models.rnnsearch import RNNSearch as RNNSearch
 from attnjax.models.rnnsearch import RNNSearchConfig as RNNSearchConfig
 from attnjax.models.marginal_cursor import MarginalCursor as MarginalCursor

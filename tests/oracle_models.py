@@ -153,6 +153,23 @@ def rnn_encoder_decoder(p, source, previous):
     return np.array(logits)
 
 
+def seq2seq(p, source, previous, reverse=True):
+    """Sutskever 2014 (1409.3215), sections 2 and 3.3: logits [T, V] of one sentence.
+
+    The source is read from its last token to its first. Every layer of the decoder
+    begins with the whole last state, h and c, of the layer of the encoder beside it.
+    """
+    encoder, decoder = layers(p, "encoder"), layers(p, "decoder")
+    carries = [begin(layer, np.zeros(width(layer))) for layer in encoder]
+    for token in source[::-1] if reverse else source:
+        carries, _ = advance_stack(encoder, carries, ("W", p["E_x"][token]))
+    logits = []
+    for token in previous:
+        carries, state = advance_stack(decoder, carries, ("W", p["E_y"][token]))
+        logits.append(p["W_o"] @ state + p["b_o"])
+    return np.array(logits)
+
+
 def luong_step(p, carry, y, keys, values, score):
     """Luong 2015, section 3: input feeding (3.3), eq. 7 and eq. 5.
 

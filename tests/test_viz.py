@@ -10,6 +10,7 @@ from functools import partial
 import matplotlib
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.image import imread
 from matplotlib.patches import Rectangle
 
@@ -49,6 +50,9 @@ DRAWN = {
     "length": lambda path: viz.length_plot(SERIES, BUCKETS, path, counts=[7, 5, 3]),
     "curves": lambda path: viz.curve_plot(
         CURVES, path, x_label="steps", y_label="bits", levels={"published": 30.0}
+    ),
+    "vectors": lambda path: viz.vector_plot(
+        VECTORS, ["ein $x$", *"bcdefg"], path, groups=[0] * 3 + [1] * 4, title="nine"
     ),
 }
 each_figure = pytest.mark.parametrize("draw", DRAWN.values(), ids=DRAWN.keys())
@@ -277,3 +281,58 @@ def test_missing_characters_are_boxes_and_warn_once(no_cjk_font, tmp_path):
 def test_a_wrong_argument_is_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+# Vectors.
+
+VECTORS = np.random.default_rng(7).normal(size=(7, 11)) * np.arange(1, 12)
+
+
+def test_vectors_are_shown_by_their_directions_of_largest_variance():
+    """Against the eigenvectors of the covariance."""
+    figure = viz.vector_plot(VECTORS, "abcdefg", groups=[0, 0, 0, 1, 1, 2, 7])
+    (axes,) = figure.axes
+    points = np.asarray(axes.collections[0].get_offsets())
+    values, vectors = np.linalg.eigh(np.cov(VECTORS.T, bias=True))
+    centred = VECTORS - VECTORS.mean(axis=0)
+    for k in range(2):
+        want = vectors[:, -1 - k]
+        want = centred @ want * np.sign(want[np.abs(want).argmax()])
+        np.testing.assert_allclose(points[:, k], want, rtol=1e-9)
+    shares = values[::-1][:2] / values.sum()
+    labels = axes.get_xlabel(), axes.get_ylabel()
+    assert labels == tuple(f"{share:.0%} of the variance" for share in shares)
+    assert [text.get_text() for text in axes.texts] == [*"abcdefg"]
+    colours = [tuple(c) for c in axes.collections[0].get_facecolors()]
+    assert len(set(colours[:3])) == len(set(colours[3:5])) == 1
+    assert len({colours[0], colours[3], colours[5]}) == 3
+
+
+def test_names_of_near_vectors_do_not_cover_each_other():
+    close = np.repeat(VECTORS, 2, axis=0) + 1e-3 * np.arange(14)[:, None]
+    figure = viz.vector_plot(close, [f"sentence number {n}" for n in range(14)])
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    boxes = [text.get_window_extent(renderer) for text in figure.axes[0].texts]
+    for n, box in enumerate(boxes):
+        assert box.count_overlaps(boxes[:n]) == 0
+
+
+@pytest.mark.parametrize("vectors", [np.ones((3, 5)), np.arange(3.0)[:, None]])
+def test_vectors_of_one_point_or_of_one_number_are_shown(vectors):
+    (axes,) = viz.vector_plot(vectors, "abc").figure.axes
+    assert axes.get_ylabel() == "0% of the variance"
+    assert not np.asarray(axes.collections[0].get_offsets())[:, 1].any()
+
+
+@pytest.mark.parametrize(
+    ("vectors", "names", "options", "message"),
+    [
+        (np.ones((2, 5)), "ab", {}, r"^vectors: expected three or more, .* \[2, 5\]"),
+        (np.full((3, 5), np.nan), "abc", {}, "^vectors: expected finite numbers, got"),
+        (np.ones((3, 5)), "ab", {}, "^names: expected 3, one for each vector, got 2"),
+        (np.ones((3, 5)), "abc", {"groups": [1]}, "^groups: expected 3, one for each"),
+    ],
+)
+def test_vectors_that_cannot_be_shown_are_named(vectors, names, options, message):
+    with pytest.raises(ValueError, match=message):
+        viz.vector_plot(vectors, names, **options)

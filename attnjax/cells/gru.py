@@ -24,7 +24,7 @@ class GRUParams(NamedTuple):
 
 
 def init_gru(rng: Array, M: int, D: int, initializers: Initializers) -> GRUParams:
-    """Draws the parameters of a GRU; biases are 0.
+    """Draws the parameters of a GRU; biases are 0, unless an initializer draws them.
 
     Args:
       rng: random key.
@@ -41,11 +41,15 @@ def init_gru(rng: Array, M: int, D: int, initializers: Initializers) -> GRUParam
       (5, 9)
     """
     r_input, r_gates, r_candidate = jax.random.split(rng, 3)
+    if initializers.bias is None:
+        b = jnp.zeros(3 * D)
+    else:
+        b = initializers.bias(jax.random.fold_in(rng, 3), (3 * D,))
     return GRUParams(
         w=initializers.kernel(r_input, (M, 3 * D)),
         u_gates=initializers.recurrent_kernel(r_gates, (D, 2 * D)),
         u_candidate=initializers.recurrent_kernel(r_candidate, (D, D)),
-        b=jnp.zeros(3 * D),
+        b=b,
     )
 
 

@@ -22,17 +22,35 @@ class Initializers(NamedTuple):
     recurrent_kernel: Initializer  # [D, n*D]: n square blocks side by side
     aligner: Initializer  # kernels of the network that scores an alignment
     vector: Initializer  # v_a, the last layer of that network
+    bias: Initializer | None = None  # None: 0, or what the cell needs
 
 
-def initializers(name: Literal["paper", "glorot"]) -> Initializers:
+def uniform(scale: float) -> Initializer:
+    """Returns the initializer that draws uniformly from -scale to scale.
+
+    Example:
+      >>> x = uniform(0.08)(jax.random.key(0), (100,))
+      >>> bool((abs(x) < 0.08).all()), bool(x.min() < -0.07), bool(x.max() > 0.07)
+      (True, True, True)
+    """
+
+    def draw(rng: Array, shape: tuple[int, ...]) -> Array:
+        return jax.random.uniform(rng, shape, minval=-scale, maxval=scale)
+
+    return draw
+
+
+def initializers(name: Literal["paper", "glorot", "uniform"]) -> Initializers:
     """Returns the initializers of a scheme.
 
     "paper": normal with standard deviation 0.01, recurrent kernels orthogonal, the
     aligner's 0.001, and v_a = 0. "glorot": Glorot uniform, with embeddings of variance
-    1 / width; it suits small models and Adam.
+    1 / width; it suits small models and Adam. "uniform": from -0.08 to 0.08, biases
+    too.
 
     Source: Bahdanau, Cho & Bengio 2015 (arXiv:1409.0473), appendix B.1; Glorot &
-    Bengio 2010; orthogonal: Saxe et al. 2014 (arXiv:1312.6120).
+    Bengio 2010; orthogonal: Saxe et al. 2014 (arXiv:1312.6120); uniform: Sutskever,
+    Vinyals & Le 2014 (arXiv:1409.3215), section 3.4.
 
     Args:
       name: the scheme.
@@ -46,6 +64,9 @@ def initializers(name: Literal["paper", "glorot"]) -> Initializers:
       (2, 6)
     """
     small, tiny = jax.nn.initializers.normal(0.01), jax.nn.initializers.normal(0.001)
+    if name == "uniform":
+        every = uniform(0.08)
+        return Initializers(every, every, every, every, every, every)
     if name == "paper":
         return Initializers(small, small, _orthogonal_blocks, tiny, _zeros)
     glorot = jax.nn.initializers.glorot_uniform()

@@ -29,8 +29,9 @@ class LSTMState(NamedTuple):
 def init_lstm(rng: Array, M: int, D: int, initializers: Initializers) -> LSTMParams:
     """Draws the parameters of an LSTM; biases are 0, that of the forget gate is 1.
 
-    With a bias of 1 the cell keeps 73 % of its content at each step of an untrained
-    network, not 50 %, so that gradients reach far back from the beginning.
+    Initializers that have one for biases draw these too. With a bias of 1 the cell
+    keeps 73 % of its content at each step of an untrained network, not 50 %, so that
+    gradients reach far back from the beginning.
 
     Source: Jozefowicz, Zaremba & Sutskever 2015, "An Empirical Exploration of Recurrent
     Network Architectures", section 3.2; Keras calls it `unit_forget_bias`.
@@ -50,10 +51,14 @@ def init_lstm(rng: Array, M: int, D: int, initializers: Initializers) -> LSTMPar
       Array([0., 0., 1., 1., 0., 0., 0., 0.], dtype=float32)
     """
     r_input, r_recurrent = jax.random.split(rng)
+    if initializers.bias is None:
+        b = jnp.zeros(4 * D).at[D : 2 * D].set(1)
+    else:
+        b = initializers.bias(jax.random.fold_in(rng, 2), (4 * D,))
     return LSTMParams(
         w=initializers.kernel(r_input, (M, 4 * D)),
         u=initializers.recurrent_kernel(r_recurrent, (D, 4 * D)),
-        b=jnp.zeros(4 * D).at[D : 2 * D].set(1),
+        b=b,
     )
 
 

@@ -173,6 +173,7 @@ def scan_layers(
     inputs: Array,
     *,
     mask: Array | None = None,
+    reverse: bool = False,
     rngs: Sequence[Array | None] = (),
     dropout_rate: float = 0.0,
 ) -> tuple[Layers, Array]:
@@ -187,6 +188,7 @@ def scan_layers(
       carry: its carry before the first step for each layer, leaves [B, ...].
       inputs: projected inputs of the bottom layer, shape [B, T, num_gates*D].
       mask: True = a real step, shape [B, T]; None means all are.
+      reverse: go from the last step to the first, in every layer.
       rngs: random keys of the dropout between layers, one fewer than layers; empty
         means no dropout.
       dropout_rate: share of the states between two layers that is dropped (Zaremba
@@ -198,13 +200,14 @@ def scan_layers(
     Raises:
       ValueError: as `scan`.
     """
-    bottom, states = scan(cell.step, params[0], carry[0], inputs, mask=mask)
+    options: Any = {"mask": mask, "reverse": reverse}
+    bottom, states = scan(cell.step, params[0], carry[0], inputs, **options)
     carries = [bottom]
     for layer in range(1, len(params)):
         if rngs:
             states = dropout(rngs[layer - 1], states, rate=dropout_rate)
         inputs = cell.project_inputs(params[layer], states)
-        last, states = scan(cell.step, params[layer], carry[layer], inputs, mask=mask)
+        last, states = scan(cell.step, params[layer], carry[layer], inputs, **options)
         carries.append(last)
     return tuple(carries), states
 

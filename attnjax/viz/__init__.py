@@ -1,4 +1,4 @@
-"""Plots: alignments, scores by source length, learning curves, a machine's tape.
+"""Plots: alignments, scores by length, curves, a machine's tape, sentence vectors.
 
 Every function returns a matplotlib `Figure`, which a notebook displays, and saves it
 to `path`, if given, as PNG or SVG by its suffix. The same data give the same bytes.
@@ -20,6 +20,7 @@ from attnjax.viz import _figures, _fonts
 from attnjax.viz._curves import curve_plot as curve_plot
 from attnjax.viz._tape import scatter_plot as scatter_plot
 from attnjax.viz._tape import tape_plot as tape_plot
+from attnjax.viz._vectors import vector_plot as vector_plot
 
 _MAX_CHARACTERS = 28  # longer words are truncated
 _GOLD = "#e8590c"  # visible on black, white and grey

@@ -19,7 +19,7 @@ class AlgorithmTask(Task):
     """Trains a model on one of the five tasks."""
 
     best: ClassVar[Best] = ("bits_per_sequence", "min")
-    unit: ClassVar[str] = "sequences"
+    unit: str = "sequences"
 
     def __init__(self, config: Config, setup: TaskSetup) -> None:
         """Builds the model and the validation set; compiles nothing.

@@ -26,7 +26,7 @@ class QuestionTask(Task):
     """Trains a memory network on stories."""
 
     best: ClassVar[Best] = ("error", "min")
-    unit: ClassVar[str] = "questions"
+    unit: str = "questions"
 
     def __init__(self, config: Config, setup: TaskSetup) -> None:
         """Reads and encodes the stories; compiles nothing.

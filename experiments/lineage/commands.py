@@ -14,7 +14,7 @@ from experiments.cli.progress import duration
 from experiments.errors import UserError
 from experiments.lineage import report
 from experiments.lineage.compare import Comparison, Language, Result, read_languages
-from experiments.lineage.config import SYSTEMS, LineageConfig
+from experiments.lineage.config import LineageConfig
 from experiments.training.session import open_session
 
 
@@ -39,7 +39,8 @@ def run(config: LineageConfig, console: Console, progress: Console) -> list[Resu
     languages = read_languages(config)
     comparison = Comparison(config, languages)
     results: list[Result] = []
-    total = len(SYSTEMS) * len(config.pairs)
+    systems = config.chosen
+    total = len(systems) * len(config.pairs)
     with open_session(progress) as session:
         for result in comparison.run(folder, session):
             results.append(result)
@@ -49,7 +50,7 @@ def run(config: LineageConfig, console: Console, progress: Console) -> list[Resu
                 f"({duration(time.perf_counter() - start)} since the start)",
                 style="bold",
             )
-    results.sort(key=lambda r: (SYSTEMS.index(r.system), config.pairs.index(r.pair)))
+    results.sort(key=lambda r: (systems.index(r.system), config.pairs.index(r.pair)))
     report.write_results(results, folder / "results.json")
     _show(results, languages, folder, console)
     console.print(

@@ -31,7 +31,7 @@ from experiments.datasets.pairs.evaluation_batches import evaluation_batches
 from experiments.datasets.pairs.tokenized import TokenizedPairs, tokenize_pairs
 from experiments.datasets.pairs.training_batches import TokenBatches
 from experiments.datasets.tokenizers.sides import Tokenizers
-from experiments.lineage.config import SYSTEMS, LineageConfig, System
+from experiments.lineage.config import LineageConfig, System
 from experiments.runs.data_file import check_data, write_data
 from experiments.runs.folder import Run
 from experiments.training.fit import fit
@@ -145,7 +145,7 @@ class Comparison:
         pool = ThreadPoolExecutor(CONCURRENT if self.mesh.size == 1 else 1)
         try:
             pending: set[Future[Result]] = set()
-            for system in SYSTEMS:
+            for system in self.config.chosen:
                 prepared = pool.submit(self._prepare, system)
                 pending |= {
                     pool.submit(self._train, prepared, pair, folder, session)
@@ -195,7 +195,12 @@ class Comparison:
         title = f"{system.title}, {pair}"
         # Settings that may differ when the lineage is resumed are not recorded.
         settings = dataclasses.replace(
-            config, out=None, resume=False, data_dir=None, compilation_cache=True
+            config,
+            out=None,
+            resume=False,
+            systems=(),
+            data_dir=None,
+            compilation_cache=True,
         )
         fingerprints = {"training": fingerprint_pairs(self.languages[pair].train)}
         check_data(folder / pair / system.name, fingerprints)

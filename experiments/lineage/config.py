@@ -4,7 +4,8 @@ The systems: a fixed vector (Cho et al. 2014, arXiv:1406.1078), two cursors whos
   are all summed over (Graves 2012, arXiv:1211.3711; Wu & Cotterell 2019,
   arXiv:1905.06319) or that move in step (what was tried in between), RNNSearch
   (Bahdanau, Cho & Bengio 2015, arXiv:1409.0473), the Transformer (Vaswani et al.
-  2017, arXiv:1706.03762).
+  2017, arXiv:1706.03762). With `--systems` also Seq2Seq (Sutskever, Vinyals & Le 2014,
+  arXiv:1409.3215), which is no part of the default table.
 Data: phrases generated from CLDR; English to French keeps most of its order,
   English to Japanese reorders dates.
 Expect (RESULTS.md): exact match on held-out phrases, in the order of `SYSTEMS`, of
@@ -23,6 +24,7 @@ from attnjax import BlockConfig
 from attnjax.models.marginal_cursor import MarginalCursorConfig
 from attnjax.models.rnn_encdec import RNNEncoderDecoderConfig
 from attnjax.models.rnnsearch import RNNSearchConfig
+from attnjax.models.seq2seq import Seq2SeqConfig
 from attnjax.models.transformer import TransformerConfig
 from experiments.cli.checks import check_numbers
 from experiments.cli.compilation_cache import CompilationOptions
@@ -34,7 +36,11 @@ from experiments.translate.config import ModelConfig
 
 
 class System(NamedTuple):
-    """One system of the lineage; a row in `SYSTEMS` adds it to the comparison."""
+    """One system of the lineage.
+
+    A row in `SYSTEMS` adds it to the comparison, a row in `MORE_SYSTEMS` to what may be
+    named with `--systems`.
+    """
 
     name: str  # in results.json and in paths
     title: str  # on the screen and in pictures
@@ -94,6 +100,13 @@ SYSTEMS = (
         ),
     ),
 )
+MORE_SYSTEMS = (
+    System(
+        "seq2seq",
+        "Seq2Seq",
+        Seq2SeqConfig(embed_dim=64, hidden_dim=88, num_layers=2, init="glorot"),
+    ),
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -106,6 +119,9 @@ class LineageConfig(CompilationOptions):
     """Resume the lineage in the folder (default: the newest of those names)."""
     pairs: tuple[str, ...] = ("en-fr", "en-ja")
     """Pairs of locales, such as en-fr or en-de."""
+    systems: tuple[str, ...] = ()
+    """Names of the systems to compare: fixed-vector, marginal-cursor, diagonal,
+    rnnsearch, transformer, which are the default, and seq2seq."""
     steps: int = 1_050
     """Number of optimiser steps of each system on each pair."""
     batch_tokens: int = 896
@@ -134,6 +150,21 @@ class LineageConfig(CompilationOptions):
             )
         for pair in self.pairs:
             locales(pair)
+        known = [system.name for system in (*SYSTEMS, *MORE_SYSTEMS)]
+        for name in self.systems:
+            if name not in known or self.systems.count(name) > 1:
+                raise UserError(
+                    f"systems: expected different ones of {', '.join(known)}, got "
+                    f"{' '.join(self.systems)}"
+                )
+
+    @property
+    def chosen(self) -> tuple[System, ...]:
+        """The systems to compare, in the order of the story."""
+        if not self.systems:
+            return SYSTEMS
+        every = (*SYSTEMS, *MORE_SYSTEMS)
+        return tuple(system for system in every if system.name in self.systems)
 
     @property
     def optimizer(self) -> OptimizerConfig:

@@ -59,7 +59,7 @@ class Task(Protocol):
     """
 
     best: ClassVar[Best]
-    unit: ClassVar[str] = "tokens"
+    unit: str = "tokens"
 
     @abstractmethod
     def init_params(self) -> Params:

@@ -22,6 +22,8 @@ from experiments.errors import UserError
 from experiments.translate.align_command import Align
 from experiments.translate.config import Config
 from experiments.translate.configs import CONFIGS
+from experiments.translate.rescore_command import Rescore
+from experiments.translate.vectors_command import Vectors
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -233,7 +235,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         | command("evaluate", Evaluate)
         | command("decode", Decode)
         | command("score", Score)
-        | command("align", Align),
+        | command("rescore", Rescore)
+        | command("align", Align)
+        | command("vectors", Vectors),
         prog="python -m experiments.translate",
         description="Train, evaluate and use translation models.",
         arguments=arguments,

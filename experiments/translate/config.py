@@ -3,12 +3,14 @@
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import tyro
 
 from attnjax.models.marginal_cursor import MarginalCursorConfig
 from attnjax.models.rnn_encdec import RNNEncoderDecoderConfig
 from attnjax.models.rnnsearch import RNNSearchConfig
+from attnjax.models.seq2seq import Seq2SeqConfig
 from attnjax.models.transformer import TransformerConfig
 from experiments.cli.checks import check_numbers
 from experiments.datasets.cldr.cldr_builder import Cldr
@@ -21,7 +23,11 @@ from experiments.training.config import TrainingConfig
 
 DataConfig = Multi30k | Cldr | ParallelText
 ModelConfig = (
-    RNNSearchConfig | RNNEncoderDecoderConfig | MarginalCursorConfig | TransformerConfig
+    RNNSearchConfig
+    | RNNEncoderDecoderConfig
+    | Seq2SeqConfig
+    | MarginalCursorConfig
+    | TransformerConfig
 )
 
 
@@ -41,10 +47,11 @@ def check_aligns(
     Raises:
       UserError: naming what it lacks.
     """
-    if isinstance(config, RNNEncoderDecoderConfig):
+    if isinstance(config, RNNEncoderDecoderConfig | Seq2SeqConfig):
+        name = "Seq2Seq" if isinstance(config, Seq2SeqConfig) else "the fixed vector"
         raise UserError(
-            "model: expected one with attention, got the fixed vector, which aligns "
-            "nothing (train RNNSearch or a Transformer)"
+            f"model: expected one with attention, got {name}, which aligns nothing "
+            "(train RNNSearch or a Transformer)"
         )
     asked = {"layer": () if layer is None else (layer,), "heads": tuple(heads)}
     if not isinstance(config, TransformerConfig):
@@ -160,6 +167,10 @@ class Config(TrainingConfig):
     """Longest side of a training pair in tokens; longer pairs are left out."""
     max_source_length: int = 400
     """Longest source in tokens that `evaluate` and `decode` accept."""
+    mean_over: Literal["tokens", "sentences"] = "tokens"
+    """What the training loss is a mean over: target tokens, or sentences as in the
+    Seq2Seq paper. The mean over sentences is larger by the tokens of a sentence, and so
+    is its gradient, which learning_rate and max_grad_norm have to fit."""
     label_smoothing: float = 0.0
     """Share of the target distribution that is spread over the whole vocabulary."""
     guided_alignment: GuidedAlignmentConfig = GuidedAlignmentConfig()

@@ -39,6 +39,9 @@ text-transformer, text-transformer-rope, text-rnnsearch: parallel text of your o
 
 text-aligner: parallel text and links of your own; see aligner_config.py.
 
+multi30k-seq2seq, multi30k-seq2seq-forward, text-seq2seq, wmt14-seq2seq: a deep LSTM
+    without attention; see seq2seq_configs.py.
+
 cldr-en-fr, cldr-en-ja: phrases generated from CLDR, with gold alignments; needs no
     file.
   Cost: minutes on two CPU cores.
@@ -67,6 +70,12 @@ from experiments.training.optimizer import OptimizerConfig
 from experiments.translate.aligner_config import TEXT_ALIGNER
 from experiments.translate.cldr_configs import CLDR_CURSORS, CLDR_RNNSEARCH, CLDR_SMOKE
 from experiments.translate.config import Config, SearchConfig
+from experiments.translate.seq2seq_configs import (
+    MULTI30K_SEQ2SEQ,
+    MULTI30K_SEQ2SEQ_FORWARD,
+    TEXT_SEQ2SEQ,
+    WMT14_SEQ2SEQ,
+)
 
 # The paper: appendices A and B. Sizes are RNNSearchConfig's defaults.
 WMT14_RNNSEARCH = Config(
@@ -208,6 +217,14 @@ CONFIGS: dict[str, tuple[str, Config]] = {
         "Image captions, English to German: one vector encodes the sentence.",
         MULTI30K_FIXED_VECTOR,
     ),
+    "multi30k-seq2seq": (
+        "Image captions, English to German: Seq2Seq, the source read backwards.",
+        MULTI30K_SEQ2SEQ,
+    ),
+    "multi30k-seq2seq-forward": (
+        "Image captions, English to German: Seq2Seq, the source read forwards.",
+        MULTI30K_SEQ2SEQ_FORWARD,
+    ),
     "multi30k-transformer": (
         "Image captions, English to German: a small Transformer.",
         MULTI30K_TRANSFORMER,
@@ -236,6 +253,10 @@ CONFIGS: dict[str, tuple[str, Config]] = {
         "Parallel text of your own (--data.train, --data.validation): RNNSearch.",
         TEXT_RNNSEARCH,
     ),
+    "text-seq2seq": (
+        "Parallel text of your own (--data.train, --data.validation): Seq2Seq.",
+        TEXT_SEQ2SEQ,
+    ),
     "text-aligner": (
         "Parallel text and links of your own: a Transformer that aligns.",
         TEXT_ALIGNER,
@@ -243,6 +264,10 @@ CONFIGS: dict[str, tuple[str, Config]] = {
     "wmt14-rnnsearch-50": (
         "The RNNSearch paper's RNNsearch-50, for tokenised files of WMT'14.",
         WMT14_RNNSEARCH,
+    ),
+    "wmt14-seq2seq": (
+        "The Seq2Seq paper's deep LSTM, for tokenised files of WMT'14.",
+        WMT14_SEQ2SEQ,
     ),
     "cldr-en-fr": (
         "Embedded phrases, English to French; needs no files.",

@@ -22,6 +22,7 @@ from experiments.translate.alignments import word_weights
 from experiments.translate.batch_shapes import evaluation_shapes
 from experiments.translate.data import Splits, bleu_tokenizer, read_splits, relocate
 from experiments.translate.loading import LoadedRun
+from experiments.translate.model import Ensemble
 from experiments.translate.report import ENSEMBLE_PICTURE, PICTURE, draw_lengths
 from experiments.translate.scores import length_ranges, score_alignments, score_corpus
 from experiments.translate.translator import Translator
@@ -145,6 +146,8 @@ def evaluate(
         "splits": scores,
     }
     folder, name, picture = loaded.run.folder, RECORD, PICTURE
+    if isinstance(loaded.model, Ensemble):
+        record["combine"] = loaded.model.combine
     if loaded.members:
         record["members"] = [str(member) for member in loaded.members]
         name, picture = ENSEMBLE_RECORD, ENSEMBLE_PICTURE

@@ -16,6 +16,7 @@ from attnjax.decode import Hypotheses, Step, beam_search, ensemble
 from attnjax.models.marginal_cursor import MarginalCursor, MarginalCursorConfig
 from attnjax.models.rnn_encdec import RNNEncoderDecoder, RNNEncoderDecoderConfig
 from attnjax.models.rnnsearch import RNNSearch, RNNSearchConfig
+from attnjax.models.seq2seq import Seq2Seq, Seq2SeqConfig
 from attnjax.models.state import split
 from attnjax.models.transformer import Transformer, TransformerConfig
 from attnjax.train import Loss, Params
@@ -33,6 +34,7 @@ from experiments.translate.config import Config, SearchConfig, max_positions
 MODELS: dict[type, Callable[..., Any]] = {
     RNNSearchConfig: RNNSearch,
     RNNEncoderDecoderConfig: RNNEncoderDecoder,
+    Seq2SeqConfig: Seq2Seq,
     MarginalCursorConfig: MarginalCursor,
     TransformerConfig: Transformer,
 }

@@ -22,10 +22,13 @@ def print_report(record: Mapping[str, Any], file: TextIO | None = None) -> None:
     aligned = any("aer" in scores for scores in splits.values())
     header = ["split", "pairs", "BLEU", "chrF", "exact match", "perplexity", "AER"]
     shown = len(header) if aligned else -1
+    title = f"step {record['step']}, {record['parameters']:,} parameters"
+    if "combine" in record:
+        title += f", {len(record['members'])} runs ({record['combine']})"
     print_table(
         header[:shown],
         [_row(name, scores)[:shown] for name, scores in splits.items()],
-        title=f"step {record['step']}, {record['parameters']:,} parameters",
+        title=title,
         file=file,
     )
     print(file=file)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from experiments.datasets.pairs.tokenized import TokenizedPairs
 from experiments.datasets.text_files import FIRST_TWO, Columns, read_pairs
 from experiments.datasets.tokenizers.sentences import EOS
 from experiments.translate.batch_shapes import batch_pairs
@@ -41,14 +42,7 @@ def score_files(
     """
     pairs = list(read_pairs(files, columns=columns, remedy="fix the files"))
     encoded = translator.tokenize_pairs(pairs)
-    batches = batch_pairs(
-        encoded,
-        batch_tokens=loaded.config.batch_tokens,
-        devices=loaded.mesh.size,
-    )
-    log_probs: list[np.ndarray] = [np.empty(0)] * len(pairs)
-    for index, found in translator.token_log_probs(loaded.params, batches):
-        log_probs[index] = found
+    log_probs = log_probs_of_pairs(translator, loaded, encoded)
     for example, found in zip(encoded, log_probs, strict=True):
         line = f"{found.mean() if per_token else found.sum():.4f}"
         if pieces:
@@ -56,3 +50,18 @@ def score_files(
             each = (f"{n}:{x:.4f}" for n, x in zip(names, found, strict=True))
             line += "\t" + " ".join(each)
         yield line
+
+
+def log_probs_of_pairs(
+    translator: Translator, loaded: LoadedRun, encoded: TokenizedPairs
+) -> list[np.ndarray]:
+    """Computes the log-probabilities of the target's tokens of each pair, EOS last."""
+    batches = batch_pairs(
+        encoded,
+        batch_tokens=loaded.config.batch_tokens,
+        devices=loaded.mesh.size,
+    )
+    log_probs: list[np.ndarray] = [np.empty(0)] * len(encoded)
+    for index, found in translator.token_log_probs(loaded.params, batches):
+        log_probs[index] = found
+    return log_probs

@@ -13,6 +13,7 @@ from experiments.datasets.pairs.bucketing import assign_buckets
 from experiments.datasets.pairs.datasets import fingerprint_pairs
 from experiments.datasets.pairs.evaluation_batches import evaluation_batches
 from experiments.datasets.pairs.tokenized import TokenizedPairs, tokenize_pairs
+from experiments.datasets.tokenizers.sentences import PAD
 from experiments.datasets.tokenizers.sides import Tokenizers
 from experiments.errors import UserError
 from experiments.training.task import Best, Task, TaskSetup
@@ -40,7 +41,7 @@ class TranslationTask(Task):
           UserError: if the data are invalid, or the settings do not fit the data or
             the devices.
         """
-        self.config = config
+        self.config, self.unit = config, config.mean_over
         setup.say("reading data")
         self.corpora = load_corpora(config.data)
         if left_out := config.data.left_out:
@@ -89,12 +90,14 @@ class TranslationTask(Task):
 
         With guided alignment, that of the links is added.
         """
-        smoothing = self.config.label_smoothing
+        options: Any = {"label_smoothing": self.config.label_smoothing}
         if self._guidance is not None:
-            return self._guidance.loss(
-                self.model, params, batch, rng, label_smoothing=smoothing
-            )
-        return self.model.loss(params, batch, rng, label_smoothing=smoothing)
+            loss = self._guidance.loss(self.model, params, batch, rng, **options)
+        else:
+            loss = self.model.loss(params, batch, rng, **options)
+        if self.config.mean_over == "tokens":
+            return loss
+        return loss._replace(num_tokens=(batch.target != PAD).any(axis=1).sum())
 
     def batches(self, start: int) -> Iterator[Batch]:
         """Iterates over this process's rows of the batches from a step on."""

@@ -61,6 +61,17 @@ def fixed_dict(cell="gru", num_layers=1):
     )
 
 
+def seq2seq_dict(cell="lstm", num_layers=2):
+    """The paper's matrices of `Seq2Seq`."""
+    return draw_dict(
+        400,
+        {"E_x": (V, M), "E_y": (V, M)}
+        | _stack_shapes("encoder", cell, num_layers, D)
+        | _stack_shapes("decoder", cell, num_layers, D)
+        | {"W_o": (V, D), "b_o": (V,)},
+    )
+
+
 RNNSEARCH, FIXED = rnnsearch_dict(), fixed_dict()
 
 
@@ -114,4 +125,16 @@ def rnn_encoder_decoder(p, cell="gru"):
         "w_context": side_by_side(part(p, "decoder"), "C", gates),
         "decoder": nested(layer_params(p, "decoder", cell)),
         "deep_output": _deep_output(p),
+    }
+
+
+def seq2seq(p, cell="lstm"):
+    """Parameters of `Seq2Seq`, differentiable in those of the paper."""
+    return {
+        "source_embedding": jnp.asarray(p["E_x"]),
+        "target_embedding": jnp.asarray(p["E_y"]),
+        "encoder": nested(layer_params(p, "encoder", cell)),
+        "decoder": nested(layer_params(p, "decoder", cell)),
+        "w_output": jnp.asarray(p["W_o"]),
+        "b_output": jnp.asarray(p["b_o"]),
     }

@@ -27,6 +27,7 @@ CONFIGS = {
     ),
     "RNNEncoderDecoder": SMALL["RNNEncoderDecoder"],
     "MarginalCursor": SMALL["MarginalCursor"],
+    "Seq2Seq": SMALL["Seq2Seq"],
 }
 
 

@@ -9,6 +9,7 @@ from attnjax.models.gpt import GPT, GPTConfig
 from attnjax.models.marginal_cursor import MarginalCursor, MarginalCursorConfig
 from attnjax.models.rnn_encdec import RNNEncoderDecoder, RNNEncoderDecoderConfig
 from attnjax.models.rnnsearch import RNNSearch, RNNSearchConfig
+from attnjax.models.seq2seq import Seq2Seq, Seq2SeqConfig
 from attnjax.models.transformer import Transformer, TransformerConfig
 from tests.models.test_gpt import GPT2
 from tests.models.test_transformer import PAPER
@@ -22,6 +23,7 @@ SIZES = {
 RNNS = {
     RNNSearch: RNNSearchConfig(**SIZES, align_dim=3, readout_dim=4),
     RNNEncoderDecoder: RNNEncoderDecoderConfig(**SIZES, readout_dim=4),
+    Seq2Seq: Seq2SeqConfig(**SIZES, num_layers=2),
     MarginalCursor: MarginalCursorConfig(**SIZES, align_dim=3, readout_dim=4),
 }
 TRANSFORMER = TransformerConfig(

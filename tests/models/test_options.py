@@ -49,6 +49,13 @@ SMALL = {
         hidden_dim=6,
         readout_dim=4,
     ),
+    "Seq2Seq": aj.Seq2SeqConfig(
+        source_vocab_size=V,
+        target_vocab_size=V,
+        embed_dim=6,
+        hidden_dim=6,
+        num_layers=2,
+    ),
 }
 # Values for the fields whose type does not list them.
 NUMBERS = {
@@ -188,7 +195,7 @@ def test_every_option_runs_in_every_dtype(case, dtype):
 
 def test_every_option_has_a_case():
     """An option that is added without values to try fails here."""
-    for kind in ("GPT", "Transformer", "RNNSearch", "RNNEncoderDecoder"):
+    for kind in ("GPT", "Transformer", "RNNSearch", "RNNEncoderDecoder", "Seq2Seq"):
         small = SMALL[kind]
         tried = {name.partition("=")[0] for name, _ in variants(small, kind)}
         names = {field.name for field in dataclasses.fields(small)} - {"block"}

@@ -19,7 +19,7 @@ import pytest
 from rich.console import Console
 
 from experiments.errors import UserError
-from experiments.lineage import commands, compare
+from experiments.lineage import config as lineage_config
 from experiments.lineage.commands import run
 from experiments.lineage.compare import Comparison, read_languages
 from experiments.lineage.config import SYSTEMS, LineageConfig
@@ -62,8 +62,7 @@ TINY_SYSTEMS = tuple(
 def tiny_systems():
     """Replaces the four systems by two tiny ones; a process of its own has the real."""
     with pytest.MonkeyPatch.context() as patch:
-        for module in (commands, compare):
-            patch.setattr(module, "SYSTEMS", TINY_SYSTEMS)
+        patch.setattr(lineage_config, "SYSTEMS", TINY_SYSTEMS)
         yield
 
 
@@ -263,3 +262,15 @@ def test_attention_holds_on_long_phrases(real):
     assert int(longest.split("-")[0]) >= 20
     assert rnnsearch[longest] > fixed[longest] + 0.3
     assert rnnsearch[longest] > diagonal[longest] + 0.15
+
+
+def test_other_systems_are_compared_where_they_are_named():
+    named = LineageConfig(systems=("seq2seq", "rnnsearch"))
+    named.check()
+    assert [system.name for system in named.chosen] == ["rnnsearch", "seq2seq"]
+    assert [system.name for system in LineageConfig().chosen] == [
+        system.name for system in TINY_SYSTEMS
+    ]
+    for systems in (("seq2sec",), ("rnnsearch", "rnnsearch")):
+        with pytest.raises(UserError, match=r"^systems: expected different ones of fi"):
+            LineageConfig(systems=systems).check()

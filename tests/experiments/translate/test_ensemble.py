@@ -14,23 +14,12 @@ import pytest
 from experiments.datasets.pairs.evaluation_batches import evaluation_batches
 from experiments.datasets.pairs.tokenized import tokenize_pairs
 from experiments.datasets.tokenizers.sentences import PAD
-from experiments.runs.folder import Run
 from experiments.translate.batch_shapes import evaluation_shapes
 from experiments.translate.config import SearchConfig
 from experiments.translate.loading import load_ensemble, load_run
 from tests.experiments.commands import contents, run
 
 PAIRS = [("3 May", "3 mai"), ("1 0 : 3 0 PM", "2 2 : 3 0"), ("1 km", "1 km")]
-
-
-@pytest.fixture(scope="module")
-def other_run(smoke_run, tmp_path_factory) -> Path:
-    """The smoke run at an earlier step: the same model, other parameters."""
-    folder = tmp_path_factory.mktemp("other") / "run"
-    shutil.copytree(smoke_run, folder)
-    checkpoints = Run.open(folder).checkpoints
-    shutil.rmtree(checkpoints.path(checkpoints.steps()[-1]))
-    return folder
 
 
 @pytest.fixture
