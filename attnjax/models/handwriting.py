@@ -236,7 +236,7 @@ def _check_points(name: str, points: Array, axes: str) -> None:
 def _check_room(mask: Array) -> None:
     """Checks that a position of padding is behind each text, where this is known."""
     known = known_value(mask)
-    full = [] if known is None else known[:, -1].nonzero()[0]
+    full: Any = [] if known is None else known[:, -1].nonzero()[0]
     if len(full):
         raise ValueError(
             "mask: expected one position or more of padding behind each text, got none "

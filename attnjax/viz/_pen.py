@@ -12,7 +12,7 @@ from attnjax.viz import _figures, _fonts
 
 _WIDTH = 9.0  # inches, of the widest line
 _TALLEST = 1.6  # inches, of a short line
-_CELL = 0.14  # inches, of a character beneath
+_CELL = 0.12  # inches, of a character beneath
 _INK, _PRIME_INK = "#12254d", "#8a8f98"
 
 

@@ -47,8 +47,8 @@ class Evaluator:
           progress: called after every batch with the number of its lines.
         """
         made = [self._writer.line(line) for line in lines]
-        buckets = Buckets(made, count=BUCKETS)
         rows = -(-ROWS // self._mesh.size) * self._mesh.size
+        buckets = Buckets(made, count=min(BUCKETS, -(-len(made) // rows)))
         scores: dict[int, LineScores] = {}
         for bucket in range(len(buckets.shapes)):
             members = np.flatnonzero(buckets.bucket == bucket)
