@@ -81,7 +81,7 @@ def window_layers(
       ValueError: if a shape disagrees with the parameters.
     """
     inputs = jnp.concatenate([x, carry.context])  # [M], [E] -> [M+E]
-    bottom, hidden = advance(cell, params.layers[0], carry.layers[0], inputs)
+    bottom, hidden = _advance(cell, params.layers[0], carry.layers[0], inputs)
     moved, context, weights = carry.aligner, carry.context, jnp.zeros(0, x.dtype)
     if memory is not None:
         position = jnp.zeros((), jnp.int32)  # the window keeps its own
@@ -91,7 +91,7 @@ def window_layers(
     for layer, last in zip(params.layers[1:], carry.layers[1:], strict=True):
         # [M], [E], [D] -> [M+E+D]
         inputs = jnp.concatenate([x, context, states[-1]])
-        new, hidden = advance(cell, layer, last, inputs)
+        new, hidden = _advance(cell, layer, last, inputs)
         carries.append(new)
         states.append(hidden)
     return (
@@ -101,7 +101,7 @@ def window_layers(
     )
 
 
-def advance(
+def _advance(
     cell: RecurrentCell, params: Any, carry: Any, x: Array
 ) -> tuple[Any, Array]:
     """Steps a recurrent cell by an input that is not projected yet."""

@@ -26,7 +26,7 @@ from attnjax.cells.window import (
     WindowLayersState,
     window_layers,
 )
-from attnjax.core._checks import known_value
+from attnjax.core._checks import check_ids, known_value
 from attnjax.core.attend import Memory
 from attnjax.core.gradients import clip_gradient
 from attnjax.core.mixtures import pen_mixture_width
@@ -114,12 +114,14 @@ class Handwriting(nnx.Module):
           character, whose value is 0. None without a text.
 
         Raises:
-          ValueError: if a row has no padding behind its text, where that is known.
+          ValueError: if a row has no padding behind its text, or a character is out of
+            range, where that is known.
         """
         E = self.config.num_symbols
         if not E:
             return None
         _check_room(mask)
+        check_ids("text", jnp.where(mask, text, 0), E)
         values = jax.nn.one_hot(text, E, dtype=self.config.dtype)
         values = jnp.where(mask[..., None], values, 0)  # [B, S, E]
         after = jnp.roll(mask, 1, axis=1).at[:, 0].set(False)

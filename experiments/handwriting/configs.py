@@ -2,14 +2,15 @@
 
 pen-traces: lines of generated writing, each with its text.
   Paper: Graves 2013 (arXiv:1308.0850), section 5, with a smaller network and Adam.
-  Expect: PENDING
-  Cost: PENDING
+  Expect: -376 nats a line on words that it has not seen, legible writing, and the
+    window on the character that is written at 96 % of the points.
+  Cost: six minutes of one CPU core.
   Run: python -m experiments.handwriting train pen-traces
 
 omniglot-prediction: characters of fifty alphabets, predicted without a text.
   Paper: the same, section 4, on other data, with a smaller network and Adam.
-  Expect: PENDING
-  Cost: PENDING
+  Expect: not run to its end here.
+  Cost: not yet measured.
   Run: python -m experiments.handwriting train omniglot-prediction --data.raw-dir DIR
 
 iam-prediction: lines of English of 221 writers, predicted without the text.

@@ -185,6 +185,13 @@ def test_a_text_without_padding_behind_it_is_refused():
         rebuild(params).encode(jnp.zeros((1, 3), int), jnp.ones((1, 3), bool))
 
 
+def test_characters_out_of_range_are_refused():
+    rebuild, params = built()
+    text, mask = jnp.array([[0, E, 0]]), jnp.array([[True, True, False]])
+    with pytest.raises(ValueError, match=f"text: expected ids from 0 to {E - 1}"):
+        rebuild(params).encode(text, mask)
+
+
 @pytest.mark.parametrize(
     ("setting", "words"),
     [
