@@ -2,7 +2,7 @@
 
 pen-traces: lines of generated writing, each with its text.
   Paper: Graves 2013 (arXiv:1308.0850), section 5, with a smaller network and Adam.
-  Expect: -376 nats a line on words that it has not seen, legible writing, and the
+  Expect: -387 nats a line on words that it has not seen, legible writing, and the
     window on the character that is written at 96 % of the points.
   Cost: six minutes of one CPU core.
   Run: python -m experiments.handwriting train pen-traces
