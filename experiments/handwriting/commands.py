@@ -84,11 +84,11 @@ class Write(RunOptions):
     bias: float = 0.0
     """How much tidier than the training lines; 0 is as they are, 1 is much tidier."""
     seed: int = 0
-    """Seed of the first sample."""
+    """Seed of the writing."""
     samples: int = 1
-    """Number of times that each text is written, from so many seeds."""
+    """Number of times that each text is written, each time differently."""
     prime: Path | None = None
-    """File of a line whose hand is continued: JSON of this command, or XML of
+    """File of one line whose hand is continued: JSON of this command, or XML of
     IAM-OnDB."""
     prime_text: str | None = None
     """What the line of --prime says. None: its JSON file has it."""

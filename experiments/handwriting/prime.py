@@ -53,7 +53,9 @@ def read_prime(path: Path, text: str | None) -> Line:
 def _read_json(path: Path) -> tuple[np.ndarray, str]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(content, list) and len(content) == 1:
+        if isinstance(content, list):
+            if len(content) != 1:
+                raise ValueError(f"{len(content)} lines, where one is wanted")
             (content,) = content
         strokes = [np.array(stroke, np.float64) for stroke in content["strokes"]]
         text = content.get("text", "")

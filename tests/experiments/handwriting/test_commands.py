@@ -265,6 +265,7 @@ def test_what_cannot_be_written_is_refused(
         ('{"text": " ", ' + STROKES + "}", "prime: expected strokes with their text"),
         ("no json", "expected JSON such as"),
         ('{"text": "a"}', "expected JSON such as"),
+        ("[{}, {}]", "got: 2 lines, where one is wanted"),
         ('{"text": "a", "strokes": [[1, 2]]}', "expected JSON such as"),
         ('{"text": "a", "strokes": [[[0, 0]]]}', "expected two points or more"),
         ('{"text": "a", "strokes": [[[0, 0], [NaN, 1]]]}', "expected finite numbers"),
