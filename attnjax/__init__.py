@@ -93,6 +93,14 @@ from attnjax.core.losses import token_cross_entropy as token_cross_entropy
 from attnjax.core.losses import linear_cross_entropy as linear_cross_entropy
 from attnjax.core.guidance import alignment_cross_entropy as alignment_cross_entropy
 from attnjax.core.dropout import dropout as dropout
+from attnjax.core.gradients import clip_gradient as clip_gradient
+from attnjax.core.exponential import finite_exp as finite_exp
+from attnjax.core.mixtures import pen_mixture as pen_mixture
+from attnjax.core.mixtures import pen_mixture_width as pen_mixture_width
+from attnjax.core.mixtures import pen_log_density as pen_log_density
+from attnjax.core.mixtures import sample_pen as sample_pen
+from attnjax.core.mixtures import mean_offset as mean_offset
+from attnjax.core.mixtures import PenMixture as PenMixture
 
 # cells: one time step, and any cell over time
 from attnjax.cells.gru import gru as gru
@@ -104,11 +112,19 @@ from attnjax.cells.lstm import lstm_inputs as lstm_inputs
 from attnjax.cells.lstm import lstm_recur as lstm_recur
 from attnjax.cells.lstm import LSTMParams as LSTMParams
 from attnjax.cells.lstm import LSTMState as LSTMState
+from attnjax.cells.peephole_lstm import peephole_lstm as peephole_lstm
+from attnjax.cells.peephole_lstm import peephole_lstm_inputs as peephole_lstm_inputs
+from attnjax.cells.peephole_lstm import peephole_lstm_recur as peephole_lstm_recur
+from attnjax.cells.peephole_lstm import PeepholeLSTMParams as PeepholeLSTMParams
 from attnjax.cells.recurrent import RecurrentCell as RecurrentCell
 from attnjax.cells.recurrent import RECURRENT_CELLS as RECURRENT_CELLS
 from attnjax.cells.recurrent import step_layers as step_layers
 from attnjax.cells.recurrent import scan_layers as scan_layers
-from attnjax.cells.recurrent import bidirectional_layers as bidirectional_layers
+from attnjax.cells.skip_layers import SkipLayers as SkipLayers
+from attnjax.cells.skip_layers import project_skips as project_skips
+from attnjax.cells.skip_layers import step_skip_layers as step_skip_layers
+from attnjax.cells.skip_layers import scan_skip_layers as scan_skip_layers
+from attnjax.cells.bidirectional import bidirectional_layers as bidirectional_layers
 from attnjax.cells.aligners import Aligner as Aligner
 from attnjax.cells.aligners import ALIGNERS as ALIGNERS
 from attnjax.cells.rnnsearch import rnnsearch as rnnsearch
@@ -116,6 +132,10 @@ from attnjax.cells.rnnsearch import initial_carry as initial_carry
 from attnjax.cells.rnnsearch import RNNSearchOutput as RNNSearchOutput
 from attnjax.cells.rnnsearch import RNNSearchParams as RNNSearchParams
 from attnjax.cells.rnnsearch import RNNSearchState as RNNSearchState
+from attnjax.cells.window import window_layers as window_layers
+from attnjax.cells.window import WindowLayersParams as WindowLayersParams
+from attnjax.cells.window import WindowLayersOutput as WindowLayersOutput
+from attnjax.cells.window import WindowLayersState as WindowLayersState
 from attnjax.cells.marginal_cursor import marginal_cursor as marginal_cursor
 from attnjax.cells.marginal_cursor import CursorParams as CursorParams
 from attnjax.cells.marginal_cursor import CursorMemory as CursorMemory
@@ -163,6 +183,8 @@ from attnjax.models.ntm import NTM as NTM
 from attnjax.models.ntm import NTMConfig as NTMConfig
 from attnjax.models.rnn import RNN as RNN
 from attnjax.models.rnn import RNNConfig as RNNConfig
+from attnjax.models.handwriting import Handwriting as Handwriting
+from attnjax.models.handwriting import HandwritingConfig as HandwritingConfig
 from attnjax.models.transformer import Transformer as Transformer
 from attnjax.models.transformer import TransformerConfig as TransformerConfig
 from attnjax.models.gpt import GPT as GPT

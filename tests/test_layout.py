@@ -45,6 +45,7 @@ ARROWS = {
     "attnjax/parallel.py": ARRAYS | {"optax", "attnjax.core"},
     "tests/oracles.py": {"numpy"},
     "tests/oracle_cursors.py": {"numpy", "tests.oracle_lattice", "tests.oracle_models"},
+    "tests/oracle_handwriting.py": {"numpy", "tests.oracles"},
     "tests/oracle_lattice.py": {"numpy"},
     "tests/oracle_memory.py": {"numpy", "tests.oracles"},
     "tests/oracle_models.py": {"numpy", "tests.oracles"},
@@ -64,7 +65,7 @@ LEVELS = (
     (
         *("experiments/algorithms", "experiments/babi"),
         *("experiments/translate", "experiments/language_model"),
-        "experiments/transduce",
+        *("experiments/transduce", "experiments/handwriting"),
     ),
     ("experiments/lineage", "experiments/bench"),
 )

@@ -12,6 +12,7 @@ and beam search does not copy the memory for each hypothesis.
 - `ensemble` combines the steps of several models into one step.
 - `transducer_greedy` and `transducer_beam_search` decode a transducer, which has two
   cursors: `TransducerHypotheses`.
+- `sample_strokes` draws lines of writing, point by point: `Strokes`.
 - `keep_top_k`, `keep_top_p` and `keep_min_p` are logits processors for sampling.
 """
 
@@ -21,6 +22,7 @@ from attnjax.decode.ensemble import ensemble
 from attnjax.decode.logits_processors import keep_min_p, keep_top_k, keep_top_p
 from attnjax.decode.sequence_scores import SequenceScores, score_sequences
 from attnjax.decode.single import greedy, sample
+from attnjax.decode.strokes import Strokes, sample_strokes
 from attnjax.decode.transducer import TransducerHypotheses
 from attnjax.decode.transducer_beam import transducer_beam_search
 from attnjax.decode.transducer_greedy import transducer_greedy
@@ -29,6 +31,7 @@ __all__ = [
     "Hypotheses",
     "SequenceScores",
     "Step",
+    "Strokes",
     "TransducerHypotheses",
     "beam_search",
     "ensemble",
@@ -37,6 +40,7 @@ __all__ = [
     "keep_top_k",
     "keep_top_p",
     "sample",
+    "sample_strokes",
     "score_sequences",
     "transducer_beam_search",
     "transducer_greedy",

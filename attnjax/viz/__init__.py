@@ -1,4 +1,5 @@
-"""Plots: alignments, scores by length, curves, a machine's tape, sentence vectors.
+"""Plots: alignments, scores by length, curves, a machine's tape, sentence vectors,
+handwriting.
 
 Every function returns a matplotlib `Figure`, which a notebook displays, and saves it
 to `path`, if given, as PNG or SVG by its suffix. The same data give the same bytes.
@@ -18,6 +19,10 @@ from matplotlib.patches import Rectangle
 from attnjax import align
 from attnjax.viz import _figures, _fonts
 from attnjax.viz._curves import curve_plot as curve_plot
+from attnjax.viz._pen import Writing as Writing
+from attnjax.viz._pen import pen_plot as pen_plot
+from attnjax.viz._pen import strokes_of as strokes_of
+from attnjax.viz._pen_animation import pen_animation as pen_animation
 from attnjax.viz._tape import scatter_plot as scatter_plot
 from attnjax.viz._tape import tape_plot as tape_plot
 from attnjax.viz._vectors import vector_plot as vector_plot

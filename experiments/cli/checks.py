@@ -24,12 +24,13 @@ COUNTS = (  # at least 1
     *("context", "given", "expected"),
     *("decay_every", "num_hops", "memory_size", "difficulty", "statements"),
     *("sentence_length", "joint_dim", "max_per_frame"),
+    *("max_text_length", "window_gaussians", "mixture_components"),
 )
 AMOUNTS = (  # at least 0
     *("eval_every", "save_every", "learning_rate", "warmup_steps", "end_lr_ratio"),
     *("max_grad_norm", "max_grad_value", "weight_decay", "epsilon", "seed"),
     *("norm_epsilon", "sliding_window", "max_shift", "linear_units", "context_tokens"),
-    *("curriculum_steps",),
+    *("curriculum_steps", "num_symbols", "jitter"),
     *("decay_begin", "linear_start_steps", "alignment_weight", "layer", "split_seed"),
     *("length_penalty", "max_length_ratio", "coverage_penalty", "no_repeat_ngram_size"),
     *("train", "validation", "test", "held_out_validation", "held_out_test"),
@@ -38,7 +39,8 @@ POSITIVE = (
     *("rope_theta", "rope_scaling_factor", "rope_attention_factor", "logit_softcap"),
     *("rope_low_freq_factor", "rope_high_freq_factor"),
     *("rope_beta_fast", "rope_beta_slow", "decay_ratio", "init_stddev", "margin"),
-    *("begin_ratio",),
+    *("begin_ratio", "points_per_character"),
+    *("output_gradient_limit", "cell_gradient_limit"),
 )
 LARGEST, LARGEST_SEED = 2**31 - 1, 2**63 - 1  # of what JAX and NumPy take
 FRACTIONS = (

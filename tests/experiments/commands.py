@@ -11,7 +11,7 @@ from pathlib import Path
 from experiments.runs.folder import Run
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-UNITS = ("tokens", "sequences", "questions")
+UNITS = ("tokens", "sequences", "questions", "lines")
 TIMED = ("time", *(f"{unit}_per_second" for unit in UNITS))
 
 # Models with training steps of milliseconds and sizes that all differ.

@@ -14,6 +14,7 @@ from experiments.algorithms import configs as algorithms
 from experiments.babi import configs as babi
 from experiments.cli import checks
 from experiments.errors import UserError
+from experiments.handwriting import configs as handwriting
 from experiments.language_model import configs as language_model
 from experiments.runs.config_json import (
     config_from_json,
@@ -65,7 +66,10 @@ CONFIGS = {
 
 REAL = {
     f"{program.__name__}.{name}": config
-    for program in (algorithms, babi, language_model, transduce, translate)
+    for program in (
+        *(algorithms, babi, handwriting),
+        *(language_model, transduce, translate),
+    )
     for name, (_, config) in program.CONFIGS.items()
 }
 

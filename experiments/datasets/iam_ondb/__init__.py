@@ -1,0 +1,1 @@
+"""IAM-OnDB: lines of English written on a whiteboard."""

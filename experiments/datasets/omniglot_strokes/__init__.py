@@ -1,0 +1,1 @@
+"""Characters of fifty alphabets, drawn online."""

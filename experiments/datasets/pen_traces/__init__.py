@@ -1,0 +1,1 @@
+"""Lines of writing that are generated: every letter is a few curves."""

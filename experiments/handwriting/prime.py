@@ -1,0 +1,72 @@
+"""Written lines as files, which prime others: JSON of `write`, or XML of IAM-OnDB.
+
+    {"text": "a few words", "strokes": [[[0.0, 0.0], [1.5, 2.0]], ...]}
+
+with places [x, y] of the pen in the units of the training data, y downwards.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments.datasets import text_files
+from experiments.datasets.iam_ondb.format import read_strokes
+from experiments.datasets.strokes.lines import Line, check_line, to_offsets, to_places
+from experiments.errors import UserError
+
+
+def line_to_json(line: Line) -> dict[str, Any]:
+    """What the file of a line holds."""
+    places = to_places(line.points).round(4)
+    cuts = np.flatnonzero(line.points[:-1, 2]) + 1
+    strokes = [stroke.tolist() for stroke in np.split(places, cuts)]
+    return {"text": line.text, "strokes": strokes}
+
+
+def read_prime(path: Path, text: str | None) -> Line:
+    """Reads a line that was written before, with its text.
+
+    Args:
+      path: a JSON file of `write`, or an XML file of IAM-OnDB.
+      text: what it says; None takes the text of a JSON file.
+
+    Raises:
+      UserError: if the file cannot be read, its strokes are invalid, or no text is
+        known.
+    """
+    path = text_files.require_file(text_files.absolute(path))
+    if path.suffix.lower() == ".xml":
+        points, known = read_strokes(path), ""
+    else:
+        points, known = _read_json(path)
+    line = Line(known if text is None else text, points, np.zeros(0, np.int32))
+    if not line.text.strip():
+        raise UserError(
+            f"prime: expected strokes with their text, got no text for {path} (say "
+            "with --prime-text what is written there)"
+        )
+    return check_line(line, str(path))
+
+
+def _read_json(path: Path) -> tuple[np.ndarray, str]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(content, list):
+            if len(content) != 1:
+                raise ValueError(f"{len(content)} lines, where one is wanted")
+            (content,) = content
+        strokes = [np.array(stroke, np.float64) for stroke in content["strokes"]]
+        text = content.get("text", "")
+        if not strokes or any(s.ndim != 2 or s.shape[1] != 2 for s in strokes):
+            raise ValueError("a stroke is a list of [x, y]")
+        if not isinstance(text, str):
+            raise TypeError("its text is none")
+    except (ValueError, TypeError, KeyError, AttributeError, OSError) as error:
+        raise UserError(
+            f'{path}: expected JSON such as {{"text": "a", "strokes": [[[0, 0], [1, '
+            f"2]]]}}, got: {error}"
+        ) from error
+    ends = np.concatenate([np.arange(len(s)) == len(s) - 1 for s in strokes])
+    return to_offsets(np.concatenate(strokes), ends), text
