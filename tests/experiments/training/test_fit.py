@@ -249,7 +249,7 @@ def test_an_incomplete_line_and_lines_of_lost_steps_are_dropped(done):
     shutil.rmtree(done / "checkpoints")
     with (done / "metrics.jsonl").open("a") as file:
         file.write('{"step": 32, "lo')
-    assert read_metrics(done / "metrics.jsonl")[-1]["step"] == 30
+    assert read_metrics(done / "metrics.jsonl").lines[-1]["step"] == 30
     toy(done, "--resume")  # from the start, as the checkpoints are gone
     assert [line["step"] for line in record(done)] == list(range(2, 31, 2))
 
