@@ -113,9 +113,8 @@ def standard_streams() -> Iterator[None]:
     """
     _fill_descriptors()
     before = sys.stdout, sys.stderr
-    for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+    nowhere = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    sys.stdout, sys.stderr = sys.stdout or nowhere, sys.stderr or nowhere
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
         if sys.stdout.isatty():
@@ -132,6 +131,7 @@ def standard_streams() -> Iterator[None]:
         yield
     finally:
         sys.stdout, sys.stderr = before
+        nowhere.close()
 
 
 def _clean_stream(stream: io.TextIOWrapper) -> io.TextIOWrapper:

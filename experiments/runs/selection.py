@@ -161,12 +161,16 @@ def check_run_files(folder: Path, checkpoints: Checkpoints) -> None:
     """Checks the files of a run that its parameters are useless without.
 
     Raises:
-      DamagedError: naming the first that is not as it was when a checkpoint was saved.
+      DamagedError: naming the first that is as no checkpoint of the run was saved with.
     """
-    for manifest in reversed(checkpoints.manifests().values()):
-        if (files := manifest.get("run_files")) is not None:
-            try:
-                compare_files(folder, files)
-            except DamagedError as error:
-                raise DamagedError(f"{folder}/{error} (copy it back)") from error
-            return
+    manifests = checkpoints.manifests().values()
+    guarded = [m["run_files"] for m in manifests if "run_files" in m]
+    error = None
+    for files in reversed(guarded):
+        try:
+            return compare_files(folder, files)
+        except DamagedError as damage:  # or it is the manifest of another run
+            error = error or damage
+    if error is not None:
+        raise DamagedError(f"{folder}/{error} (copy it back)") from error
+    return None

@@ -34,7 +34,9 @@ WORDS = ["null", "one", "two"]
 class TinyConfig(TrainingConfig):
     """Settings of the task."""
 
-    optimizer: OptimizerConfig = OptimizerConfig(learning_rate=0.1)
+    optimizer: OptimizerConfig = dataclasses.field(
+        default_factory=lambda: OptimizerConfig(learning_rate=0.1)
+    )
     batch_size: int = 8
     steps: int = 12
     log_every: int = 1

@@ -327,9 +327,15 @@ def test_without_an_intact_checkpoint_resuming_fails_and_changes_nothing(done):
     assert Run.open(done).checkpoints.steps() == [25, 30]
 
 
-def test_loading_a_damaged_checkpoint_lists_the_other_steps(done):
-    damage(done, 30)
-    with pytest.raises(UserError, match=r"damaged, .*the run also has steps \[25\]"):
+def test_loading_falls_back_from_a_damaged_checkpoint_and_says_so(done, capsys):
+    path = damage(done, 30)
+    run = Run.open(done)
+    chex.assert_trees_all_equal(run.load_params("last"), run.load_step(25))
+    err = capsys.readouterr().err
+    assert f"checkpoint {path} is damaged (" in err
+    assert "using the checkpoint of step 25 instead" in err
+    damage(done, 25)
+    with pytest.raises(UserError, match=r"00000030: damaged, .* has no intact one"):
         Run.open(done).load_params("last")
 
 
@@ -399,11 +405,11 @@ def test_opening_a_folder_that_is_not_a_run_fails(tmp_path, whole):
     with pytest.raises(UserError, match=r"a run, got one without config\.json"):
         Run.open(tmp_path)
     (tmp_path / "config.json").write_text("{")
-    with pytest.raises(UserError, match=r"config\.json: cannot be read"):
+    with pytest.raises(UserError, match=r"config\.json: damaged, "):
         Run.open(tmp_path)
     (tmp_path / "config.json").write_text("[]")
     with pytest.raises(
-        UserError, match=r"config\.json: expected a JSON object, got \["
+        UserError, match=r"config\.json: damaged, the file: expected an object, got \["
     ):
         Run.open(tmp_path)
     (tmp_path / "config.json").write_text("{}")
