@@ -41,8 +41,9 @@ def check_room(folder: Path, trees: PyTree) -> None:
         reason = f"{needed:,} bytes needed, {free:,} free on the disk"
         raise OSError(errno.ENOSPC, reason)
     limit, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
-    if limit != resource.RLIM_INFINITY and limit < size + _LARGEST_FURTHER_FILE:
-        reason = f"{size:,} bytes needed, the limit of a file is {limit:,} (ulimit -f)"
+    needed = size + _LARGEST_FURTHER_FILE
+    if limit != resource.RLIM_INFINITY and limit < needed:
+        reason = f"files of {needed:,} bytes needed, ulimit -f allows {limit:,}"
         raise OSError(errno.EFBIG, reason)
     with contextlib.ExitStack() as opened:
         for _ in range(_DESCRIPTORS):

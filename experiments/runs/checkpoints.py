@@ -13,8 +13,9 @@ that a killed process never leaves half a checkpoint under its final name.
 # and the rename, where the checksums are taken; and it deletes in place: a kill
 # left 8 of 11 files of an old step, still listed. It is no faster (65, ours 69 ms).
 
+import contextlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -94,18 +95,21 @@ class Checkpoints:
         step = int(state.step)
         temporary = self._temporary(step)
         trees = _to_trees(state)
-        try:
+        with _write_errors(self.path(step)):
             on_main(lambda: _create_empty(temporary, trees))
             save_arrays(temporary / _ARRAYS, trees)
             on_main(lambda: self._complete(temporary, step, trees, metadata))
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
-            reason = (reason.splitlines() or [type(error).__name__])[0]
-            raise UserError(
-                f"checkpoint {self.path(step)}: expected to write it, got: "
-                f"{reason[:300]} (earlier ones are intact: make room and --resume)"
-            ) from error
         return step
+
+    def check_room(self, state: TrainState) -> None:
+        """Checks that there will be room for a checkpoint; all processes call this.
+
+        Raises:
+          UserError: as `save` would.
+        """
+        trees = _to_trees(state)
+        with _write_errors(self.path(int(state.step) + 1)):
+            on_main(lambda: check_room(self.folder.parent, trees))
 
     def _complete(
         self, temporary: Path, step: int, trees: PyTree, metadata: Mapping[str, Any]
@@ -220,6 +224,19 @@ class Checkpoints:
                 f"checkpoint {self.path(step)}: expected arrays, got: {reason[:300]} "
                 "(copy it back, or use another checkpoint)"
             ) from error
+
+
+@contextlib.contextmanager
+def _write_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        reason = (reason.splitlines() or [type(error).__name__])[0]
+        raise UserError(
+            f"checkpoint {path}: expected to write it, got: {reason[:300]} (earlier "
+            "ones are intact: make room and --resume)"
+        ) from error
 
 
 def _check_shapes(path: Path, saved: Manifest, like: Mapping[str, PyTree]) -> None:

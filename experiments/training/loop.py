@@ -62,6 +62,8 @@ class Loop:
             self.run.checkpoints.delete_incomplete()
             state, restored = self._restore(state)
             start = int(state.step)
+            if start < self.schedule.steps:
+                self.run.checkpoints.check_room(state)
             self.log = None
             if is_main_process():
                 log = MetricsLog(

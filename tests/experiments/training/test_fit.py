@@ -109,7 +109,8 @@ def test_a_stopped_and_killed_run_resumes_bit_for_bit(whole, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)]
+    ("number", "code"),
+    [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)],
 )
 def test_a_signal_saves_a_checkpoint_and_names_resume(number, code, tmp_path, capfd):
     before = signal.getsignal(number)
@@ -122,6 +123,25 @@ def test_a_signal_saves_a_checkpoint_and_names_resume(number, code, tmp_path, ca
     assert "stopping after a checkpoint (a second signal stops at once)" in err
     assert f"stopped at step 13 of 30, saved in {run.folder}: run the same" in err
     assert signal.getsignal(number) == before
+
+
+def test_a_second_sighup_is_the_first_one_again(tmp_path):
+    """The shell and the kernel both send it when a terminal goes."""
+    with pytest.raises(SystemExit, match="129"):
+        toy(
+            *(tmp_path / "run", "--signal-at", 12, "--signals", 2),
+            *("--signal", int(signal.SIGHUP)),
+        )
+    assert Run.open(tmp_path / "run").checkpoints.steps() == [10, 13]
+
+
+def test_nohup_is_heeded(tmp_path):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        toy(tmp_path / "run", "--signal-at", 12, "--signal", int(signal.SIGHUP))
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert Run.open(tmp_path / "run").checkpoints.steps()[-1] == 30
 
 
 def test_a_second_signal_stops_at_once(tmp_path):
