@@ -89,6 +89,13 @@ class TinyTask(Task):
         return {"training": "0a1b"}
 
 
+def train_run(folder: Path, steps: int) -> str:
+    """Starts or resumes a run; its last parameters as text."""
+    config = TinyConfig(steps=steps)
+    params = train(TinyTask, config, folder, resume=True, say=say)
+    return np.asarray(params["table"]).tobytes().hex()
+
+
 def load(folder: Path, which: str) -> str:
     """Loads a run as every experiment does; its parameters and words as text."""
     run = Run.open(folder)
@@ -110,9 +117,7 @@ def main(arguments: list[str]) -> None:
             print(load(Path(folder), *rest))
             return
         steps = int(rest[1]) if rest else TinyConfig().steps
-        config = TinyConfig(steps=steps)
-        params = train(TinyTask, config, Path(folder), resume=True, say=say)
-        print(np.asarray(params["table"]).tobytes().hex())
+        print(train_run(Path(folder), steps))
 
 
 if __name__ == "__main__":
