@@ -3,8 +3,8 @@
     nice python -m tests.faults.kills [--kills 200] [--processes 1] [--minutes 60]
 
 A run of the tiny task is killed (SIGKILL), resumed, killed, ... until it has ended;
-then the next one is begun. Where it is killed is drawn: one of the phases, one of its first
-three times in this session, and how long after its begin. Each run that ended is
+then the next one is begun. Where it is killed is drawn: one of the phases, one of its
+first three times in this session, and how long after its begin. Each run that ended is
 compared with one that nobody disturbed: the last and the best parameters, the lines of
 the log but for their times, and the checkpoints that are kept. It ends with the number
 of kills by the phase in which they came.
