@@ -103,16 +103,13 @@ def test_two_words_that_are_swapped_are_noticed(name, copy_of, capsys):
     key = None if isinstance(values, list) else next(iter(values))
     path.write_text(json.dumps(text if key is None else {key: text}))
     before = contents(folder)
-    capsys.readouterr()
-    for code in (
-        run("evaluate", folder, program=name),
-        resume(name, folder),
-    ):
-        assert code == 2
+    evaluate = ("evaluate", folder)
+    for command in (lambda: run(*evaluate, program=name), lambda: resume(name, folder)):
+        capsys.readouterr()
+        assert command() == 2
         err = capsys.readouterr().err.splitlines()
-        assert err[-1].startswith(f"error: {path} "), err
+        assert err[-1].startswith(f"error: {path} does not match"), err
         assert contents(folder) == before
-    assert not any("Traceback" in line for line in err)
 
 
 @each_experiment
@@ -129,9 +126,8 @@ def test_a_setting_of_another_kind_names_the_file(name, copy_of, capsys):
         path.write_text(text.replace(old, new))
         capsys.readouterr()
         assert run("evaluate", folder, program=name) == 2
-        err = capsys.readouterr().err
-        assert err.startswith(f"error: {path}: "), err
-        assert err.count("\n") == 1
+        err = capsys.readouterr().err.splitlines()
+        assert err[-1].startswith(f"error: {path}: "), err
         path.write_text(text)
 
 
