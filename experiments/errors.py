@@ -6,3 +6,7 @@ class UserError(Exception):
 
     Entry points print it as `error: <message>` on stderr and exit with code 2.
     """
+
+
+class DamagedError(UserError):
+    """A file of a run that is not as it was written: cut, changed, missing, a link."""

@@ -1,14 +1,19 @@
-"""Atomic file writes and file locks.
+"""Atomic file writes, file locks, and reads that no file can make dangerous.
 
 Every file that a later command relies on is written here: to a hidden temporary file in
 the same folder, flushed to the disk, then renamed. A killed process, a full disk or a
 machine that crashes leaves the previous file in place, never half of the new one.
+
+The folder of a run may come from a stranger, so a symbolic link under a name that is
+read or written here is never followed: it could lead anywhere.
 """
 
 import contextlib
 import errno
 import fcntl
 import os
+import shutil
+import stat
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,13 +21,53 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yields a temporary path beside `path`; renames it to `path` on success."""
-    temporary = path.with_name(f".{path.name}.tmp")
+    """Yields a temporary path beside `path`; renames it to `path` on success.
+
+    The temporary file is there, empty, and has the suffix of `path`.
+    """
+    temporary = path.with_name(f".tmp-{path.name}")
+    temporary.unlink(missing_ok=True)  # what a killed process left, or a link
+    os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     try:
         yield temporary
         replace_durably(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def read_regular(path: Path, *, largest: int) -> bytes:
+    """Reads a file whole, if it is a regular file and not a link to one.
+
+    Args:
+      path: of the file. A pipe or a device is not waited for.
+      largest: number of bytes that it may have.
+
+    Raises:
+      OSError: if it is missing, something else or larger, or cannot be read.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            reason = "a symbolic link, which is not followed"
+            raise OSError(errno.ELOOP, reason, str(path)) from None
+        raise
+    with open(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        content = file.read(largest + 1)
+    if len(content) > largest:
+        raise OSError(errno.EFBIG, f"larger than {largest:,} bytes", str(path))
+    return content
+
+
+def delete(path: Path) -> None:
+    """Deletes a file, a folder with all below it, or a link but not what it names."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:
@@ -79,9 +124,10 @@ def lock(path: Path, *, wait: bool = True) -> Iterator[bool]:
 
     Raises:
       BlockingIOError: if another process holds the lock and `wait` is False.
-      OSError: if the lock file cannot be opened.
+      OSError: if the lock file cannot be opened, or is a link.
     """
-    with path.open("w") as file:
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
+    with open(os.open(path, flags, 0o666), "r+b", buffering=0) as file:
         held = True
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))

@@ -1,8 +1,10 @@
 """`python -m experiments.algorithms`: see `--help`."""
 
+from experiments.cli.exit_codes import stop_quietly
 from experiments.training.memory import keep_freed_memory
 
 if __name__ == "__main__":
+    stop_quietly()
     keep_freed_memory()  # before JAX is imported and starts threads
 
     from experiments.algorithms.commands import main

@@ -104,6 +104,7 @@ def evaluate(
     """
     if sequences < 1:
         raise UserError(f"sequences: expected at least 1, got {sequences}")
+    output = loaded.run.output(RECORD)
     algorithm = loaded.config.algorithm
     ranges: dict[str, Any] = {"as trained": algorithm}
     ranges |= algorithm.generalizations()
@@ -122,7 +123,7 @@ def evaluate(
         "sequences": sequences,
         "ranges": results,
     }
-    write_atomic(loaded.run.folder / RECORD, json.dumps(record, indent=2) + "\n")
+    write_atomic(output, json.dumps(record, indent=2) + "\n")
     return record
 
 

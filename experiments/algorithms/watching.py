@@ -18,6 +18,7 @@ from experiments.algorithms.loading import LoadedRun
 from experiments.algorithms.model import BITS_PER_NAT, bit_costs
 from experiments.algorithms.sequences import PrioritySort, Sequences
 from experiments.errors import UserError
+from experiments.files import atomic_path
 
 # Weight below which a row of the tape counts as left alone.
 FAINT = 0.01
@@ -57,9 +58,11 @@ def watch(
         folder.mkdir(parents=True, exist_ok=True)
         for suffix in ("png", "svg"):
             rows = _panels(sequence, output, heads)
-            viz.tape_plot(rows, folder / f"tape.{suffix}", title=title)
+            with atomic_path(folder / f"tape.{suffix}") as path:
+                viz.tape_plot(rows, path, title=title)
             if heads is not None and isinstance(algorithm, PrioritySort):
-                _draw_priorities(sequence, heads, folder / f"priorities.{suffix}")
+                with atomic_path(folder / f"priorities.{suffix}") as path:
+                    _draw_priorities(sequence, heads, path)
     except OSError as error:
         raise UserError(
             f"{folder}: expected a folder that can be written, got: {error.strerror} "

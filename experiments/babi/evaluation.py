@@ -44,6 +44,7 @@ def evaluate(
     Raises:
       UserError: if the data are missing.
     """
+    output = loaded.run.output(RECORD)
     say("reading stories")
     why = "this run's stories are generated"
     data = with_raw_dir(loaded.config.data, raw_dir, why)
@@ -73,7 +74,7 @@ def evaluate(
             for task, error in found["test"].items()
         },
     }
-    write_atomic(loaded.run.folder / RECORD, json.dumps(record, indent=2) + "\n")
+    write_atomic(output, json.dumps(record, indent=2) + "\n")
     return record
 
 

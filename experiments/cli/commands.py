@@ -16,13 +16,9 @@ from experiments.cli.compilation_cache import (
 )
 from experiments.cli.exit_codes import exit_codes, invalid_settings
 from experiments.cli.names import check_names
+from experiments.cli.terminal import say as print_status
 
 Config = TypeVar("Config")
-
-
-def print_status(text: str) -> None:
-    """Prints what is being done on stderr; stdout is for results."""
-    print(text, file=sys.stderr, flush=True)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

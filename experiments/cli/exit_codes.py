@@ -1,12 +1,13 @@
 """Exit codes and one-line errors instead of tracebacks."""
 
 import contextlib
-import io
 import os
 import signal
 import sys
 from collections.abc import Iterator
+from types import FrameType
 
+from experiments.cli.terminal import say, standard_streams, write_message
 from experiments.errors import UserError
 
 # How the RuntimeErrors of JAX begin that a user's machine or environment causes.
@@ -23,25 +24,38 @@ def exit_codes() -> Iterator[None]:
     exits with 130. If the reader of stdout closes the pipe (`| head`), the process
     exits with 141 without a message, as other command-line tools do.
     """
-    try:
-        _open_streams()
-        yield
-        sys.stdout.flush()  # here, since an error at exit would be a traceback
-    except BrokenPipeError:
-        _discard_stdout()
-        raise SystemExit(128 + signal.SIGPIPE) from None
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        raise SystemExit(128 + signal.SIGINT) from None
-    except (UserError, OSError, MemoryError, RuntimeError) as error:
-        message = _message(error)
-        if message is None:
-            raise
-        # A path may hold bytes that are no UTF-8, which Python shows as surrogates.
-        printable = message.encode(errors="backslashreplace").decode()
-        print(f"error: {printable}", file=sys.stderr)
-        _discard_stdout_if_it_fails()
-        raise SystemExit(2) from None
+    if signal.getsignal(signal.SIGINT) is _stop_at_once:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    with standard_streams():
+        try:
+            yield
+            sys.stdout.flush()  # here, since an error at exit would be a traceback
+        except BrokenPipeError:
+            _discard_stdout()
+            raise SystemExit(128 + signal.SIGPIPE) from None
+        except KeyboardInterrupt:
+            say("stopped")
+            raise SystemExit(128 + signal.SIGINT) from None
+        except (UserError, OSError, MemoryError, RuntimeError) as error:
+            message = _message(error)
+            if message is None:
+                raise
+            say(f"error: {message}")
+            _discard_stdout_if_it_fails()
+            raise SystemExit(2) from None
+
+
+def stop_quietly() -> None:
+    """Makes Ctrl-C end the process with one line while its modules are imported.
+
+    `exit_codes` takes over from there. A program calls it first of all.
+    """
+    signal.signal(signal.SIGINT, _stop_at_once)
+
+
+def _stop_at_once(number: int, frame: FrameType | None) -> None:
+    write_message("stopped\n")
+    os._exit(128 + number)
 
 
 def _message(error: Exception) -> str | None:
@@ -60,16 +74,6 @@ def _message(error: Exception) -> str | None:
     if first.startswith(_NO_BACKEND):
         return f"JAX_PLATFORMS: expected a platform that is here, got: {first}"
     return None
-
-
-def _open_streams() -> None:
-    """Makes stdout fit to print any text; a stream that is closed takes nothing."""
-    for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        # A character that the encoding lacks becomes an escape, not a traceback.
-        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _discard_stdout() -> None:

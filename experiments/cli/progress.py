@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from rich.text import Text
 
+from experiments.cli.terminal import clean
+
 
 class Reporter(Protocol):
     """What the training loop reports to; every method returns at once."""
@@ -59,6 +61,7 @@ class Screen:
         """
         if self._silent:
             return Silent()
+        title = clean(title)
         if self.console.is_terminal:
             self._bars.start()  # no effect if it is started already
             return Bar(self._bars, title, step=step, steps=steps, unit=unit)
@@ -114,7 +117,7 @@ class Bar:
             self._progress.update(self._task, **self._latest)
 
     def print(self, text: str) -> None:
-        self._progress.console.print(text, markup=False, highlight=False)
+        _print_line(self._progress.console, text)
 
 
 class Lines:
@@ -159,7 +162,7 @@ class Lines:
 
 def _print_line(console: Console, text: str, style: str = "") -> None:
     # rich would apply the `style` argument of print to the bars below, too.
-    console.print(Text(text, style=style), soft_wrap=True)
+    console.print(Text(clean(text), style=style), soft_wrap=True)
 
 
 def _figures(loss: float, rate: float, unit: str, seconds_left: float) -> str:

@@ -6,6 +6,8 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
+from experiments.cli.terminal import clean
+
 
 class ProgressBar:
     """A rich progress bar on a terminal, a line now and then elsewhere.
@@ -32,7 +34,7 @@ class ProgressBar:
             console=self._console,
             transient=True,
         )
-        self._task = self._progress.add_task(title, total=total)
+        self._task = self._progress.add_task(clean(title), total=total)
         self._interval, self._next = interval, time.monotonic() + delay
 
     def advance(self, count: int) -> None:
@@ -42,7 +44,7 @@ class ProgressBar:
 
     def describe(self, title: str) -> None:
         """Changes the title: what is being done now."""
-        self._progress.update(self._task, description=title)
+        self._progress.update(self._task, description=clean(title))
         self._show()
 
     def _show(self) -> None:

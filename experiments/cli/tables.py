@@ -7,6 +7,9 @@ from typing import TextIO
 from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
+
+from experiments.cli.terminal import clean
 
 
 def print_table(
@@ -28,11 +31,15 @@ def print_table(
     if not console.is_terminal:
         print(plain_table(header, rows, title=title), file=file or sys.stdout)
         return
-    table = Table(title=title or None, title_justify="left", title_style="bold")
+    table = Table(
+        title=Text(clean(title)) if title else None,
+        title_justify="left",
+        title_style="bold",
+    )
     for n, name in enumerate(header):
         table.add_column(name, justify="right" if n else "left")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*(Text(clean(cell)) for cell in row))
     console.print(table)
 
 

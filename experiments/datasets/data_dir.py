@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
+from experiments.cli.terminal import say
 from experiments.errors import UserError
 from experiments.files import user_cache
 
@@ -65,7 +66,10 @@ def fingerprint_content(parts: Iterable[bytes | memoryview]) -> str:
 
 
 def with_raw_dir(data: Dataset, raw_dir: Path | None, why: str) -> Dataset:
-    """Returns a data set whose raw files are in another folder.
+    """Returns the data set of a run, to be read again: maybe from another folder.
+
+    Prepared data go where this user keeps them. The folder that the run's config names
+    is somebody else's if the run is.
 
     Args:
       data: a dataclass; it has raw files if it has the field `raw_dir`.
@@ -75,6 +79,14 @@ def with_raw_dir(data: Dataset, raw_dir: Path | None, why: str) -> Dataset:
     Raises:
       UserError: if the data set has no raw files.
     """
+    if getattr(data, "data_dir", None) is not None:
+        named, own = (resolve_data_dir(x) for x in (data.data_dir, None))  # type: ignore[attr-defined]
+        if named != own:
+            say(
+                f"preparing data in {own} (to use those in {named}, which the run's "
+                f"config names, set ${DATA_DIR_VARIABLE})"
+            )
+        data = dataclasses.replace(data, data_dir=None)  # type: ignore[type-var]
     if raw_dir is None:
         return data
     if not hasattr(data, "raw_dir"):

@@ -47,6 +47,7 @@ def evaluate(
     Raises:
       UserError: if a split does not exist, or the data are missing.
     """
+    output = loaded.run.output(RECORD)
     data = with_raw_dir(loaded.config.data, raw_dir, "this run's lines are generated")
     if not splits:
         raise UserError("splits: expected at least one name, got none")
@@ -81,7 +82,7 @@ def evaluate(
         "nats_per_point_of_the_scale": statistics.nats_per_point,
         "splits": results,
     }
-    write_atomic(loaded.run.folder / RECORD, json.dumps(record, indent=2) + "\n")
+    write_atomic(output, json.dumps(record, indent=2) + "\n")
     return record
 
 

@@ -20,7 +20,7 @@ from attnjax.train import Params
 from experiments.datasets.strokes.batches import StrokeLine, pad_lines
 from experiments.datasets.strokes.lines import Line
 from experiments.errors import UserError
-from experiments.files import write_atomic
+from experiments.files import atomic_path, write_atomic
 from experiments.handwriting.loading import LoadedRun
 from experiments.handwriting.model import Writer
 from experiments.handwriting.prime import line_to_json
@@ -184,9 +184,11 @@ def save_pictures(
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         for path in paths:
-            viz.pen_plot(pictures, path)
+            with atomic_path(path) as made:
+                viz.pen_plot(pictures, made)
         if animate:
-            viz.pen_animation(pictures, moving)
+            with atomic_path(moving) as made:
+                viz.pen_animation(pictures, made)
         lines = [line_to_json(one.line) for one in written]
         write_atomic(strokes, json.dumps(lines) + "\n")
     except OSError as error:

@@ -170,19 +170,19 @@ def evaluate(
       UserError: if a text is missing or cannot be encoded, or all tokens of a window
         are context.
     """
+    output = loaded.run.output(RECORD)
     say("reading text")
     model, config = loaded.model, loaded.config
+    why = "this run's text is no data set in a folder; name files with --text"
+    data = with_raw_dir(config.data, None if texts else raw_dir, why)
     chosen = {str(path): Text((path,)) for path in texts}
     if not chosen:
-        why = "this run's text is no data set in a folder; name files with --text"
-        chosen = with_raw_dir(config.data, raw_dir, why).splits()
+        chosen = data.splits()
         del chosen["train"]
     encoded = {
         name: EvaluationText(
             model.tokenizer,
-            read_tokens(
-                text, model.tokenizer, name=name, data_dir=config.data.data_dir
-            ),
+            read_tokens(text, model.tokenizer, name=name, data_dir=data.data_dir),
         )
         for name, text in chosen.items()
     }
@@ -205,7 +205,7 @@ def evaluate(
         "context_tokens": evaluator.context_tokens,
         "texts": results,
     }
-    write_atomic(loaded.run.folder / RECORD, json.dumps(record, indent=2) + "\n")
+    write_atomic(output, json.dumps(record, indent=2) + "\n")
     return record
 
 

@@ -1,6 +1,6 @@
 """Checkpoints: the train state of a run at some steps.
 
-    checkpoints/00001000/arrays/        nested dicts of arrays, written by Orbax
+    checkpoints/00001000/arrays/        nested dicts of arrays (`runs.arrays`)
     checkpoints/00001000/manifest.json  metadata and checksums (`runs.manifest`)
 
 A checkpoint is written under a temporary name and renamed when all of it is on disk, so
@@ -14,22 +14,26 @@ that a killed process never leaves half a checkpoint under its final name.
 # left 8 of 11 files of an old step, still listed. It is no faster (65, ours 69 ms).
 
 import contextlib
-import errno
-import shutil
-import threading
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import orbax.checkpoint as ocp
 from jaxtyping import PyTree
 
 from attnjax.train import TrainState
-from experiments.errors import UserError
-from experiments.files import replace_durably
+from experiments.errors import DamagedError, UserError
+from experiments.files import delete, replace_durably
 from experiments.runs import manifest
+from experiments.runs.arrays import (
+    check_room,
+    check_sizes,
+    restore_arrays,
+    save_arrays,
+)
+from experiments.runs.manifest import Manifest
 from experiments.runs.processes import on_main
 from experiments.runs.pytrees import (
     flatten_with_names,
@@ -41,10 +45,7 @@ from experiments.runs.pytrees import (
 _ARRAYS = "arrays"
 _TEMPORARY = ".tmp-"
 _DAMAGED = ".damaged"
-
-# Orbax names its barriers and temporary folders by counters of the whole process. Two
-# threads that save at the same time mix them up and deadlock or miss files.
-_ORBAX_LOCK = threading.Lock()
+_STEP = re.compile("[0-9]{8,18}")
 
 
 class Checkpoints:
@@ -57,7 +58,9 @@ class Checkpoints:
         """Lists the steps of all checkpoints, intact or damaged, in order."""
         if not self.folder.is_dir():
             return []
-        return sorted(int(p.name) for p in self.folder.iterdir() if p.name.isdigit())
+        # Only the names that `path` gives: "15" or "²" is no checkpoint of ours.
+        names = [p.name for p in self.folder.iterdir() if _STEP.fullmatch(p.name)]
+        return sorted(int(name) for name in names if self.path(int(name)).name == name)
 
     def path(self, step: int) -> Path:
         """Returns the folder of a checkpoint."""
@@ -69,18 +72,18 @@ class Checkpoints:
     def delete_incomplete(self) -> None:
         """Deletes what a killed process left half written; all processes call this."""
 
-        def delete() -> None:
+        def remove() -> None:
             for leftover in self.folder.glob(f"{_TEMPORARY}*"):
-                shutil.rmtree(leftover)
+                delete(leftover)
 
-        on_main(delete)
+        on_main(remove)
 
     def save(self, state: TrainState, metadata: Mapping[str, Any]) -> int:
         """Saves a checkpoint; all processes call this.
 
         Args:
           state: the train state.
-          metadata: what `manifest` returns later; JSON must be able to hold it.
+          metadata: see `manifest.write_manifest`.
 
         Returns:
           The step of the checkpoint.
@@ -92,60 +95,76 @@ class Checkpoints:
         step = int(state.step)
         temporary = self._temporary(step)
         trees = _to_trees(state)
-        size = sum(leaf.nbytes for leaf in jax.tree.leaves(trees))
-        try:
-            on_main(lambda: _create_empty(temporary, size))
-            arrays = ocp.args.Composite(
-                **{name: ocp.args.StandardSave(tree) for name, tree in trees.items()}
-            )
-            with _checkpointer() as checkpointer:
-                checkpointer.save((temporary / _ARRAYS).absolute(), args=arrays)
+        with _write_errors(self.path(step)):
+            on_main(lambda: _create_empty(temporary, trees))
+            save_arrays(temporary / _ARRAYS, trees)
             on_main(lambda: self._complete(temporary, step, trees, metadata))
-        except (
-            OSError,
-            ValueError,
-        ) as error:  # Orbax raises ValueError for TensorStore
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise UserError(
-                f"checkpoint {self.path(step)}: expected to write it, got: "
-                f"{reason[:300]} (earlier ones are intact: free the disk and --resume)"
-            ) from error
         return step
+
+    def check_room(self, state: TrainState) -> None:
+        """Checks that there will be room for a checkpoint; all processes call this.
+
+        Raises:
+          UserError: as `save` would.
+        """
+        trees = _to_trees(state)
+        with _write_errors(self.path(int(state.step) + 1)):
+            on_main(lambda: check_room(self.folder.parent, trees))
 
     def _complete(
         self, temporary: Path, step: int, trees: PyTree, metadata: Mapping[str, Any]
     ) -> None:
         manifest.write_manifest(temporary, step=step, trees=trees, metadata=metadata)
         target = self.path(step)
-        if target.exists():  # this step was saved before and is trained again
-            shutil.rmtree(target)
+        delete(target)  # this step was saved before and is trained again
         replace_durably(temporary, target)
 
-    def manifest(self, step: int) -> dict[str, Any]:
-        """Reads the metadata that was saved with a checkpoint."""
+    def manifest(self, step: int) -> Manifest:
+        """Reads what was saved beside the arrays of a checkpoint.
+
+        Raises:
+          DamagedError: if it cannot be read.
+        """
         return manifest.read_manifest(self.path(step))
+
+    def manifests(self) -> dict[int, Manifest]:
+        """Reads the manifests of all checkpoints that have a sound one, by step."""
+        found = {}
+        for step in self.steps():
+            try:
+                found[step] = self.manifest(step)
+            except DamagedError:
+                continue
+        return found
+
+    def amend(self, step: int, **entries: Any) -> None:
+        """Changes entries of a manifest: what is known only after the save."""
+        manifest.amend_manifest(self.path(step), **entries)
 
     def find_damage(self, step: int) -> str | None:
         """Describes the damage of a checkpoint; None if it is intact."""
-        return manifest.find_damage(self.path(step))
+        try:
+            manifest.check_files(self.path(step))
+        except DamagedError as error:
+            return str(error)
+        return None
 
     def rename_damaged(self, step: int) -> Path:
         """Renames a damaged checkpoint, so that its step can be saved again."""
         target = self.path(step).with_suffix(_DAMAGED)
-        if target.exists():
-            shutil.rmtree(target)
+        delete(target)
         return self.path(step).rename(target)
 
     def delete_except(self, steps: set[int]) -> None:
         """Deletes all checkpoints except these; all processes call this."""
 
-        def delete() -> None:
+        def remove() -> None:
             for step in self.steps():
                 if step not in steps:
                     # Rename first: a kill must not leave half a checkpoint.
-                    shutil.rmtree(self.path(step).rename(self._temporary(step)))
+                    delete(self.path(step).rename(self._temporary(step)))
 
-        on_main(delete)
+        on_main(remove)
 
     def restore(self, step: int, like: TrainState) -> TrainState:
         """Restores a whole train state.
@@ -192,48 +211,61 @@ class Checkpoints:
         return self._read(step, from_names(abstract))[part]
 
     def _read(self, step: int, like: Mapping[str, PyTree]) -> dict[str, PyTree]:
-        self._check_shapes(step, like)
-        wanted = {
-            name: ocp.args.StandardRestore(jax.tree.map(_abstract, tree))
-            for name, tree in like.items()
-        }
-        path = (self.path(step) / _ARRAYS).absolute()
-        with _checkpointer() as checkpointer:
-            restored = checkpointer.restore(path, args=ocp.args.Composite(**wanted))
-        return {name: restored[name] for name in like}
-
-    def _check_shapes(self, step: int, like: Mapping[str, PyTree]) -> None:
-        saved = {
-            name: (dtype, tuple(shape))
-            for name, (dtype, shape) in self.manifest(step)["shapes"].items()
-            if name.split("/")[0] in like
-        }
-        expected = {
-            name: (str(leaf.dtype), tuple(leaf.shape))
-            for name, leaf in flatten_with_names(like).items()
-        }
-        wrong = [
-            f"{name} is {_describe(saved.get(name))} in the checkpoint, "
-            f"{_describe(expected.get(name))} in the model"
-            for name in [*expected, *(n for n in saved if n not in expected)]
-            if saved.get(name) != expected.get(name)
-        ]
-        if wrong:
-            more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
-            raise UserError(
-                f"checkpoint {self.path(step)}: expected the arrays of this model, got "
-                f"others: {'; '.join(wrong[:3])}{more} (it belongs to another model or "
-                f"optimiser: use the config it was trained with)"
-            )
+        saved = self.manifest(step)
+        _check_shapes(self.path(step), saved, like)
+        try:
+            check_sizes(like, sum(size for size, _ in saved["files"].values()))
+            return restore_arrays(self.path(step) / _ARRAYS, like)
+        except (ValueError, KeyError, TypeError, OSError) as error:
+            # The files are as they were written: another version of Orbax wrote them,
+            # or somebody who forged their checksums.
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise DamagedError(
+                f"checkpoint {self.path(step)}: expected arrays, got: {reason[:300]} "
+                "(copy it back, or use another checkpoint)"
+            ) from error
 
 
 @contextlib.contextmanager
-def _checkpointer() -> Iterator[ocp.Checkpointer]:
-    with (
-        _ORBAX_LOCK,
-        ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer,
-    ):
-        yield checkpointer
+def _write_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        reason = (reason.splitlines() or [type(error).__name__])[0]
+        raise UserError(
+            f"checkpoint {path}: expected to write it, got: {reason[:300]} (earlier "
+            "ones are intact: make room and --resume)"
+        ) from error
+
+
+def _check_shapes(path: Path, saved: Manifest, like: Mapping[str, PyTree]) -> None:
+    shapes = {
+        name: (dtype, tuple(shape))
+        for name, (dtype, shape) in saved["shapes"].items()
+        if name.split("/")[0] in like
+    }
+    expected = {
+        name: (str(leaf.dtype), tuple(leaf.shape))
+        for name, leaf in flatten_with_names(like).items()
+    }
+    wrong = [
+        f"{name} is {_describe(shapes.get(name))} in the checkpoint, "
+        f"{_describe(expected.get(name))} in the model"
+        for name in [*expected, *(n for n in shapes if n not in expected)]
+        if shapes.get(name) != expected.get(name)
+    ]
+    if not wrong:
+        return
+    reason = "it belongs to another model or optimiser: use the config it was trained"
+    x64 = saved.get("versions", manifest.current_versions())["x64"]
+    if x64 != manifest.current_versions()["x64"]:
+        reason = f"it was trained with JAX_ENABLE_X64={int(x64)}: load it"
+    more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+    raise UserError(
+        f"checkpoint {path}: expected the arrays of this model, got others: "
+        f"{'; '.join(wrong[:3])}{more} ({reason} with)"
+    )
 
 
 def _describe(array: tuple[str, tuple[int, ...]] | None) -> str:
@@ -251,18 +283,8 @@ def _to_trees(state: TrainState) -> dict[str, PyTree]:
     return trees
 
 
-def _abstract(x: jax.Array) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding)
-
-
-def _create_empty(folder: Path, size: int) -> None:
-    """Creates the folder of a checkpoint of so many bytes.
-
-    Raises:
-      OSError: if there is no room. Orbax would print a traceback for every array.
-    """
-    if folder.exists():
-        shutil.rmtree(folder)
+def _create_empty(folder: Path, trees: PyTree) -> None:
+    """Creates the folder of a checkpoint; an OSError says that there is no room."""
+    delete(folder)
     folder.mkdir(parents=True)
-    if (free := shutil.disk_usage(folder).free) < size:
-        raise OSError(errno.ENOSPC, f"{size:,} bytes needed, {free:,} free on the disk")
+    check_room(folder, trees)

@@ -7,6 +7,8 @@ from typing import Any
 from experiments.errors import UserError
 from experiments.files import write_atomic
 from experiments.runs.config_json import differences, flatten_fields
+from experiments.runs.json_file import read_json
+from experiments.runs.paths import cannot_write, check_writable
 
 _CONFIG = "config.json"
 
@@ -18,7 +20,7 @@ def check_folder(
 
     Raises:
       UserError: if the folder holds other files, another run, or a run while `resume`
-        is False.
+        is False; if nothing can be written there.
     """
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder}: expected a folder, got a file (name another one)")
@@ -38,10 +40,11 @@ def check_folder(
         )
         if wrong:
             raise UserError(
-                f"{folder}: expected the config with which this run was started, got "
-                f"another: {'; '.join(wrong)} (resume it with its own config, or name "
-                f"another folder)"
+                f"{folder / _CONFIG}: expected the config with which this run was "
+                f"started, got another: {'; '.join(wrong)} (resume it with its own "
+                f"config, or name another folder)"
             )
+    check_writable(folder)
 
 
 def write_config(folder: Path, config: Any) -> None:
@@ -57,14 +60,6 @@ def write_config(folder: Path, config: Any) -> None:
         raise cannot_write(folder, error) from error
 
 
-def cannot_write(folder: Path, error: OSError) -> UserError:
-    """Makes the error for the folder of a run in which nothing can be written."""
-    return UserError(
-        f"{folder}: expected a folder that can be written, got: {error.strerror} "
-        f"(name another folder)"
-    )
-
-
 def read_config(folder: Path) -> dict[str, Any]:
     """Reads the config of a run.
 
@@ -77,18 +72,12 @@ def read_config(folder: Path) -> dict[str, Any]:
             f"{folder}: expected the folder of a run, got no folder (check the path)"
         )
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config: dict[str, Any] = read_json(path, dict[str, Any])
     except FileNotFoundError:
         raise UserError(
             f"{folder}: expected the folder of a run, got one without {_CONFIG} (check "
             f"the path)"
         ) from None
-    except (ValueError, OSError) as e:
-        raise UserError(f"{path}: cannot be read: {e} (copy it back)") from e
-    if not isinstance(config, dict):
-        raise UserError(
-            f"{path}: expected a JSON object, got {config!r} (copy it back)"
-        )
     return config
 
 

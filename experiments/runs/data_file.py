@@ -10,8 +10,9 @@ from pathlib import Path
 
 from experiments.errors import UserError
 from experiments.files import write_atomic
+from experiments.runs.json_file import read_json
 
-_DATA = "data.json"
+DATA = "data.json"
 
 
 def check_data(folder: Path, fingerprints: Mapping[str, str]) -> None:
@@ -24,13 +25,10 @@ def check_data(folder: Path, fingerprints: Mapping[str, str]) -> None:
     Raises:
       UserError: naming the first split that differs, or if the file is damaged.
     """
-    path = folder / _DATA
-    if not path.is_file():
-        return
     try:
-        saved = dict(json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError, OSError) as error:
-        raise UserError(f"{path}: cannot be read: {error} (copy it back)") from error
+        saved = read_json(folder / DATA, dict[str, str])
+    except FileNotFoundError:
+        return
     for name, now in fingerprints.items():
         if saved.get(name) != now:
             raise UserError(
@@ -43,4 +41,4 @@ def check_data(folder: Path, fingerprints: Mapping[str, str]) -> None:
 def write_data(folder: Path, fingerprints: Mapping[str, str]) -> None:
     """Writes the fingerprints into the folder of a run."""
     if fingerprints:
-        write_atomic(folder / _DATA, json.dumps(dict(fingerprints), indent=2) + "\n")
+        write_atomic(folder / DATA, json.dumps(dict(fingerprints), indent=2) + "\n")

@@ -10,7 +10,7 @@ and what each experiment adds, such as tokenisers and pictures.
 """
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -19,11 +19,11 @@ import jax
 import jax.numpy as jnp
 
 from attnjax.train import Params
+from experiments.cli.checks import check_numbers
 from experiments.errors import UserError
 from experiments.files import lock
 from experiments.runs.checkpoints import Checkpoints
 from experiments.runs.config_file import (
-    cannot_write,
     check_folder,
     immutable_fields,
     read_config,
@@ -35,8 +35,11 @@ from experiments.runs.config_json import (
     differences,
     flatten_fields,
 )
-from experiments.runs.metrics_log import best_step, read_metrics, silence_library_logs
+from experiments.runs.manifest import Checksum, Manifest, checksums
+from experiments.runs.metrics_log import NAME, read_metrics, silence_library_logs
+from experiments.runs.paths import cannot_write, inside, output_path
 from experiments.runs.processes import on_main
+from experiments.runs.selection import Selection, check_run_files, no_intact_one
 
 T = TypeVar("T")
 
@@ -48,8 +51,11 @@ class Run:
         silence_library_logs()
         self.folder = folder
         self.config = dict(config)  # as config.json holds it
-        self.checkpoints = Checkpoints(folder / "checkpoints")
+        self.checkpoints = Checkpoints(inside(folder, "checkpoints"))
         self.mutable_fields: tuple[str, ...] = ()
+        # What the parameters are useless without, by the name of the file.
+        self.files: dict[str, Checksum] = {}
+        self._selection = Selection(self.checkpoints, self.metrics)
 
     @classmethod
     def create(
@@ -94,22 +100,37 @@ class Run:
         Raises:
           UserError: as `create` does.
         """
-        plain, mutable = config_to_json(config), tuple(mutable_fields)
-        on_main(
-            lambda: check_folder(
-                Path(folder), plain, resume=resume, mutable_fields=mutable
-            )
-        )
+        folder, plain = Path(folder), config_to_json(config)
+        mutable = tuple(mutable_fields)
+
+        def check() -> None:
+            check_folder(folder, plain, resume=resume, mutable_fields=mutable)
+            check_run_files(folder, Checkpoints(inside(folder, "checkpoints")))
+
+        on_main(check)
 
     @classmethod
     def open(cls, folder: Path | str) -> Self:
         """Opens the folder of a run for reading.
 
         Raises:
-          UserError: if the folder holds no run.
+          UserError: if the folder holds no run, or files of it are damaged.
         """
-        folder = Path(folder)
-        return cls(folder, read_config(folder))
+        run = cls(Path(folder), read_config(Path(folder)))
+        check_run_files(run.folder, run.checkpoints)
+        return run
+
+    def record_files(self, names: Iterable[str]) -> None:
+        """Has later checkpoints guard files of the run that never change again."""
+        self.files = checksums(self.folder, names)
+
+    def output(self, name: str) -> Path:
+        """Returns the path of a file that a command will write into the folder.
+
+        Raises:
+          UserError: if nothing can be written there.
+        """
+        return output_path(self.folder, name)
 
     def config_as(self, kind: type[T]) -> T:
         """Rebuilds the config as a dataclass.
@@ -117,11 +138,16 @@ class Run:
         Raises:
           UserError: naming the field that does not fit the dataclass.
         """
-        return config_from_json(kind, self.config)
+        try:
+            config = config_from_json(kind, self.config)
+            check_numbers(config)
+        except (UserError, TypeError, ArithmeticError) as error:
+            raise UserError(f"{self.folder}/config.json: {error}") from error
+        return config
 
     def metrics(self) -> list[dict[str, Any]]:
         """Reads the lines of metrics.jsonl."""
-        return read_metrics(self.folder / "metrics.jsonl")
+        return read_metrics(self.folder / NAME).lines
 
     def load_params(
         self,
@@ -130,77 +156,58 @@ class Run:
         like: Params | None = None,
         count: int = 2,
     ) -> Params:
-        """Loads the parameters of a checkpoint, or the mean over several.
+        """Loads the parameters of an intact checkpoint, or the mean over several.
 
         Source: Vaswani et al. 2017 (arXiv:1706.03762), section 6.1, averages the last 5
         checkpoints (20 of the big model).
 
         Args:
-          which: "best", "last", or "mean" for the mean over the newest. In a run that
-            was never validated, "best" is the last.
+          which: see `checkpoint_step`; "mean" for the mean over the newest.
           like: parameters with the same shapes, whose shardings the arrays get; by
             default the result is a nested dict of arrays on one device.
           count: number of checkpoints in the "mean"; all, if there are fewer.
 
         Raises:
-          UserError: if there is no such checkpoint, or one is damaged, or belongs
-            to another config.
+          UserError: if there is no such checkpoint, or it belongs to another config.
         """
-        step = self.checkpoint_step(which)
         if which != "mean":
-            return self.load_step(step, like)
-        steps = self.checkpoints.steps()[-count:]
+            return self.load_step(self.checkpoint_step(which), like)
+        steps = self._selection.newest(count)
         total = self.load_step(steps[0], like)
         for step in steps[1:]:
             total = jax.tree.map(jnp.add, total, self.load_step(step, like))
         return jax.tree.map(lambda x: x / len(steps), total)
 
     def load_step(self, step: int, like: Params | None = None) -> Params:
-        """Loads the parameters of the checkpoint of a step.
+        """Loads the parameters of the checkpoint of a step, which is intact.
 
         Raises:
-          UserError: if it is damaged, or belongs to another config.
+          UserError: if it belongs to another config.
         """
-        if damage := self.checkpoints.find_damage(step):
-            others = [s for s in self.checkpoints.steps() if s != step]
-            hint = f"; the run also has steps {others}" if others else ""
-            raise UserError(
-                f"checkpoint {self.checkpoints.path(step)}: damaged, {damage} "
-                f"(copy it back, or train again{hint})"
-            )
         self.check_config(step)
         return self.checkpoints.load_params(step, like)
 
     def checkpoint_step(self, which: str = "best") -> int:
-        """Finds the step of a checkpoint; for "mean" it is that of the last.
+        """Finds the step of an intact checkpoint, and says what it had to leave out.
+
+        Args:
+          which: "best" in validation, which in a run that was never validated is the
+            last; "last", or "mean", whose step is that of the last.
 
         Raises:
-          UserError: if there is none.
+          UserError: if there is none, or it belongs to another config.
         """
         if which not in ("best", "last", "mean"):
             raise UserError(f"which: expected best, last or mean, got {which}")
-        steps = self.checkpoints.steps()
-        if not steps:
-            raise UserError(
-                f"{self.folder}: expected a checkpoint in this run, got none (it "
-                f"stopped before it saved one: resume it, or train again)"
-            )
-        step = self._best_step() if which == "best" else steps[-1]
-        if step is None:
-            return steps[-1]
-        if step not in steps:
-            raise UserError(
-                f"checkpoint {self.checkpoints.path(step)}: expected the best one of "
-                f"this run, got no such folder (use the last one, or train again)"
-            )
+        best = which == "best"
+        step = self._selection.best() if best else self._selection.newest()[-1]
+        self.check_config(step)
         return step
 
-    def _best_step(self) -> int | None:
-        for step in reversed(self.checkpoints.steps()):
-            if self.checkpoints.find_damage(step) is None:
-                metric, direction = self.checkpoints.manifest(step)["best"]
-                return best_step(self.metrics(), f"validation/{metric}", direction)
-        return None
+    def saved_keep_last(self, default: int) -> int:
+        """Returns how many of the newest checkpoints "mean" is over, as last saved."""
+        newest = self.checkpoints.manifest(self._selection.newest()[-1])
+        return newest.get("keep_last", default)
 
     def check_config(self, step: int) -> None:
         """Checks that an intact checkpoint was saved by a run with this config.
@@ -208,20 +215,19 @@ class Run:
         Raises:
           UserError: naming the fields that differ.
         """
-        saved = immutable_fields(
-            self.checkpoints.manifest(step)["config"], self.mutable_fields
-        )
+        manifest: Manifest = self.checkpoints.manifest(step)
+        saved = immutable_fields(manifest["config"], self.mutable_fields)
         current = flatten_fields(self.config)
         wrong = differences(saved, {k: v for k, v in current.items() if k in saved})
         if wrong:
             raise UserError(
                 f"checkpoint {self.checkpoints.path(step)}: expected the config of "
-                f"this run, got another: {'; '.join(wrong)} (copy back the checkpoints "
-                f"of this run)"
+                f"this run, got another: {'; '.join(wrong)} (copy back config.json, "
+                f"or the checkpoints of this run)"
             )
 
     def newest_intact_step(self) -> tuple[int, list[str]]:
-        """Finds the checkpoint to resume from and renames damaged ones after it.
+        """Finds the checkpoint to resume from, and renames all that are damaged.
 
         Returns:
           The step, 0 if the run has no checkpoint; and messages for the user.
@@ -229,28 +235,20 @@ class Run:
         Raises:
           UserError: if the run has checkpoints, but none is intact.
         """
-        damaged: list[int] = []
-        messages: list[str] = []
-        for step in reversed(self.checkpoints.steps()):
-            damage = self.checkpoints.find_damage(step)
-            if damage is None:
-                for other in damaged:
-                    self.checkpoints.rename_damaged(other)
-                return step, messages
-            damaged.append(step)
+        damage = {s: self.checkpoints.find_damage(s) for s in self.checkpoints.steps()}
+        newest = max((s for s in damage if damage[s] is None), default=0)
+        damaged = [s for s in damage if damage[s] is not None]
+        if damaged and not newest:
+            raise no_intact_one(self.checkpoints, damaged[-1])
+        messages = []
+        for step in reversed(damaged):
+            self.checkpoints.rename_damaged(step)
+            earlier = "; resuming from an earlier one" if step > newest else ""
             messages.append(
-                f"checkpoint {self.checkpoints.path(step)} is damaged ({damage}): "
-                f"renamed to *.damaged; resuming from an earlier one"
+                f"checkpoint {self.checkpoints.path(step)} is damaged "
+                f"({damage[step]}): renamed to *.damaged{earlier}"
             )
-        if damaged:
-            path = self.checkpoints.path(damaged[0])
-            raise UserError(
-                f"checkpoint {path}: damaged, "
-                f"{self.checkpoints.find_damage(damaged[0])}, and the run has no "
-                f"intact one (copy it back, or delete {self.checkpoints.folder} to "
-                f"start this run over)"
-            )
-        return 0, messages
+        return newest, messages
 
     def immutable_fields(self) -> dict[str, Any]:
         """Returns the part of the config that its checkpoints must agree with."""
@@ -267,13 +265,14 @@ class Run:
           UserError: if another process is training there, or nothing can be written.
         """
         with contextlib.ExitStack() as stack:
+            path = self.folder / ".lock"
             try:
-                held = stack.enter_context(lock(self.folder / ".lock", wait=False))
+                held = stack.enter_context(lock(path, wait=False))
             except BlockingIOError:
                 raise UserError(
                     f"{self.folder}: another process is training in this folder "
                     f"(wait for it, stop it, or name another folder)"
                 ) from None
             except OSError as error:
-                raise cannot_write(self.folder, error) from error
+                raise cannot_write(path, error) from error
             yield held

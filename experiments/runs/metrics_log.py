@@ -2,17 +2,26 @@
 
 `metrics.jsonl` is the record: one JSON object per logged step, in order, each step
 once. A killed process may leave an incomplete last line, or lines of steps that were
-not saved in a checkpoint; opening the log at the step of a checkpoint drops both.
+not saved in a checkpoint; opening the log at the step of a checkpoint drops both. A
+line that is damaged otherwise is left out, and the old file is kept.
 """
 
 import json
 import logging
 import math
-from collections.abc import Mapping
+import os
+import time
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
-from experiments.files import write_atomic
+from experiments.errors import UserError
+from experiments.files import delete, read_regular, write_atomic
+from experiments.runs.json_file import parse_json
+from experiments.runs.paths import inside
+
+NAME, FOLDER = "metrics.jsonl", "tensorboard"
+_LARGEST = 1 << 30  # bytes
 
 
 def silence_library_logs() -> None:
@@ -22,56 +31,144 @@ def silence_library_logs() -> None:
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
-def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Reads a metrics file up to its first incomplete line."""
-    if not path.is_file():
-        return []
-    lines = []
-    for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
+class LoggedMetrics(NamedTuple):
+    """What a metrics file holds."""
+
+    lines: list[dict[str, Any]]  # steps increase
+    damage: str | None  # what is wrong with the rest; None: nothing
+
+
+def read_metrics(path: Path) -> LoggedMetrics:
+    """Reads a metrics file; lines that are damaged or out of order are left out.
+
+    An incomplete last line is what a kill leaves, and no damage.
+    """
+    if not os.path.lexists(path):
+        return LoggedMetrics([], None)
+    try:
+        content = read_regular(path, largest=_LARGEST)
+    except OSError as error:
+        return LoggedMetrics([], f"it cannot be read: {error.strerror or error}")
+    lines: list[dict[str, Any]] = []
+    wrong: list[int] = []
+    last = -1
+    *whole, _ = content.split(b"\n")
+    for number, text in enumerate(whole, start=1):
         try:
-            record = json.loads(line)
-        except ValueError:
-            break
-        if not line.endswith("\n"):
-            break
-        lines.append(record)
-    return lines
+            line = parse_json(text, dict[str, float])
+            if type(line["step"]) is not int or (lines and line["step"] <= last):
+                raise ValueError("expected a later step")
+        except (ValueError, KeyError):
+            wrong.append(number)
+            continue
+        lines.append(line)
+        last = line["step"]
+    if not wrong:
+        return LoggedMetrics(lines, None)
+    which = ", ".join(map(str, wrong[:5])) + (" ..." if len(wrong) > 5 else "")
+    return LoggedMetrics(lines, f"{len(wrong)} of its lines are no metrics: {which}")
 
 
 class MetricsLog:
     """Appends to the metrics of a run."""
 
-    def __init__(self, folder: Path, *, step: int) -> None:
-        """Opens the log of the first `step` steps and drops later lines."""
-        # Imported here: it imports torch where that is installed, which takes 2 s.
-        import tensorboardX
+    def __init__(self, folder: Path, step: int, *, num_lines: int = 0) -> None:
+        """Opens the log of the first `step` steps and drops later lines.
 
-        self.path = folder / "metrics.jsonl"
-        self.lines = [x for x in read_metrics(self.path) if x["step"] <= step]
-        write_atomic(self.path, "".join(json.dumps(x) + "\n" for x in self.lines))
-        self._file = self.path.open("a", encoding="utf-8")
-        self._events = tensorboardX.SummaryWriter(
-            str(folder / "tensorboard"), purge_step=step + 1 if step else None
+        Args:
+          folder: of the run.
+          step: that training goes on from.
+          num_lines: number of lines that there were when it was saved, or fewer.
+
+        Attributes:
+          notices: what the user must know about the log as it was found.
+
+        Raises:
+          UserError: if it cannot be written.
+        """
+        # Imported here: it imports torch where that is installed, which takes 2 s.
+        from tensorboardX import event_file_writer
+
+        self.path = folder / NAME
+        found = read_metrics(self.path)
+        self.lines = [x for x in found.lines if x["step"] <= step]
+        self.notices: list[str] = []
+        if found.damage is not None:
+            kept = self.path.with_suffix(".jsonl.damaged")
+            delete(kept)
+            self.path.rename(kept)
+            self.notices.append(
+                f"{self.path} is damaged ({found.damage}): kept as {kept.name}, and "
+                "continued with its other lines"
+            )
+        elif len(self.lines) < num_lines:
+            self.notices.append(
+                f"{self.path} is damaged ({len(self.lines)} of {num_lines} lines are "
+                "there): continued with these"
+            )
+        events = inside(folder, FOLDER)
+        try:
+            events.mkdir(exist_ok=True)
+            write_atomic(self.path, "".join(json.dumps(x) + "\n" for x in self.lines))
+            self._file = self.path.open("a", encoding="utf-8")
+            # Not SummaryWriter: its thread dies of a full disk with a traceback.
+            self._events = event_file_writer.EventsWriter(str(events / "events"))
+            if step:
+                self._purge(step + 1)
+        except OSError as error:
+            raise self._cannot_write(error) from error
+
+    def _cannot_write(self, error: OSError) -> UserError:
+        return UserError(
+            f"{self.path}: expected to write it, got: {error.strerror or error} (make "
+            "room and --resume)"
         )
 
+    def _purge(self, step: int) -> None:
+        """Tells TensorBoard to hide earlier events from a step on."""
+        from tensorboardX.proto.event_pb2 import Event, SessionLog
+
+        start = SessionLog(status=SessionLog.START)
+        self._events.write_event(Event(step=step, file_version="brain.Event:2"))
+        self._events.write_event(Event(step=step, session_log=start))
+
     def write(self, line: Mapping[str, Any]) -> None:
-        """Appends one line: its `step`, and numbers by name."""
+        """Appends one line: its `step`, and numbers by name.
+
+        Raises:
+          UserError: if it cannot be written.
+        """
         line = dict(line)
         self.lines.append(line)
-        # A single write and flush: a kill truncates at most this line. Without fsync, a
-        # crash of the machine may lose the last lines, but never a checkpoint.
-        self._file.write(json.dumps(line) + "\n")
-        self._file.flush()
+        try:
+            # A single write and flush: a kill truncates at most this line. Without
+            # fsync, a crash of the machine may lose the last lines, but never a
+            # checkpoint.
+            self._file.write(json.dumps(line) + "\n")
+            self._file.flush()
+            self._write_events(line)
+        except OSError as error:
+            raise self._cannot_write(error) from error
+
+    def _write_events(self, line: Mapping[str, Any]) -> None:
+        from tensorboardX.proto.event_pb2 import Event
+        from tensorboardX.summary import scalar
+
         for name, value in line.items():
             if name != "step" and math.isfinite(value):
                 tag = name if "/" in name else f"train/{name}"
-                self._events.add_scalar(tag, value, line["step"])
+                event = Event(step=line["step"], wall_time=time.time())
+                event.summary.CopyFrom(scalar(tag, value))
+                self._events.write_event(event)
         self._events.flush()
 
     def close(self) -> None:
         """Closes the files."""
-        self._file.close()
-        self._events.close()
+        for file in (self._file, self._events):
+            try:
+                file.close()
+            except OSError:
+                continue  # `write` has raised it
 
     def __enter__(self) -> Self:
         return self
@@ -80,11 +177,13 @@ class MetricsLog:
         self.close()
 
 
-def best_step(lines: list[dict[str, Any]], metric: str, direction: str) -> int | None:
+def best_step(
+    lines: Iterable[Mapping[str, Any]], metric: str, direction: str
+) -> int | None:
     """Finds the first step with the best value of a metric.
 
     Args:
-      lines: as `read_metrics` returns them.
+      lines: each with its `step`, and metrics by name.
       metric: a key of the lines. Lines without it, or with NaN, do not count.
       direction: "max" or "min".
 

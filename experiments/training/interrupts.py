@@ -1,4 +1,7 @@
-"""Graceful stop: SIGTERM or Ctrl-C requests it, a second signal kills the process."""
+"""Graceful stop: a signal requests it, a second signal kills the process.
+
+SIGTERM, Ctrl-C, and SIGHUP: the terminal was closed, the connection was lost.
+"""
 
 import os
 import signal
@@ -7,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Self
+
+from experiments.cli.terminal import write_message
 
 
 class Interrupted(BaseException):
@@ -29,7 +34,10 @@ class StopRequest:
         # Python allows signal handlers in the main thread only. In another thread no
         # handler is installed, and signals keep their default action.
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT):
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+                ignored = signal.getsignal(number) == signal.SIG_IGN
+                if number == signal.SIGHUP and ignored:  # as nohup asks for
+                    continue
                 self._previous[number] = signal.signal(number, self._handle)
         return self
 
@@ -47,12 +55,13 @@ class StopRequest:
         self.number = self.number or signal.SIGTERM
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.number and number == signal.SIGHUP:
+            return  # the shell and the kernel both send it when a terminal goes
         if self.number:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
         self.number = number
-        # os.write, since print is not reentrant: the handler may interrupt a print.
-        os.write(2, b"\nstopping after a checkpoint (a second signal stops at once)\n")
+        write_message("\nstopping after a checkpoint (a second signal stops at once)\n")
         if self._may_interrupt:
             raise Interrupted
 

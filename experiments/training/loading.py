@@ -50,5 +50,6 @@ def load_checkpoint(
     step = run.checkpoint_step(checkpoint)
     mesh = make_mesh() if mesh is None else mesh
     model, shapes = abstract_params(build, mesh)
-    params = run.load_params(checkpoint, like=shapes, count=config.keep_last)
+    count = run.saved_keep_last(config.keep_last)
+    params = run.load_params(checkpoint, like=shapes, count=count)
     return LoadedRun(run, config, model, params, step, mesh)

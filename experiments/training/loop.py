@@ -12,8 +12,10 @@ from attnjax.train import Batch, Params, TrainState, TrainStep
 from experiments.cli.progress import duration
 from experiments.errors import UserError
 from experiments.runs.folder import Run
-from experiments.runs.metrics_log import MetricsLog, best_step
+from experiments.runs.manifest import describe_versions
+from experiments.runs.metrics_log import MetricsLog
 from experiments.runs.processes import from_main, largest, on_main
+from experiments.runs.selection import best_so_far, is_evaluated
 from experiments.training.interrupts import Interrupted
 from experiments.training.metrics import MetricsAccumulator
 from experiments.training.schedule import Schedule
@@ -47,6 +49,7 @@ class Loop:
         self.meter = MetricsAccumulator(unit=unit)
         # A line of the log that waits for the metrics of its evaluation.
         self.unevaluated: dict[str, Any] | None = None
+        self.lines_saved = 0  # of the log, when the run was last saved
         # Step and metrics that the device may still be computing.
         self.in_flight: tuple[int, Mapping[str, jax.Array]] | None = None
         self.shapes_seen: set[Any] = set()
@@ -59,9 +62,15 @@ class Loop:
             self.run.checkpoints.delete_incomplete()
             state, restored = self._restore(state)
             start = int(state.step)
+            if start < self.schedule.steps:
+                self.run.checkpoints.check_room(state)
             self.log = None
             if is_main_process():
-                self.log = stack.enter_context(MetricsLog(self.run.folder, step=start))
+                log = MetricsLog(
+                    self.run.folder, step=start, num_lines=self.lines_saved
+                )
+                self.log = stack.enter_context(log)
+                notices += log.notices
             self.reporter = self.screen.reporter(
                 self.title, step=start, steps=self.schedule.steps, unit=self.unit
             )
@@ -104,6 +113,8 @@ class Loop:
         manifest = self.run.checkpoints.manifest(step)
         self.meter = MetricsAccumulator(unit=self.unit, **manifest["metrics"])
         self.unevaluated = manifest["line"]
+        self.lines_saved = manifest.get("num_lines", 0)
+        notices += describe_versions(manifest)
         return state, [*notices, f"resuming at step {step} of {self.schedule.steps}"]
 
     def _finish_evaluation(self, state: TrainState) -> None:
@@ -113,7 +124,10 @@ class Loop:
         recorded = self.log is not None and any(
             line["step"] == self.unevaluated["step"] for line in self.log.lines
         )
-        if from_main(recorded):
+        evaluated = is_evaluated(self.unevaluated)
+        if evaluated and not recorded and self.log is not None:
+            self.log.write(self.unevaluated)
+        if from_main(recorded or evaluated):
             self.unevaluated = None
         else:
             self._evaluate_and_log(state)
@@ -203,6 +217,10 @@ class Loop:
             "metrics": self.meter.state(),
             "line": self.unevaluated,
             "best": self.schedule.best,
+            "best_step": self._best(),
+            "keep_last": self.schedule.keep_last,
+            "num_lines": 0 if self.log is None else len(self.log.lines),
+            "run_files": self.run.files,
         }
         self.run.checkpoints.save(state, notes)
         self.reporter.phase("training")
@@ -216,8 +234,10 @@ class Loop:
         results, samples = self._evaluate(params, line["step"])
         line |= {f"validation/{name}": x for name, x in results.items()}
         if self.log is not None:
+            best = self._best(line)
+            self.run.checkpoints.amend(line["step"], line=line, best_step=best)
             self.log.write(line)
-            marked = " (best so far)" if self._best() == line["step"] else ""
+            marked = " (best so far)" if best == line["step"] else ""
             figures = "  ".join(f"{name} {x:.4g}" for name, x in results.items())
             self.reporter.print(f"step {line['step']}  {figures}{marked}")
             for sample in samples:
@@ -245,10 +265,12 @@ class Loop:
         self.reporter.phase("training")
         return results, samples
 
-    def _best(self) -> int | None:
-        metric, direction = self.schedule.best
-        lines = [] if self.log is None else self.log.lines
-        return best_step(lines, f"validation/{metric}", direction)
+    def _best(self, *more: Mapping[str, Any]) -> int | None:
+        """The best step of the checkpoints and of more lines, in the main process."""
+        if self.log is None:
+            return None
+        checkpoints, lines = self.run.checkpoints, self.log.lines
+        return best_so_far(checkpoints, lines, self.schedule.best, *more)
 
     def _prune(self) -> None:
         best = self._best()

@@ -46,6 +46,7 @@ def evaluate(
     Raises:
       UserError: if the data are missing, or a split is unknown.
     """
+    output = loaded.run.output(RECORD)
     data = with_raw_dir(loaded.config.data, raw_dir, "this run's words are made up")
     for split in splits:
         if split not in SPLITS:
@@ -68,7 +69,7 @@ def evaluate(
         "search": dataclasses.asdict(search),
         "splits": scores,
     }
-    write_atomic(loaded.run.folder / RECORD, json.dumps(record, indent=2) + "\n")
+    write_atomic(output, json.dumps(record, indent=2) + "\n")
     return record
 
 

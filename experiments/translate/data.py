@@ -46,6 +46,7 @@ def relocate(data: DataConfig, raw_dir: Path | None) -> DataConfig:
     """
     if raw_dir is None or not isinstance(data, ParallelText):
         return with_raw_dir(data, raw_dir, "this run's data are embedded")
+    data = with_raw_dir(data, None, "")
     train, validation, test = (
         tuple(raw_dir / path.name for path in paths)
         for paths in (data.train, data.validation, data.test)

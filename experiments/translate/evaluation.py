@@ -131,6 +131,10 @@ def evaluate(
       UserError: if a split is unknown, the data are invalid, or a source is longer
         than the limit.
     """
+    name, picture = RECORD, PICTURE
+    if loaded.members:
+        name, picture = ENSEMBLE_RECORD, ENSEMBLE_PICTURE
+    output, drawing = loaded.run.output(name), loaded.run.output(picture)
     say("reading data")
     data = relocate(loaded.config.data, raw_dir)
     tokenizer = tokenizer or bleu_tokenizer(data)
@@ -145,12 +149,10 @@ def evaluate(
         "search": dataclasses.asdict(translator.search),
         "splits": scores,
     }
-    folder, name, picture = loaded.run.folder, RECORD, PICTURE
     if isinstance(loaded.model, Ensemble):
         record["combine"] = loaded.model.combine
     if loaded.members:
         record["members"] = [str(member) for member in loaded.members]
-        name, picture = ENSEMBLE_RECORD, ENSEMBLE_PICTURE
-    draw_lengths(scores, evaluator.ranges, folder / picture)
-    write_atomic(folder / name, json.dumps(record, indent=2) + "\n")
+    draw_lengths(scores, evaluator.ranges, drawing)
+    write_atomic(output, json.dumps(record, indent=2) + "\n")
     return record

@@ -150,7 +150,8 @@ def _load(opened: _OpenRun, checkpoint: str, mesh: Mesh) -> LoadedRun:
     run, config, tokenizers = opened
     step = run.checkpoint_step(checkpoint)
     model, shapes = abstract_params(lambda: build_model(config, tokenizers), mesh)
-    params = run.load_params(checkpoint, like=shapes, count=config.keep_last)
+    count = run.saved_keep_last(config.keep_last)
+    params = run.load_params(checkpoint, like=shapes, count=count)
     return LoadedRun(run, config, model, params, step, mesh)
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from experiments.cli.tables import print_table
+from experiments.files import atomic_path
 from experiments.translate.scores import Range
 
 PICTURE = "pictures/bleu_by_length.png"
@@ -75,5 +76,5 @@ def draw_lengths(
     for name, scores in splits.items():
         found = {bucket["low"]: bucket["bleu"] for bucket in scores["by_length"]}
         series[name] = [found.get(low, float("nan")) for low, _ in ranges]
-    path.parent.mkdir(exist_ok=True)
-    length_plot(series, ranges, path, title="BLEU by source length, in words")
+    with atomic_path(path) as made:
+        length_plot(series, ranges, made, title="BLEU by source length, in words")

@@ -1,19 +1,22 @@
 """Tiny trained runs, shared by all tests that need a run, in all workers."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from experiments.datasets.data_dir import DATA_DIR_VARIABLE
 from tests.experiments.commands import TINY, TINY_GPT, finish, launch, run
 from tests.sharing import made_once, session_folder
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="session", autouse=True)
 def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the tests keep prepared data."""
+    """Where the tests keep prepared data, this user's folder for them."""
     folder = session_folder(tmp_path_factory) / "data"
     folder.mkdir(exist_ok=True)
+    os.environ[DATA_DIR_VARIABLE] = str(folder)
     return folder
 
 

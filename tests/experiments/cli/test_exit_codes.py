@@ -114,7 +114,6 @@ def test_a_closed_stdout_takes_what_is_printed(monkeypatch):
     monkeypatch.setattr("sys.stdout", None)
     with exit_codes():
         print("nobody reads this")
-    sys.stdout.close()
 
 
 def test_a_full_disk_under_stdout_is_one_line():

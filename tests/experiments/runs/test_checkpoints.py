@@ -17,6 +17,12 @@ from experiments.errors import UserError
 from experiments.runs.checkpoints import Checkpoints
 from tests.experiments.commands import contents
 
+METADATA = {
+    "config": {},
+    "metrics": {"since_line": {}, "total_tokens": 0.0, "total_seconds": 0.0},
+    "line": None,
+    "best": ("error", "min"),
+}
 ROUNDS = 10  # without the lock, 5 rounds already failed in 3 of 4 trials
 
 
@@ -32,7 +38,7 @@ def test_threads_save_and_restore_at_the_same_time(tmp_path, monkeypatch):
         state = init_state(params[number], tx)
         for step in range(ROUNDS):
             state = state._replace(step=jax.device_put(jnp.int32(step)))
-            checkpoints.save(state, {})
+            checkpoints.save(state, METADATA)
             restored[number].append(checkpoints.restore(step, state))
 
     threads = [
@@ -62,7 +68,7 @@ def test_a_checkpoint_that_cannot_be_written_is_named_and_the_earlier_ones_stay(
     fault, tmp_path, monkeypatch
 ):
     checkpoints = Checkpoints(tmp_path / "checkpoints")
-    checkpoints.save(state(1), {})
+    checkpoints.save(state(1), METADATA)
     before = contents(checkpoints.path(1))
 
     def no_room(folder):
@@ -80,6 +86,6 @@ def test_a_checkpoint_that_cannot_be_written_is_named_and_the_earlier_ones_stay(
     with pytest.raises(
         UserError, match=r"^checkpoint .*00000002: expected to write it"
     ):
-        checkpoints.save(state(2), {})
+        checkpoints.save(state(2), METADATA)
     assert checkpoints.steps() == [1]
     assert contents(checkpoints.path(1)) == before

@@ -109,7 +109,8 @@ def test_a_stopped_and_killed_run_resumes_bit_for_bit(whole, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)]
+    ("number", "code"),
+    [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)],
 )
 def test_a_signal_saves_a_checkpoint_and_names_resume(number, code, tmp_path, capfd):
     before = signal.getsignal(number)
@@ -122,6 +123,25 @@ def test_a_signal_saves_a_checkpoint_and_names_resume(number, code, tmp_path, ca
     assert "stopping after a checkpoint (a second signal stops at once)" in err
     assert f"stopped at step 13 of 30, saved in {run.folder}: run the same" in err
     assert signal.getsignal(number) == before
+
+
+def test_a_second_sighup_is_the_first_one_again(tmp_path):
+    """The shell and the kernel both send it when a terminal goes."""
+    with pytest.raises(SystemExit, match="129"):
+        toy(
+            *(tmp_path / "run", "--signal-at", 12, "--signals", 2),
+            *("--signal", int(signal.SIGHUP)),
+        )
+    assert Run.open(tmp_path / "run").checkpoints.steps() == [10, 13]
+
+
+def test_nohup_is_heeded(tmp_path):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        toy(tmp_path / "run", "--signal-at", 12, "--signal", int(signal.SIGHUP))
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert Run.open(tmp_path / "run").checkpoints.steps()[-1] == 30
 
 
 def test_a_second_signal_stops_at_once(tmp_path):
@@ -249,7 +269,7 @@ def test_an_incomplete_line_and_lines_of_lost_steps_are_dropped(done):
     shutil.rmtree(done / "checkpoints")
     with (done / "metrics.jsonl").open("a") as file:
         file.write('{"step": 32, "lo')
-    assert read_metrics(done / "metrics.jsonl")[-1]["step"] == 30
+    assert read_metrics(done / "metrics.jsonl").lines[-1]["step"] == 30
     toy(done, "--resume")  # from the start, as the checkpoints are gone
     assert [line["step"] for line in record(done)] == list(range(2, 31, 2))
 
@@ -327,9 +347,15 @@ def test_without_an_intact_checkpoint_resuming_fails_and_changes_nothing(done):
     assert Run.open(done).checkpoints.steps() == [25, 30]
 
 
-def test_loading_a_damaged_checkpoint_lists_the_other_steps(done):
-    damage(done, 30)
-    with pytest.raises(UserError, match=r"damaged, .*the run also has steps \[25\]"):
+def test_loading_falls_back_from_a_damaged_checkpoint_and_says_so(done, capsys):
+    path = damage(done, 30)
+    run = Run.open(done)
+    chex.assert_trees_all_equal(run.load_params("last"), run.load_step(25))
+    err = capsys.readouterr().err
+    assert f"checkpoint {path} is damaged (" in err
+    assert "using the checkpoint of step 25 instead" in err
+    damage(done, 25)
+    with pytest.raises(UserError, match=r"00000030: damaged, .* has no intact one"):
         Run.open(done).load_params("last")
 
 
@@ -399,11 +425,11 @@ def test_opening_a_folder_that_is_not_a_run_fails(tmp_path, whole):
     with pytest.raises(UserError, match=r"a run, got one without config\.json"):
         Run.open(tmp_path)
     (tmp_path / "config.json").write_text("{")
-    with pytest.raises(UserError, match=r"config\.json: cannot be read"):
+    with pytest.raises(UserError, match=r"config\.json: damaged, "):
         Run.open(tmp_path)
     (tmp_path / "config.json").write_text("[]")
     with pytest.raises(
-        UserError, match=r"config\.json: expected a JSON object, got \["
+        UserError, match=r"config\.json: damaged, the file: expected an object, got \["
     ):
         Run.open(tmp_path)
     (tmp_path / "config.json").write_text("{}")
