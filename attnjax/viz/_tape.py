@@ -12,6 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from attnjax.viz import _figures, _fonts
 
 _CELL = 0.055  # inches of a step
+_HIGHEST = 3.0  # inches of a panel: rows beyond that are drawn flatter
 
 
 def tape_plot(
@@ -128,7 +129,8 @@ def _matrix(name: str, given: Any) -> np.ndarray:
 
 def _draw(figure: Figure, name: str, x: np.ndarray) -> Axes:
     K, T = x.shape
-    axes = _figures.add_axes(figure, max(1.0, T * _CELL), max(0.15, K * _CELL))
+    height = min(_HIGHEST, max(0.15, K * _CELL))
+    axes = _figures.add_axes(figure, max(1.0, T * _CELL), height)
     if x.min() >= 0 and x.max() <= 1:
         scale: dict[str, Any] = {"cmap": "gray", "vmin": 0, "vmax": 1}
     else:

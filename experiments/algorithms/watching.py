@@ -111,35 +111,72 @@ def _side_by_side(vectors: np.ndarray) -> np.ndarray:
 
 
 def used_rows(heads: Any) -> tuple[np.ndarray, str]:
-    """The rows of the tape that heads attend to, with one on either side, and a name.
-
-    The tape wraps around: the rows begin after the longest stretch that none uses.
-    """
+    """Returns the rows that heads attend to, one more on either side, and a name."""
     both = np.concatenate([heads.write_weights, heads.read_weights], axis=1)
     N = both.shape[-1]
     used = np.nonzero(both.max(axis=(0, 1)) > FAINT)[0]  # [T, H+W, N] -> [N]
-    gaps = np.diff(used, append=used[:1] + N)  # from each used row to the next
-    last = int(gaps.argmax()) if len(used) else 0
-    if not len(used) or gaps[last] <= 3:
+    if not len(used):
         return np.arange(N), "all rows"
-    rows = np.arange(used[last] + gaps[last] - 1, used[last] + N + 2) % N
+    first, gap = _longest_gap(used, N)
+    if gap <= 3:
+        return np.arange(N), "all rows"
+    rows = np.arange(first - 1, first - gap + N + 2) % N
     return rows, f"row {rows[0]} to row {rows[-1]}"
 
 
+def _longest_gap(used: np.ndarray, N: int) -> tuple[int, int]:
+    """The row after the longest stretch that is not used, and the length of that.
+
+    The tape wraps around: rows are best drawn from there on.
+    """
+    rows = np.unique(used)
+    gaps = np.diff(rows, append=rows[:1] + N)  # from each used row to the next
+    last = int(gaps.argmax())
+    return int(rows[last] + gaps[last]), int(gaps[last])
+
+
 def _draw_priorities(sequence: Sequences, heads: NTMOutput, path: Path) -> None:
-    """Draws the row in which each vector is written, by its priority (figure 17)."""
+    """Draws the row in which each vector is written, by its priority (figure 17).
+
+    Of several heads it is the one whose rows go with the priorities best; others do
+    something else.
+    """
     inputs = sequence.inputs[0]
     given = np.nonzero(inputs[:, -1])[0][0]  # steps before the delimiter
+    priorities = inputs[:given, -2]
     weights = np.asarray(heads.write_weights[0, :given])  # [T, W, N]
-    where = weights.max(axis=1).argmax(axis=1)
+    candidates = [rows_by_priority(x, priorities) for x in weights.swapaxes(0, 1)]
+    best = int(np.argmax([fit for _, fit in candidates]))
     viz.scatter_plot(
-        inputs[:given, -2],
-        where,
+        priorities,
+        candidates[best][0],
         path,
         x_label="priority",
         y_label="row of the tape",
-        title="where vectors are written",
+        title=f"where write head {best + 1} writes vectors",
     )
+
+
+def rows_by_priority(
+    weights: np.ndarray, priorities: np.ndarray
+) -> tuple[np.ndarray, float]:
+    """Finds where a head writes each vector, and how well a line fits that.
+
+    Args:
+      weights: of one head, shape [T, N].
+      priorities: of the vectors, shape [T].
+
+    Returns:
+      Rows of the tape [T], negative ones where it wraps around; and the absolute value
+      of their correlation with the priorities, 0 if all are one row.
+    """
+    N = weights.shape[1]
+    rows = weights.argmax(axis=1)
+    first = _longest_gap(rows, N)[0] % N
+    rows = (rows - first) % N + (first - N if 2 * first > N else first)
+    if rows.std() == 0:
+        return rows, 0.0
+    return rows, abs(float(np.corrcoef(rows, priorities)[0, 1]))
 
 
 def _print(sequence: Sequences, output: np.ndarray, title: str, file: TextIO) -> None:

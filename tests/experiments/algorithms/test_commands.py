@@ -313,3 +313,19 @@ def test_pictures_show_the_rows_that_heads_attend_to(used, shown):
     assert rows.tolist() == shown
     whole = name == "all rows"
     assert whole == (len(shown) == 12)
+
+
+@pytest.mark.parametrize(
+    ("written", "rows", "fit"),
+    [
+        ([9, 7, 5, 3], [9, 7, 5, 3], 1.0),
+        ([10, 11, 0, 1], [-2, -1, 0, 1], 1.0),  # the tape wraps around
+        ([4, 4, 4, 4], [4, 4, 4, 4], 0.0),
+        ([4, 6, 6, 4], [4, 6, 6, 4], 0.0),
+    ],
+)
+def test_rows_are_fitted_to_priorities_across_the_end_of_the_tape(written, rows, fit):
+    weights = np.eye(12)[written]
+    found, measured = watching.rows_by_priority(weights, np.array([1, 2, 3, 4]))
+    assert found.tolist() == rows
+    np.testing.assert_allclose(measured, fit, atol=1e-12)
