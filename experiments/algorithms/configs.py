@@ -5,11 +5,11 @@ TASK-MODEL: recipes that depend less on the seed, such as copy-ntm-lstm.
     From Collier & Beel 2018 (arXiv:1807.08518): a tape of 1e-6, Adam, head outputs
     clipped at 20, the loss summed over bits. Ours: heads start on the first row, Adam
     at 3e-3 falling along a cosine, batches of 8, gradients clipped at a norm of 10; a
-    curriculum for repeated copying, recall and sorting.
+    curriculum for repeated copying and recall; a learned tape for sorting.
   Expect: less than 0.1 bits of copying for ten seeds of ten; repeated copying for two
-    seeds of three; recall at 0.3 to 4 bits; N-grams 1.7 bits above the optimum. Sorting
-    has not been learned.
-  Cost: a minute on one CPU core (copy) to a quarter of an hour (N-grams).
+    seeds of three; recall at 0.3 to 4 bits; N-grams 1.0 to 9 bits above the optimum;
+    55 of 128 bits of sorting, by the feed-forward controller.
+  Cost: a minute on one CPU core (copy) to 25 minutes (sorting).
   Run: python -m experiments.algorithms train copy-ntm-lstm
 
 TASK-MODEL-paper: the published sizes, learning rates and optimiser.
@@ -80,7 +80,8 @@ RECIPES = {
     "repeat-copy": Recipe(10_000, 6_000),
     "recall": Recipe(12_000, 6_000, 1e-3),
     "ngrams": Recipe(15_000),
-    "sort": Recipe(20_000, 12_000),
+    # Where rows of the tape are alike at first, no head finds one by a priority.
+    "sort": Recipe(30_000, learning_rate=1e-3, tape_init="learned"),
 }
 
 
