@@ -44,6 +44,8 @@ class HandwritingTask(Task):
             buckets=config.num_buckets,
             seed=config.seed,
         )
+        for number, line in enumerate(self._validation, start=1):
+            self.writer.line(line, f"validation line {number}")
         self._evaluator = Evaluator(self.writer, setup.mesh)
 
     def init_params(self) -> Params:

@@ -377,8 +377,11 @@ def test_iam_has_the_splits_of_the_paper(iam, tmp_path):
     ]
     # y grows downwards, the pen does not jump to the first point.
     assert train[0].points.tolist() == [[0, 0, 0], [3, 10, 1], [-13, -10, 0], [5, 0, 1]]
-    exact = dataclasses.replace(data, few_characters=False).load("train")
-    assert exact[-1].text == TEXTS["c03-001z"][1]
+    assert len(data.characters(train)) == 57
+    exact = dataclasses.replace(data, few_characters=False)
+    lines = exact.load("train")
+    assert lines[-1].text == TEXTS["c03-001z"][1]
+    assert '"' in exact.characters(lines)
 
 
 def test_a_line_whose_strokes_are_missing_is_left_out(iam, tmp_path):

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
+from experiments.datasets.pen_traces.pen_traces_builder import PenTraces
 from experiments.datasets.strokes.lines import Line, Statistics
 from experiments.handwriting import evaluator as evaluators
 from experiments.handwriting.baselines import fit_mixture, nats
@@ -331,6 +332,16 @@ def test_a_run_whose_statistics_are_lost_says_so(copy_of, capsys):
     (copy_of / "offsets.json").unlink()
     assert run("evaluate", copy_of) == 2
     assert re.search(r"offsets.json: cannot be read", capsys.readouterr().err)
+
+
+def test_held_out_texts_of_other_characters_are_found_before_training(
+    tmp_path, data_dir, capsys, monkeypatch
+):
+    monkeypatch.setattr(PenTraces, "characters", lambda self, lines: " abc")
+    command = ("train", "smoke", "--out", tmp_path / "run", "--data.data-dir", data_dir)
+    assert run(*command) == 2
+    assert "expected characters of the training data" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
 
 
 def test_another_set_of_lines_is_not_resumed(copy_of, data_dir, capsys):
