@@ -52,10 +52,10 @@ def read_regular(path: Path, *, largest: int) -> bytes:
             reason = "a symbolic link, which is not followed"
             raise OSError(errno.ELOOP, reason, str(path)) from None
         raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
     with open(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise OSError(errno.EINVAL, "not a regular file", str(path))
         content = file.read(largest + 1)
     if len(content) > largest:
         raise OSError(errno.EFBIG, f"larger than {largest:,} bytes", str(path))

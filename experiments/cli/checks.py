@@ -43,6 +43,15 @@ POSITIVE = (
     *("output_gradient_limit", "cell_gradient_limit"),
 )
 LARGEST, LARGEST_SEED = 2**31 - 1, 2**63 - 1  # of what JAX and NumPy take
+# What is built one by one while a run is loaded. The settings may be a stranger's, and
+# these are far beyond any model's.
+LIMITS = {
+    "seed": LARGEST_SEED,
+    **dict.fromkeys(("num_layers", "encoder_layers", "decoder_layers"), 1_000),
+    **dict.fromkeys(("num_hops", "num_read_heads", "num_write_heads"), 1_000),
+    **dict.fromkeys(("max_shift", "max_repeats"), 1_000),
+    **dict.fromkeys(("length", "max_length", "item_length", "max_items"), 1_000_000),
+}
 FRACTIONS = (
     *("label_smoothing", "beta2", "dropout", "ema_decay", "held_out", "empty_slots"),
 )
@@ -67,7 +76,7 @@ def check_numbers(config: Any, prefix: str = "") -> None:
 
 
 def _check(field: str, value: float, name: str) -> None:
-    largest = LARGEST_SEED if field == "seed" else LARGEST
+    largest = LIMITS.get(field, LARGEST)
     if isinstance(value, int) and value > largest:
         raise UserError(f"{name}: expected at most {largest}, got {value}")
     if math.isinf(value):

@@ -1,9 +1,10 @@
 """What the command lines that train share: options to start, resume and open a run."""
 
+import contextlib
 import dataclasses
 import shlex
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union
 
@@ -17,6 +18,7 @@ from experiments.cli.compilation_cache import (
 from experiments.cli.exit_codes import exit_codes, invalid_settings
 from experiments.cli.names import check_names
 from experiments.cli.terminal import say as print_status
+from experiments.errors import UserError
 
 Config = TypeVar("Config")
 
@@ -162,4 +164,17 @@ def run_command(
         )
         options = getattr(chosen, "config", chosen)  # of `train` or of the command
         use_compilation_cache(options.compilation_cache)
-        chosen.run()
+        with _own_flags(options):
+            chosen.run()
+
+
+@contextlib.contextmanager
+def _own_flags(options: Any) -> Iterator[None]:
+    """Names the flag that a command has: of `train` it is that of a setting."""
+    try:
+        yield
+    except UserError as error:
+        if not hasattr(options, "raw_dir"):
+            raise
+        named = str(error).replace("--data.raw-dir", "--raw-dir")
+        raise UserError(named) from error

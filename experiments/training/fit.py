@@ -77,8 +77,8 @@ def fit(
 
     Raises:
       UserError: if the run cannot be resumed, or the loss stops being finite.
-      SystemExit: with code 143 or 130 after SIGTERM or Ctrl-C, once a checkpoint is
-        saved.
+      SystemExit: with code 143, 130 or 129 after SIGTERM, Ctrl-C or SIGHUP, once a
+        checkpoint is saved.
       ValueError: if a number of steps is out of range, or `batches` ends early.
     """
     schedule = Schedule(

@@ -20,7 +20,7 @@ class Session(NamedTuple):
 
 @contextmanager
 def open_session(console: Console | None = None) -> Iterator[Session]:
-    """Opens the progress display and handles SIGTERM and Ctrl-C until it is closed.
+    """Opens the progress display and handles signals until it is closed.
 
     Args:
       console: where progress is shown; stderr by default.

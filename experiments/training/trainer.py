@@ -65,8 +65,8 @@ def train(
     Raises:
       UserError: if a setting or the data are invalid, the folder cannot be used, or
         the loss stops being finite.
-      SystemExit: with code 143 or 130 after SIGTERM or Ctrl-C, once a checkpoint is
-        saved.
+      SystemExit: with code 143, 130 or 129 after SIGTERM, Ctrl-C or SIGHUP, once a
+        checkpoint is saved.
     """
     check_numbers(config)
     Run.check(folder, config, resume=resume, mutable_fields=MUTABLE_FIELDS)

@@ -1,5 +1,6 @@
 """What all command lines share: exit codes and help."""
 
+import dataclasses
 import errno
 import io
 import os
@@ -8,6 +9,8 @@ import sys
 
 import pytest
 
+from experiments.cli import commands as cli
+from experiments.cli.compilation_cache import CompilationOptions
 from experiments.cli.exit_codes import exit_codes, invalid_settings
 from experiments.errors import UserError
 from tests.experiments.commands import REPOSITORY, finish, launch, run
@@ -93,6 +96,30 @@ def test_what_the_machine_causes_is_one_line(error, message, capsys):
     err = capsys.readouterr().err
     assert err.startswith(f"error: {message}")
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate"])
+def test_an_error_names_the_flag_that_the_command_has(command, capsys, monkeypatch):
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Train(CompilationOptions):
+        """Has settings of data."""
+
+        def run(self) -> None:
+            raise UserError("raw_dir: expected a folder (name it with --data.raw-dir)")
+
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Evaluate(Train):
+        """Has the flag itself."""
+
+        raw_dir: str | None = None
+        """Folder of the raw data."""
+
+    monkeypatch.setattr(cli, "use_compilation_cache", lambda wanted: None)
+    kinds = cli.command("train", Train) | cli.command("evaluate", Evaluate)
+    with pytest.raises(SystemExit):
+        cli.run_command(kinds, prog="x", description="", arguments=[command])
+    flag = {"train": "--data.raw-dir", "evaluate": "--raw-dir"}[command]
+    assert f"(name it with {flag})" in capsys.readouterr().err
 
 
 def test_a_fault_of_the_program_keeps_its_traceback():
