@@ -21,7 +21,7 @@ class HandwritingTask(Task):
     """Trains a network to predict pen points, with or without the text."""
 
     best: ClassVar[Best] = ("nats_per_line", "min")
-    unit: ClassVar[str] = "lines"
+    unit: str = "lines"
 
     def __init__(self, config: Config, setup: TaskSetup) -> None:
         """Reads the lines and plans the batches; compiles nothing.
