@@ -24,6 +24,7 @@ COUNTS = (  # at least 1
     *("context", "given", "expected"),
     *("decay_every", "num_hops", "memory_size", "difficulty", "statements"),
     *("sentence_length", "joint_dim", "max_per_frame"),
+    *("max_digits", "num_mel_bins", "stacked_frames"),
 )
 AMOUNTS = (  # at least 0
     *("eval_every", "save_every", "learning_rate", "warmup_steps", "end_lr_ratio"),
@@ -43,6 +44,7 @@ POSITIVE = (
 LARGEST, LARGEST_SEED = 2**31 - 1, 2**63 - 1  # of what JAX and NumPy take
 FRACTIONS = (
     *("label_smoothing", "beta2", "dropout", "ema_decay", "held_out", "empty_slots"),
+    *("speed_perturbation",),
 )
 
 

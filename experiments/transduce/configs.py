@@ -23,6 +23,7 @@ from attnjax.models.rnnsearch import RNNSearchConfig
 from attnjax.models.transducer import TransducerConfig
 from experiments.datasets.cmudict.cmudict_builder import CMUdict
 from experiments.datasets.readings.made_up_words import MadeUpWords
+from experiments.datasets.spoken_digits.spoken_digits_builder import SpokenDigits
 from experiments.training.optimizer import OptimizerConfig
 from experiments.transduce.config import Config
 
@@ -50,6 +51,23 @@ CMUDICT_RNNSEARCH = dataclasses.replace(
         dropout=0.1,
         init="glorot",
     ),
+)
+
+DIGITS_TRANSDUCER = Config(
+    data=SpokenDigits(),
+    model=TransducerConfig(
+        embed_dim=32, hidden_dim=128, num_layers=2, joint_dim=128, dropout=0.2
+    ),
+    optimizer=OptimizerConfig(
+        learning_rate=2e-3, warmup_steps=200, lr_schedule="cosine"
+    ),
+    steps=2_500,
+    batch_tokens=2_560,
+    num_buckets=3,
+    max_length=160,
+    ema_decay=0.99,
+    eval_every=500,
+    save_every=250,
 )
 
 WORDS_TRANSDUCER = Config(
@@ -87,6 +105,10 @@ CONFIGS: dict[str, tuple[str, Config]] = {
     "cmudict-rnnsearch": (
         "Letters to phones of CMUdict: RNNSearch.",
         CMUDICT_RNNSEARCH,
+    ),
+    "digits-transducer": (
+        "Spoken digits, connected (--data.raw-dir): an RNN Transducer.",
+        DIGITS_TRANSDUCER,
     ),
     "words-transducer": (
         "Made-up words, no files needed: an RNN Transducer.",

@@ -1,7 +1,7 @@
 """A model that reads, with its tokenisers, as pure functions of parameters."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple, Self
 
@@ -17,6 +17,7 @@ from attnjax.train import Loss, Params
 from experiments.cli.exit_codes import invalid_settings
 from experiments.datasets.pairs.batching import Batch, previous_tokens
 from experiments.datasets.readings.datasets import Entry
+from experiments.datasets.spoken_digits.spoken_digits_builder import SpokenDigits
 from experiments.datasets.tokenizers.sentences import (
     BOS,
     EOS,
@@ -35,7 +36,7 @@ class Alphabets(Tokenizers):
     """
 
     @classmethod
-    def of(cls, entries: list[Entry]) -> Self:
+    def of(cls, entries: Sequence[Entry]) -> Self:
         """Collects the symbols of both sides."""
         sources = (" ".join(entry.symbols) for entry in entries)
         targets = (" ".join(r) for entry in entries for r in entry.readings)
@@ -43,6 +44,18 @@ class Alphabets(Tokenizers):
         return cls(
             WordVocabulary.train(sources, size), WordVocabulary.train(targets, size)
         )
+
+    @classmethod
+    def of_labels(cls, labels: Sequence[str]) -> Self:
+        """Numbers labels in this order; the inputs are vectors, and have no symbols."""
+        return cls(WordVocabulary(()), WordVocabulary(labels))
+
+
+class Frames(NamedTuple):
+    """Vectors as inputs."""
+
+    vectors: Any  # [B, T, D], zeros behind the real ones
+    counts: Any  # of vectors that are real, [B]
 
 
 class Readings(NamedTuple):
@@ -79,8 +92,8 @@ class Reader:
 
         Of RNNSearch EOS is a label; a transducer ends with the last frame.
         """
-        source, target = map(jnp.asarray, batch)
-        model, mask = self.rebuild(params), source != PAD
+        source, mask = inputs_and_mask(batch[0])
+        model, target = self.rebuild(params), jnp.asarray(batch[1])
         if self.transduces:
             real = is_label(target)
             nats = model.losses(source, mask, target, real, rng)
@@ -93,9 +106,10 @@ class Reader:
         )
         return Loss(nats, real.sum())
 
-    def read(self, params: Params, source: Array, *, search: SearchConfig) -> Readings:
-        """Decodes inputs [B, T]; a transducer adds up the paths of equal outputs."""
-        model, mask = self.rebuild(params), source != PAD
+    def read(self, params: Params, source: Any, *, search: SearchConfig) -> Readings:
+        """Decodes ids [B, T] or `Frames`; a transducer adds up paths of equal outputs."""
+        source, mask = inputs_and_mask(source)
+        model = self.rebuild(params)
         counts = jnp.sum(mask, axis=1, dtype=jnp.int32)
         size = int(source.shape[1] * search.max_length_ratio) + 4
         memory = model.encode(source, mask)
@@ -132,13 +146,24 @@ class Reader:
         Of a transducer, those of the most probable path; of RNNSearch, the largest
         weights.
         """
-        source, target = map(jnp.asarray, batch)
-        model, mask, real = self.rebuild(params), source != PAD, is_label(target)
+        source, mask = inputs_and_mask(batch[0])
+        target = jnp.asarray(batch[1])
+        model, real = self.rebuild(params), is_label(target)
         if self.transduces:
             return model.best_path(source, mask, target, real).frames
         previous = previous_tokens(target)
         _, weights = model(source, mask, previous)
         return jnp.where(real, jnp.argmax(weights, axis=-1), -1)
+
+
+def inputs_and_mask(source: Any) -> tuple[Array, Array]:
+    """Tells real inputs from padding: ids [B, T] by PAD, `Frames` by their counts."""
+    if not isinstance(source, Frames):
+        ids = jnp.asarray(source)
+        return ids, ids != PAD
+    vectors, counts = map(jnp.asarray, source)
+    position = jnp.arange(vectors.shape[1], dtype=counts.dtype)
+    return vectors, position < counts[:, None]  # [B] -> [B, 1]
 
 
 def is_label(target: Array) -> Array:
@@ -150,17 +175,23 @@ def build_model(config: Config, alphabets: Alphabets) -> tuple[Reader, Params]:
     """Builds the model of a config, and its initial parameters.
 
     Raises:
-      UserError: if the model's sizes do not fit together.
+      UserError: if the model's sizes do not fit together, or it cannot read sounds.
     """
     source, target = (side.vocab_size for side in alphabets)
+    sounds = isinstance(config.data, SpokenDigits)
     rngs = nnx.Rngs(params=config.seed)
     with invalid_settings("model"):
         model: Any
         if isinstance(config.model, TransducerConfig):
-            transducer = dataclasses.replace(
-                config.model, source_vocab_size=source, vocab_size=target
-            )
-            model = Transducer(transducer, rngs=rngs)
+            sizes: dict[str, int] = {"source_vocab_size": source, "vocab_size": target}
+            if isinstance(config.data, SpokenDigits):
+                sizes |= {
+                    "source_vocab_size": 0,  # vectors
+                    "input_dim": config.data.features.width,
+                }
+            model = Transducer(dataclasses.replace(config.model, **sizes), rngs=rngs)
+        elif sounds:
+            raise ValueError("expected a transducer for sounds, got RNNSearch")
         else:
             rnnsearch = dataclasses.replace(
                 config.model, source_vocab_size=source, target_vocab_size=target
