@@ -56,15 +56,15 @@ CMUDICT_RNNSEARCH = dataclasses.replace(
 DIGITS_TRANSDUCER = Config(
     data=SpokenDigits(),
     model=TransducerConfig(
-        embed_dim=32, hidden_dim=128, num_layers=2, joint_dim=128, dropout=0.2
+        embed_dim=32, hidden_dim=96, num_layers=2, joint_dim=96, dropout=0.2
     ),
     optimizer=OptimizerConfig(
-        learning_rate=2e-3, warmup_steps=200, lr_schedule="cosine"
+        learning_rate=3e-3, warmup_steps=200, lr_schedule="cosine"
     ),
     steps=2_500,
-    batch_tokens=2_560,
+    batch_tokens=1_536,
     num_buckets=3,
-    max_length=160,
+    max_length=110,
     ema_decay=0.99,
     eval_every=500,
     save_every=250,

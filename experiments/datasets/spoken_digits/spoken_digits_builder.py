@@ -47,7 +47,7 @@ class SpokenDigits(ReadingDataset):
     test clips, whose speakers are all in training."""
     train: int = 100_000
     """Number of training utterances; each is made when it is needed."""
-    validation: int = 200
+    validation: int = 100
     """Number of utterances for validation."""
     test: int = 500
     """Number of utterances of each of the splits test and seen."""
@@ -58,7 +58,7 @@ class SpokenDigits(ReadingDataset):
     at most."""
     num_mel_bins: int = 40
     """Number of mel filters."""
-    stacked_frames: int = 4
+    stacked_frames: int = 6
     """Number of frames of 10 ms that are one input vector."""
     split_seed: int = 0
     """Seed of the utterances."""
