@@ -4,6 +4,7 @@ import dataclasses
 
 import tyro
 
+from attnjax.models.ctc import CTCConfig
 from attnjax.models.rnnsearch import RNNSearchConfig
 from attnjax.models.transducer import TransducerConfig
 from experiments.datasets.cmudict.cmudict_builder import CMUdict
@@ -12,7 +13,7 @@ from experiments.datasets.spoken_digits.spoken_digits_builder import SpokenDigit
 from experiments.training.config import TrainingConfig
 
 DataConfig = CMUdict | MadeUpWords | SpokenDigits
-ModelConfig = TransducerConfig | RNNSearchConfig
+ModelConfig = TransducerConfig | CTCConfig | RNNSearchConfig
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -20,7 +21,8 @@ class SearchConfig:
     """Settings of decoding."""
 
     beam_size: int = 5
-    """Number of hypotheses that beam search keeps; 1 is greedy search."""
+    """Number of hypotheses that beam search keeps; 1 is greedy search, which CTC always
+    has."""
     max_per_frame: int = 4
     """Most labels that greedy search of a transducer emits at one input position; beam
     search has no such limit."""

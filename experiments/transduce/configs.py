@@ -19,6 +19,7 @@ smoke: four steps on made-up words, to see that it runs. Seconds.
 
 import dataclasses
 
+from attnjax.models.ctc import CTCConfig
 from attnjax.models.rnnsearch import RNNSearchConfig
 from attnjax.models.transducer import TransducerConfig
 from experiments.datasets.cmudict.cmudict_builder import CMUdict
@@ -70,6 +71,10 @@ DIGITS_TRANSDUCER = Config(
     save_every=250,
 )
 
+DIGITS_CTC = dataclasses.replace(
+    DIGITS_TRANSDUCER, model=CTCConfig(hidden_dim=96, num_layers=2, dropout=0.2)
+)
+
 WORDS_TRANSDUCER = Config(
     data=MadeUpWords(),
     model=TransducerConfig(embed_dim=16, hidden_dim=32, joint_dim=32),
@@ -110,6 +115,7 @@ CONFIGS: dict[str, tuple[str, Config]] = {
         "Spoken digits, connected (--data.raw-dir): an RNN Transducer.",
         DIGITS_TRANSDUCER,
     ),
+    "digits-ctc": ("Spoken digits, connected: CTC.", DIGITS_CTC),
     "words-transducer": (
         "Made-up words, no files needed: an RNN Transducer.",
         WORDS_TRANSDUCER,

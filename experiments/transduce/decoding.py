@@ -63,5 +63,6 @@ def _symbols(
     if not where:
         return symbols
     return [
-        f"{symbol}@{reader.place(at)}" for symbol, at in zip(symbols, where, strict=True)
+        f"{symbol}@{reader.place(at)}"
+        for symbol, at in zip(symbols, where, strict=True)
     ]

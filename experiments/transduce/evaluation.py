@@ -79,7 +79,11 @@ def print_report(record: dict[str, Any], file: TextIO | None = None) -> None:
     print_table(
         ["split", unit, *(f"{rate.upper()} %" for rate in rates)],
         [
-            [split, f"{scores[unit]:,}", *(f"{100 * scores[rate]:.2f}" for rate in rates)]
+            [
+                split,
+                f"{scores[unit]:,}",
+                *(f"{100 * scores[rate]:.2f}" for rate in rates),
+            ]
             for split, scores in record["splits"].items()
         ],
         title=f"step {record['step']}, {record['parameters']:,} parameters, "

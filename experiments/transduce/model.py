@@ -3,13 +3,19 @@
 import dataclasses
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self
 
 import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
-from attnjax.decode import beam_search, transducer_beam_search, transducer_greedy
+from attnjax.decode import (
+    beam_search,
+    ctc_greedy,
+    transducer_beam_search,
+    transducer_greedy,
+)
+from attnjax.models.ctc import CTC, CTCConfig
 from attnjax.models.rnnsearch import RNNSearch
 from attnjax.models.state import split
 from attnjax.models.transducer import Transducer, TransducerConfig
@@ -73,12 +79,12 @@ class Reader:
     Attributes:
       rebuild: makes the model of a tree of parameters.
       alphabets: of both sides.
-      transduces: whether the model is a transducer; else it is RNNSearch.
+      kind: which model it is.
     """
 
     rebuild: Callable[[Params], Any]
     alphabets: Alphabets
-    transduces: bool
+    kind: Literal["transducer", "ctc", "rnnsearch"]
 
     def loss(
         self,
@@ -90,11 +96,11 @@ class Reader:
     ) -> Loss:
         """Negative log-likelihood of the outputs, summed; and their number of labels.
 
-        Of RNNSearch EOS is a label; a transducer ends with the last frame.
+        Of RNNSearch EOS is a label; the others end with the last frame.
         """
         source, mask = inputs_and_mask(batch[0])
         model, target = self.rebuild(params), jnp.asarray(batch[1])
-        if self.transduces:
+        if self.kind != "rnnsearch":
             real = is_label(target)
             nats = model.losses(source, mask, target, real, rng)
             # A row of only padding has no frame, and an infinite loss.
@@ -107,13 +113,16 @@ class Reader:
         return Loss(nats, real.sum())
 
     def read(self, params: Params, source: Any, *, search: SearchConfig) -> Readings:
-        """Decodes ids [B, T] or `Frames`; a transducer adds up paths of equal outputs."""
+        """Decodes ids [B, T] or `Frames`; a transducer adds up equal outputs' paths."""
         source, mask = inputs_and_mask(source)
         model = self.rebuild(params)
         counts = jnp.sum(mask, axis=1, dtype=jnp.int32)
+        if self.kind == "ctc":
+            path = ctc_greedy(model(source, mask), counts)
+            return Readings(path.labels, path.lengths, path.log_probs)
         size = int(source.shape[1] * search.max_length_ratio) + 4
         memory = model.encode(source, mask)
-        if not self.transduces:
+        if self.kind == "rnnsearch":
             found = beam_search(
                 partial(model.step, memory),
                 model.start(memory, size),
@@ -143,14 +152,19 @@ class Reader:
     def paths(self, params: Params, batch: Batch) -> Array:
         """The input position of each output label, [B, U]; negative at padding.
 
-        Of a transducer, those of the most probable path; of RNNSearch, the largest
-        weights.
+        Of a transducer and of CTC, those of the most probable path (of CTC, where a
+        label begins); of RNNSearch, the largest weights.
         """
         source, mask = inputs_and_mask(batch[0])
         target = jnp.asarray(batch[1])
         model, real = self.rebuild(params), is_label(target)
-        if self.transduces:
+        if self.kind == "transducer":
             return model.best_path(source, mask, target, real).frames
+        if self.kind == "ctc":
+            positions = model.best_path(source, mask, target, real).positions
+            label = jnp.arange(target.shape[1], dtype=jnp.int32)[None, :, None]
+            at = positions[:, None] == label  # [B, T] -> [B, 1, T]; [B, U, T]
+            return jnp.where(at.any(axis=-1), jnp.argmax(at, axis=-1), -1)
         previous = previous_tokens(target)
         _, weights = model(source, mask, previous)
         return jnp.where(real, jnp.argmax(weights, axis=-1), -1)
@@ -178,24 +192,26 @@ def build_model(config: Config, alphabets: Alphabets) -> tuple[Reader, Params]:
       UserError: if the model's sizes do not fit together, or it cannot read sounds.
     """
     source, target = (side.vocab_size for side in alphabets)
-    sounds = isinstance(config.data, SpokenDigits)
     rngs = nnx.Rngs(params=config.seed)
     with invalid_settings("model"):
         model: Any
-        if isinstance(config.model, TransducerConfig):
-            sizes: dict[str, int] = {"source_vocab_size": source, "vocab_size": target}
+        if isinstance(config.model, TransducerConfig | CTCConfig):
+            sizes: Any = {"source_vocab_size": source, "vocab_size": target}
             if isinstance(config.data, SpokenDigits):
                 sizes |= {
                     "source_vocab_size": 0,  # vectors
                     "input_dim": config.data.features.width,
                 }
-            model = Transducer(dataclasses.replace(config.model, **sizes), rngs=rngs)
-        elif sounds:
-            raise ValueError("expected a transducer for sounds, got RNNSearch")
+            sized: Any = dataclasses.replace(config.model, **sizes)
+            kind = Transducer if isinstance(sized, TransducerConfig) else CTC
+            model = kind(sized, rngs=rngs)
+        elif isinstance(config.data, SpokenDigits):
+            raise ValueError("expected a transducer or CTC for sounds, got RNNSearch")
         else:
             rnnsearch = dataclasses.replace(
                 config.model, source_vocab_size=source, target_vocab_size=target
             )
             model = RNNSearch(rnnsearch, rngs=rngs)
     rebuild, params = split(model)
-    return Reader(rebuild, alphabets, isinstance(model, Transducer)), params
+    name: Any = type(model).__name__.lower()
+    return Reader(rebuild, alphabets, name), params

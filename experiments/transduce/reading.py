@@ -36,7 +36,10 @@ class BatchReader:
     """
 
     unit: ClassVar[str] = "words"  # what an input is
-    rates: ClassVar[tuple[str, str]] = ("wer", "per")  # names of the fields of ErrorRates
+    rates: ClassVar[tuple[str, str]] = (
+        "wer",
+        "per",
+    )  # names of the fields of ErrorRates
     pad_sources = staticmethod(pad_sources)
     pad_batch = staticmethod(pad_batch)
     pairs = TokenizedPairs
@@ -148,9 +151,7 @@ class BatchReader:
             examples.lengths + 1, batch_tokens=tokens, buckets=2, row_multiple=size
         )
         found: list[list[int]] = [[] for _ in inputs]
-        for indices, batch in evaluation_batches(
-            examples, shapes, pad=self.pad_batch
-        ):
+        for indices, batch in evaluation_batches(examples, shapes, pad=self.pad_batch):
             frames = gather_rows(self._paths(params, place_batch(batch, self.mesh)))
             for row, index in enumerate(indices):
                 if index >= 0:

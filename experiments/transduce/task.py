@@ -5,13 +5,16 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import jax
+import numpy as np
 
+from attnjax.models.ctc import CTCConfig
 from attnjax.train import Batch, Loss, Params
 from experiments.datasets.pairs.tokenized import TokenizedPairs
 from experiments.datasets.pairs.training_batches import TokenBatches
 from experiments.datasets.readings.datasets import Entry, fingerprint_entries
 from experiments.datasets.spoken_digits.spoken_digits_builder import SpokenDigits
-from experiments.datasets.spoken_digits.utterances import WORDS
+from experiments.datasets.spoken_digits.utterances import WORDS, Utterances
+from experiments.errors import UserError
 from experiments.training.parameters import count_parameters
 from experiments.training.task import Best, Task, TaskSetup
 from experiments.transduce.config import Config, SearchConfig
@@ -26,6 +29,7 @@ class ReadingTask(Task):
     """Trains a model to read words."""
 
     best: ClassVar[Best] = ("wer", "min")
+    _frames_of_eos: ClassVar[int] = 1  # the end of a word is a position of its own
 
     def __init__(self, config: Config, setup: TaskSetup) -> None:
         """Reads the words and plans the batches; compiles nothing.
@@ -41,8 +45,11 @@ class ReadingTask(Task):
         self.alphabets = self._alphabets()
         self.model, self._params = build_model(config, self.alphabets)
         self._reader = batch_reader(config.data, self.model, GREEDY, setup.mesh)
+        examples = self._examples()
+        if isinstance(config.model, CTCConfig):
+            _check_frames(examples, frames_of_eos=self._frames_of_eos)
         self._batches = TokenBatches(
-            self._examples(),
+            examples,
             batch_tokens=config.batch_tokens,
             seed=config.seed,
             buckets=config.num_buckets,
@@ -115,14 +122,19 @@ class ReadingTask(Task):
     def summary(self) -> str:
         """Counts words, parameters and steps of an epoch."""
         return (
-            f"{len(self._entries):,} {self._reader.unit}, {count_parameters(self._params):,} "
-            f"parameters, {self._batches.batches_per_epoch:,} steps an epoch in "
+            f"{len(self._entries):,} {self._reader.unit}, "
+            f"{count_parameters(self._params):,} parameters, "
+            f"{self._batches.batches_per_epoch:,} steps an epoch in "
             f"{len(self._batches.shapes)} shapes"
         )
 
 
 class SoundTask(ReadingTask):
     """Trains a model to read sounds, which are made when their batch is."""
+
+    _frames_of_eos: ClassVar[int] = 0
+    _entries: Utterances
+    _validation: Utterances
 
     def _alphabets(self) -> Alphabets:
         return Alphabets.of_labels(WORDS)
@@ -139,6 +151,25 @@ class SoundTask(ReadingTask):
             "training": self._entries.fingerprint(),
             "validation": self._validation.fingerprint(),
         }
+
+
+def _check_frames(examples: Any, *, frames_of_eos: int) -> None:
+    """Checks that CTC has a path for each example.
+
+    Raises:
+      UserError: naming the first that has too few input positions.
+    """
+    frames, labels = examples.lengths[:, 0] + frames_of_eos, examples.lengths[:, 1]
+    # There is a repeat between two labels at most.
+    for n in np.flatnonzero(frames < 2 * labels - 1).tolist():
+        ids = np.asarray(examples[n][1])
+        least = len(ids) + int(np.sum(ids[1:] == ids[:-1]))
+        if frames[n] < least:
+            raise UserError(
+                f"model: CTC needs an input position for each label, and one between "
+                f"equal labels; example {n} has {frames[n]} for {least} (take a "
+                "transducer, or stack fewer frames)"
+            )
 
 
 def make_task(config: Config, setup: TaskSetup) -> ReadingTask:

@@ -93,7 +93,7 @@ def forward(states: States) -> tuple[Array, Array]:
 
 
 def posteriors(states: States, alphas: Array) -> Array:
-    """Runs the backward recursion; returns the posterior of every frame's state, [T, N].
+    """Runs the backward recursion; returns the posteriors of states, [T, N].
 
     Every path is in one state at a frame, so that a frame's posteriors are normalised
     by their own sum. They are 0 in padding, and where there is no path.

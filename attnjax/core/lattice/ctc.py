@@ -18,10 +18,12 @@ from attnjax.core.lattice._semiring import log_shares
 
 
 class CTCPosteriors(NamedTuple):
-    """Probabilities of what a path does at each frame, given the labels; 0 in padding."""
+    """Probabilities of where a path is, given the labels; 0 in padding."""
 
     label: Float[Array, "... T U"]  # that it is at this label
-    blank: Float[Array, "... T"]  # that it is at a blank; with the labels', the sum is 1
+    blank: Float[
+        Array, "... T"
+    ]  # that it is at a blank; with the labels', the sum is 1
 
 
 class CTCPath(NamedTuple):
@@ -92,8 +94,8 @@ def ctc_loss(
 
     .. math:: \frac{\partial \ell}{\partial z_{tv}} = \mathrm{softmax}(z_t)_v - p(t, v)
 
-    with p(t, v) the posterior that the path is at symbol v at frame t. Its sum over v is
-    0. Log-probabilities may be given for logits.
+    with p(t, v) the posterior that the path is at symbol v at frame t. Its sum over v
+    is 0. Log-probabilities may be given for logits.
 
     Source: Graves et al. 2006 (ICML), eqs. 14 to 16.
 
@@ -137,7 +139,8 @@ def ctc_posteriors(
 ) -> CTCPosteriors:
     r"""Computes the expected alignment: which label or blank each frame is at.
 
-    .. math:: p(t, s) = \frac{\alpha_t(s)\,\beta_t(s)}{\sum_{s'} \alpha_t(s')\,\beta_t(s')}
+    .. math::
+        p(t, s) = \frac{\alpha_t(s)\,\beta_t(s)}{\sum_{s'} \alpha_t(s')\,\beta_t(s')}
 
     Source: Graves et al. 2006 (ICML), eqs. 13 and 14.
 

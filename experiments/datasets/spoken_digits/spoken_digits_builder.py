@@ -89,8 +89,8 @@ class SpokenDigits(ReadingDataset):
         speakers = sorted({clip.speaker for clip in clips})
         if self.held_out_speaker not in (None, *speakers):
             raise UserError(
-                f"data.held_out_speaker: expected one of {', '.join(speakers)} or None, "
-                f"got {self.held_out_speaker!r}"
+                f"data.held_out_speaker: expected None or one of "
+                f"{', '.join(speakers)}, got {self.held_out_speaker!r}"
             )
         recipe = Recipe(
             count,
@@ -106,9 +106,9 @@ class SpokenDigits(ReadingDataset):
     def _has(self, split: str, clip: Clip) -> bool:
         if clip.speaker == self.held_out_speaker:
             return split == "test"
-        if clip.index in TEST:
+        if clip.take in TEST:
             return split == "seen" or (split == "test" and not self.held_out_speaker)
-        return split == ("validation" if clip.index in VALIDATION else "train")
+        return split == ("validation" if clip.take in VALIDATION else "train")
 
     def _clips(self) -> list[Clip]:
         source = building.build(Builder, config(self.raw_dir), self.data_dir)
@@ -212,7 +212,15 @@ def read_clips(file: Path) -> list[Clip]:
 
 def _records(clips: list[Clip]) -> Iterator[tuple[int, dict[str, Any]]]:
     for number, clip in enumerate(clips):
-        yield number, clip._asdict()
+        yield (
+            number,
+            {
+                "audio": clip.audio,
+                "digit": clip.digit,
+                "speaker": clip.speaker,
+                "index": clip.take,
+            },
+        )
 
 
 def _clip(record: dict[str, Any]) -> Clip:

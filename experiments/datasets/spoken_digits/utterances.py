@@ -13,7 +13,10 @@ from experiments.datasets.data_dir import fingerprint_content
 from experiments.datasets.readings.datasets import Entry
 from experiments.datasets.spoken_digits.filterbank import log_mel, num_vectors
 
-WORDS = tuple("zero one two three four five six seven eight nine".split())
+WORDS = (
+    *("zero", "one", "two", "three", "four"),
+    *("five", "six", "seven", "eight", "nine"),
+)
 SILENCE = 0.05, 0.4  # seconds before, between and behind digits
 NOISE = 20.0, 50.0  # decibels of the digits above the noise
 
@@ -24,7 +27,7 @@ class Clip(NamedTuple):
     audio: np.ndarray  # int16 [N]
     digit: int
     speaker: str
-    index: int  # of the speaker's recordings of this digit
+    take: int  # number of the recording: of this digit by this speaker, from 0
 
 
 class Features(NamedTuple):
@@ -49,7 +52,7 @@ class Features(NamedTuple):
 class Recipe(NamedTuple):
     """What utterances are like."""
 
-    count: int
+    size: int  # number of utterances
     max_digits: int
     speed_perturbation: float  # share by which an utterance is faster or slower at most
     seed: tuple[int, ...]
@@ -71,12 +74,12 @@ class Utterances(Sequence[Entry]):
         Raises:
           ValueError: if there are no clips.
         """
-        self._clips = sorted(clips, key=lambda c: (c.speaker, c.digit, c.index))
+        self._clips = sorted(clips, key=lambda c: (c.speaker, c.digit, c.take))
         if not self._clips:
             raise ValueError("clips: expected at least one, got none")
         self._recipe, self.features = recipe, features
         rng = np.random.default_rng(recipe.seed)
-        N, K = recipe.count, recipe.max_digits
+        N, K = recipe.size, recipe.max_digits
         speakers = np.array([clip.speaker for clip in self._clips])
         names, first, size = np.unique(speakers, return_index=True, return_counts=True)
         speaker = rng.integers(len(names), size=(N, 1))
@@ -91,7 +94,9 @@ class Utterances(Sequence[Entry]):
         real = np.arange(K) < counts[:, None]  # [N] -> [N, 1]
         sizes = np.array([len(clip.audio) for clip in self._clips])[self._chosen]
         samples = (real * (sizes + self._silences[:, 1:])).sum(axis=1)
-        self._samples = np.int64((samples + self._silences[:, 0]) / self._speeds)
+        self._samples = ((samples + self._silences[:, 0]) / self._speeds).astype(
+            np.int64
+        )
         vectors = num_vectors(self._samples, features.sample_rate, features.stack)
         self.lengths = np.stack([vectors, counts], axis=1)  # 2 x [N] -> [N, 2]
 
@@ -125,7 +130,7 @@ class Utterances(Sequence[Entry]):
         for one, silence in zip(spoken, silences[1:], strict=False):
             parts += [one, silence]
         # Faster is also higher, as another speaker's voice may be.
-        joined, N = np.concatenate(parts), self._samples[index]
+        joined, N = np.concatenate(parts), int(self._samples[index])
         at = np.arange(N) * self._speeds[index]
         sound = np.interp(at, np.arange(len(joined)), joined)
         loudness = np.sqrt(np.mean(np.concatenate(spoken) ** 2))
@@ -136,5 +141,8 @@ class Utterances(Sequence[Entry]):
         """Hashes all that the utterances are made of."""
         settings = repr((self._recipe, self.features, SILENCE, NOISE)).encode()
         return fingerprint_content(
-            [settings, *(clip.audio.tobytes() + bytes([clip.digit]) for clip in self._clips)]
+            [
+                settings,
+                *(clip.audio.tobytes() + bytes([clip.digit]) for clip in self._clips),
+            ]
         )
