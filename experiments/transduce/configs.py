@@ -1,4 +1,4 @@
-"""Named configs of runs that read words; measured figures are in RESULTS.md.
+"""Named configs of runs that read words and digits; measured figures are in RESULTS.md.
 
 cmudict-transducer: letters to phones of the CMU Pronouncing Dictionary, without stress.
   Paper: Graves 2012 (arXiv:1211.3711) for the model; Rao et al. 2015 (ICASSP) have a
@@ -10,6 +10,17 @@ cmudict-transducer: letters to phones of the CMU Pronouncing Dictionary, without
 cmudict-rnnsearch: the same words by RNNSearch (Bahdanau, Cho & Bengio 2015) on letters.
   Expect: not run to its end here.
   Run: python -m experiments.transduce train cmudict-rnnsearch --data.raw-dir DIR
+
+digits-transducer: connected spoken digits of the Free Spoken Digit Dataset.
+  Paper: Graves 2012 for the model; no published figure for these utterances.
+  Expect: a digit error rate of 28 % on the speaker who is held out, of 2.4 % on other
+    recordings of the speakers in training.
+  Cost: 6 minutes of one CPU core, 40 where many others share it.
+  Run: python -m experiments.transduce train digits-transducer --data.raw-dir DIR
+
+digits-ctc: the same by CTC (Graves et al. 2006).
+  Expect: not run to its end here.
+  Run: python -m experiments.transduce train digits-ctc --data.raw-dir DIR
 
 words-transducer, words-rnnsearch: made-up words with rules of spelling; no file needed.
   Cost: a minute on one CPU core.

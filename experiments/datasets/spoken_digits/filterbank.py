@@ -58,11 +58,12 @@ def log_mel(
             f"sound: expected at least {WINDOW_MS} ms of sound, got {len(sound)} "
             f"samples at {sample_rate} a second"
         )
-    spread = frames.std(axis=0)
-    frames = (frames - frames.mean(axis=0)) / np.where(spread > _FLAT, spread, 1)
+    mean, spread = (f(frames, axis=0, dtype=np.float64) for f in (np.mean, np.std))
+    frames = (frames - mean) / np.where(spread > _FLAT, spread, 1)
     missing = -len(frames) % stack
     filled = np.pad(frames, ((0, missing), (0, 0)), mode="edge")
-    return filled.reshape(-1, stack * num_mel_bins)  # [T*K, M] -> [T, K*M]
+    vectors = filled.reshape(-1, stack * num_mel_bins)  # [T*K, M] -> [T, K*M]
+    return vectors.astype(np.float32)
 
 
 def _filterbank(sound: np.ndarray, sample_rate: int, num_mel_bins: int) -> np.ndarray:
