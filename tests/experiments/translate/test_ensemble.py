@@ -132,6 +132,7 @@ def test_aligning_takes_the_mean_of_the_weights(smoke_run, other_run, tmp_path, 
         sides = ("--source", tmp_path / "source", "--target", tmp_path / "target")
         out = tmp_path / f"{name}.npz"
         given = (*sides, *options, "--weights-out", out, "--out", tmp_path / name)
+        given = (*given, "--checkpoint", "last")
         assert run("align", first, *given) == 0, capsys.readouterr().err
         with np.load(out) as weights:
             found[name] = [weights[f"line_{n}"] for n in range(1, len(PAIRS) + 1)]
