@@ -15,7 +15,7 @@ digits-transducer: connected spoken digits of the Free Spoken Digit Dataset.
   Paper: Graves 2012 for the model; no published figure for these utterances.
   Expect: a digit error rate of 28 % on the speaker who is held out, of 2.4 % on other
     recordings of the speakers in training.
-  Cost: 6 minutes of one CPU core, 40 where many others share it.
+  Cost: 7 minutes of one CPU core, 40 where many others share it.
   Run: python -m experiments.transduce train digits-transducer --data.raw-dir DIR
 
 digits-ctc: the same by CTC (Graves et al. 2006).
