@@ -63,8 +63,14 @@ from attnjax.core.lattice import transducer_sample as transducer_sample
 from attnjax.core.lattice import transducer_entropy as transducer_entropy
 from attnjax.core.lattice import transducer_arcs as transducer_arcs
 from attnjax.core.lattice import transducer_loss as transducer_loss
+from attnjax.core.lattice import ctc_log_likelihood as ctc_log_likelihood
+from attnjax.core.lattice import ctc_posteriors as ctc_posteriors
+from attnjax.core.lattice import ctc_best_path as ctc_best_path
+from attnjax.core.lattice import ctc_loss as ctc_loss
 from attnjax.core.lattice import TransducerPosteriors as TransducerPosteriors
 from attnjax.core.lattice import TransducerPath as TransducerPath
+from attnjax.core.lattice import CTCPosteriors as CTCPosteriors
+from attnjax.core.lattice import CTCPath as CTCPath
 from attnjax.core.lattice import jump_log_probs as jump_log_probs
 from attnjax.core.lattice import start_log_probs as start_log_probs
 from attnjax.core.lattice import hmm_log_likelihood as hmm_log_likelihood
@@ -179,6 +185,8 @@ from attnjax.models.marginal_cursor import MarginalCursor as MarginalCursor
 from attnjax.models.marginal_cursor import MarginalCursorConfig as MarginalCursorConfig
 from attnjax.models.transducer import Transducer as Transducer
 from attnjax.models.transducer import TransducerConfig as TransducerConfig
+from attnjax.models.ctc import CTC as CTC
+from attnjax.models.ctc import CTCConfig as CTCConfig
 from attnjax.models.ntm import NTM as NTM
 from attnjax.models.ntm import NTMConfig as NTMConfig
 from attnjax.models.rnn import RNN as RNN

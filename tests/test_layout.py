@@ -34,6 +34,7 @@ ARROWS = {
         for name in (
             "_checks",
             "_parts",
+            "_frames",
             "_block_config",
             "_stacks",
             "_methods",

@@ -13,11 +13,13 @@ and beam search does not copy the memory for each hypothesis.
 - `transducer_greedy` and `transducer_beam_search` decode a transducer, which has two
   cursors: `TransducerHypotheses`.
 - `sample_strokes` draws lines of writing, point by point: `Strokes`.
+- `ctc_greedy` decodes scores of frames by CTC.
 - `keep_top_k`, `keep_top_p` and `keep_min_p` are logits processors for sampling.
 """
 
 from attnjax.decode.beam import beam_search
 from attnjax.decode.contract import Hypotheses, Step
+from attnjax.decode.ctc_greedy import ctc_greedy
 from attnjax.decode.ensemble import ensemble
 from attnjax.decode.logits_processors import keep_min_p, keep_top_k, keep_top_p
 from attnjax.decode.sequence_scores import SequenceScores, score_sequences
@@ -34,6 +36,7 @@ __all__ = [
     "Strokes",
     "TransducerHypotheses",
     "beam_search",
+    "ctc_greedy",
     "ensemble",
     "greedy",
     "keep_min_p",

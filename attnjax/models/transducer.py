@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
-from attnjax.cells.bidirectional import bidirectional_layers, init_bidirectional_layers
+from attnjax.cells.bidirectional import init_bidirectional_layers
 from attnjax.cells.initializers import initializers
 from attnjax.cells.recurrent import (
     RECURRENT_CELLS,
@@ -33,7 +33,8 @@ from attnjax.core.lattice import (
     transducer_best_path,
     transducer_loss,
 )
-from attnjax.models._checks import check_num_layers, check_vectors
+from attnjax.models._checks import check_num_layers
+from attnjax.models._frames import encode_frames
 from attnjax.models._methods import batched
 from attnjax.models._parts import (
     Params,
@@ -136,23 +137,12 @@ class Transducer(nnx.Module):
           ValueError: if `source` has another shape, or an id that is known is unknown
             to the model.
         """
-        config, dtype = self.config, self.config.dtype
-        rngs = split_rng(rng, 1 + config.num_layers)
-        if config.source_vocab_size:
-            x = embed(self.source_embedding, source, dtype)
-        else:
-            check_vectors(source, "BT", config.input_dim)
-            x = source.astype(dtype)
-        states = bidirectional_layers(
-            self.cell,
-            self.encoder(dtype),
-            dropout(rngs[0], x, rate=config.dropout),
-            mask=mask,
-            rngs=rngs[1:-1],
-            dropout_rate=config.dropout,
+        table = getattr(self, "source_embedding", None)
+        encoder = self.encoder
+        states = encode_frames(
+            self.config, self.cell, table, encoder, source, mask, rng
         )
-        states = dropout(rngs[-1], states, rate=config.dropout)
-        return precision.matmul(states, self.w_frame[...].astype(dtype))
+        return precision.matmul(states, self.w_frame[...].astype(states.dtype))
 
     @batched
     def predict(self, labels: Array, rng: Array | None = None) -> Array:

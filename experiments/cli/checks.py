@@ -25,6 +25,7 @@ COUNTS = (  # at least 1
     *("decay_every", "num_hops", "memory_size", "difficulty", "statements"),
     *("sentence_length", "joint_dim", "max_per_frame"),
     *("max_text_length", "window_gaussians", "mixture_components"),
+    *("max_digits", "num_mel_bins", "stacked_frames"),
 )
 AMOUNTS = (  # at least 0
     *("eval_every", "save_every", "learning_rate", "warmup_steps", "end_lr_ratio"),
@@ -54,6 +55,7 @@ LIMITS = {
 }
 FRACTIONS = (
     *("label_smoothing", "beta2", "dropout", "ema_decay", "held_out", "empty_slots"),
+    *("speed_perturbation",),
 )
 
 

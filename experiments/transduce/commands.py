@@ -26,11 +26,11 @@ class TrainRun(TrainOptions, Config):
     def run(self) -> None:
         """Trains, or resumes training."""
         from experiments.training.trainer import train
-        from experiments.transduce.task import ReadingTask
+        from experiments.transduce.task import make_task
 
         self.train(
             Config,
-            partial(train, ReadingTask),
+            partial(train, make_task),
             then="python -m experiments.transduce evaluate",
         )
 
@@ -42,7 +42,7 @@ class SearchOptions(RunOptions):
     beam_size: int | None = None
     """Number of hypotheses that beam search keeps; 1 is greedy search."""
     max_per_frame: int | None = None
-    """Most phones that greedy search of a transducer emits at one letter."""
+    """Most labels that greedy search of a transducer emits at one input position."""
 
     def search(self, config: SearchConfig) -> SearchConfig:
         """Returns the run's settings with those that are given.
@@ -61,14 +61,15 @@ class SearchOptions(RunOptions):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Evaluate(SearchOptions):
-    """Evaluates a run on held-out words: word and phone error rates, in per cent.
+    """Evaluates a run on held-out words or sounds: error rates, in per cent.
 
-    A word is right if it is one of its readings; phone errors are the edits to the
-    nearest one, over the summed lengths. Writes evaluation.json into the run's folder.
+    A word is right (WER) if it is one of its readings; phone errors (PER) are the edits
+    to the nearest one, over the summed lengths. Of sounds these are the rates of
+    sentences (SER) and of words (WER). Writes evaluation.json into the run's folder.
     """
 
-    splits: tuple[str, ...] = ("validation", "test")
-    """Names of the splits to evaluate."""
+    splits: tuple[str, ...] | None = None
+    """Names of the splits to evaluate. None: all but that of training."""
     raw_dir: Path | None = None
     """Folder of the raw data, if they have moved since training."""
 
@@ -92,17 +93,18 @@ class Evaluate(SearchOptions):
 class Decode(SearchOptions):
     """Reads words of stdin, one a line, and prints their phones, one line for each.
 
-    An empty line gives an empty line. All input is checked before the first line of
+    A run of spoken digits reads names of WAV files instead, and prints their words. An
+    empty line gives an empty line. All input is checked before the first line of
     output.
     """
 
     n_best: int = 1
-    """Number of readings per word; above 1, each is a line of word, phones and
+    """Number of readings per line; above 1, each is a line of input, labels and
     log-probability in nats, with tabs between them."""
     paths: bool = False
     """Show with each phone the number of the letter at which it comes out, from 1: on
     the most probable path of a transducer, exactly; by the largest weight of RNNSearch.
-    The end of the word counts as one more letter."""
+    The end of the word counts as one more letter. Of sounds, show the second."""
 
     def run(self) -> None:
         """Decodes stdin."""
@@ -110,7 +112,7 @@ class Decode(SearchOptions):
         from experiments.errors import UserError
         from experiments.transduce.decoding import decode_stream
         from experiments.transduce.loading import load_run
-        from experiments.transduce.reading import BatchReader
+        from experiments.transduce.sounds import batch_reader
 
         if self.n_best < 1:
             raise UserError(f"n_best: expected at least 1, got {self.n_best}")
@@ -120,14 +122,14 @@ class Decode(SearchOptions):
             search = dataclasses.replace(search, beam_size=self.n_best)
             check_numbers(search)
         if sys.stdin is None:
-            raise UserError("stdin: expected words, got a closed stream")
+            raise UserError("stdin: expected lines, got a closed stream")
         if sys.stdin.isatty():
             print_status(
-                "reading words from the keyboard, to the end of input (Ctrl-D)"
+                "reading lines from the keyboard, to the end of input (Ctrl-D)"
             )
         for line in decode_stream(
             loaded,
-            BatchReader(loaded.model, search, loaded.mesh),
+            batch_reader(loaded.config.data, loaded.model, search, loaded.mesh),
             sys.stdin.buffer,
             n_best=self.n_best,
             paths=self.paths,
@@ -142,6 +144,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         | command("evaluate", Evaluate)
         | command("decode", Decode),
         prog="python -m experiments.transduce",
-        description="Read words, letters to phones: transducers and RNNSearch.",
+        description="Read words and spoken digits: transducers and RNNSearch.",
         arguments=arguments,
     )

@@ -4,14 +4,16 @@ import dataclasses
 
 import tyro
 
+from attnjax.models.ctc import CTCConfig
 from attnjax.models.rnnsearch import RNNSearchConfig
 from attnjax.models.transducer import TransducerConfig
 from experiments.datasets.cmudict.cmudict_builder import CMUdict
 from experiments.datasets.readings.made_up_words import MadeUpWords
+from experiments.datasets.spoken_digits.spoken_digits_builder import SpokenDigits
 from experiments.training.config import TrainingConfig
 
-DataConfig = CMUdict | MadeUpWords
-ModelConfig = TransducerConfig | RNNSearchConfig
+DataConfig = CMUdict | MadeUpWords | SpokenDigits
+ModelConfig = TransducerConfig | CTCConfig | RNNSearchConfig
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -19,10 +21,11 @@ class SearchConfig:
     """Settings of decoding."""
 
     beam_size: int = 5
-    """Number of hypotheses that beam search keeps; 1 is greedy search."""
+    """Number of hypotheses that beam search keeps; 1 is greedy search, which CTC always
+    has."""
     max_per_frame: int = 4
-    """Most phones that greedy search of a transducer emits at one letter; beam search
-    has no such limit."""
+    """Most labels that greedy search of a transducer emits at one input position; beam
+    search has no such limit."""
     max_length_ratio: float = 2.0
     """Longest output as a multiple of the input's length, plus 4."""
 
@@ -32,7 +35,7 @@ class Config(TrainingConfig):
     """All settings of a run that reads."""
 
     data: tyro.conf.AvoidSubcommands[DataConfig]
-    """Words and their readings to train and evaluate on."""
+    """Words and their readings, or sounds and theirs, to train and evaluate on."""
     model: tyro.conf.AvoidSubcommands[ModelConfig]
     """Model; its vocabulary sizes are those of the training data."""
     search: SearchConfig = SearchConfig()

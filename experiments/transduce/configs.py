@@ -1,4 +1,4 @@
-"""Named configs of runs that read words; measured figures are in RESULTS.md.
+"""Named configs of runs that read words and digits; measured figures are in RESULTS.md.
 
 cmudict-transducer: letters to phones of the CMU Pronouncing Dictionary, without stress.
   Paper: Graves 2012 (arXiv:1211.3711) for the model; Rao et al. 2015 (ICASSP) have a
@@ -11,6 +11,17 @@ cmudict-rnnsearch: the same words by RNNSearch (Bahdanau, Cho & Bengio 2015) on 
   Expect: not run to its end here.
   Run: python -m experiments.transduce train cmudict-rnnsearch --data.raw-dir DIR
 
+digits-transducer: connected spoken digits of the Free Spoken Digit Dataset.
+  Paper: Graves 2012 for the model; no published figure for these utterances.
+  Expect: a digit error rate of 28 % on the speaker who is held out, of 2.4 % on other
+    recordings of the speakers in training.
+  Cost: 7 minutes of one CPU core, 40 where many others share it.
+  Run: python -m experiments.transduce train digits-transducer --data.raw-dir DIR
+
+digits-ctc: the same by CTC (Graves et al. 2006).
+  Expect: not run to its end here.
+  Run: python -m experiments.transduce train digits-ctc --data.raw-dir DIR
+
 words-transducer, words-rnnsearch: made-up words with rules of spelling; no file needed.
   Cost: a minute on one CPU core.
 
@@ -19,10 +30,12 @@ smoke: four steps on made-up words, to see that it runs. Seconds.
 
 import dataclasses
 
+from attnjax.models.ctc import CTCConfig
 from attnjax.models.rnnsearch import RNNSearchConfig
 from attnjax.models.transducer import TransducerConfig
 from experiments.datasets.cmudict.cmudict_builder import CMUdict
 from experiments.datasets.readings.made_up_words import MadeUpWords
+from experiments.datasets.spoken_digits.spoken_digits_builder import SpokenDigits
 from experiments.training.optimizer import OptimizerConfig
 from experiments.transduce.config import Config
 
@@ -50,6 +63,27 @@ CMUDICT_RNNSEARCH = dataclasses.replace(
         dropout=0.1,
         init="glorot",
     ),
+)
+
+DIGITS_TRANSDUCER = Config(
+    data=SpokenDigits(),
+    model=TransducerConfig(
+        embed_dim=32, hidden_dim=96, num_layers=2, joint_dim=96, dropout=0.2
+    ),
+    optimizer=OptimizerConfig(
+        learning_rate=3e-3, warmup_steps=200, lr_schedule="cosine"
+    ),
+    steps=2_500,
+    batch_tokens=1_536,
+    num_buckets=3,
+    max_length=110,
+    ema_decay=0.99,
+    eval_every=500,
+    save_every=250,
+)
+
+DIGITS_CTC = dataclasses.replace(
+    DIGITS_TRANSDUCER, model=CTCConfig(hidden_dim=96, num_layers=2, dropout=0.2)
 )
 
 WORDS_TRANSDUCER = Config(
@@ -88,6 +122,11 @@ CONFIGS: dict[str, tuple[str, Config]] = {
         "Letters to phones of CMUdict: RNNSearch.",
         CMUDICT_RNNSEARCH,
     ),
+    "digits-transducer": (
+        "Spoken digits, connected (--data.raw-dir): an RNN Transducer.",
+        DIGITS_TRANSDUCER,
+    ),
+    "digits-ctc": ("Spoken digits, connected: CTC.", DIGITS_CTC),
     "words-transducer": (
         "Made-up words, no files needed: an RNN Transducer.",
         WORDS_TRANSDUCER,

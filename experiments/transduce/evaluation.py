@@ -1,4 +1,4 @@
-"""Evaluates a run on held-out words: `python -m experiments.transduce evaluate`.
+"""Evaluates a run on held-out inputs: `python -m experiments.transduce evaluate`.
 
 RUN/evaluation.json     the error rates of each split
 """
@@ -12,13 +12,12 @@ from typing import Any, TextIO
 from experiments.cli.progress_bar import ProgressBar
 from experiments.cli.tables import print_table
 from experiments.datasets.data_dir import with_raw_dir
-from experiments.datasets.readings.datasets import SPLITS
 from experiments.errors import UserError
 from experiments.files import write_atomic
 from experiments.training.parameters import count_parameters
 from experiments.transduce.config import SearchConfig
 from experiments.transduce.loading import LoadedRun
-from experiments.transduce.reading import BatchReader
+from experiments.transduce.sounds import batch_reader
 
 RECORD = "evaluation.json"
 
@@ -27,7 +26,7 @@ def evaluate(
     loaded: LoadedRun,
     search: SearchConfig,
     *,
-    splits: Sequence[str] = ("validation", "test"),
+    splits: Sequence[str] | None = None,
     raw_dir: Path | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> dict[str, Any]:
@@ -35,8 +34,8 @@ def evaluate(
 
     Args:
       loaded: the run.
-      search: how words are decoded.
-      splits: of the run's data.
+      search: how inputs are decoded.
+      splits: of the run's data; None means all but that of training.
       raw_dir: where the raw data are, if not where the config says.
       say: reports what is being done.
 
@@ -48,24 +47,26 @@ def evaluate(
     """
     output = loaded.run.output(RECORD)
     data = with_raw_dir(loaded.config.data, raw_dir, "this run's words are made up")
-    for split in splits:
-        if split not in SPLITS:
+    for split in splits or ():
+        if split not in data.splits:
             raise UserError(
-                f"splits: expected some of {', '.join(SPLITS)}, got {split}"
+                f"splits: expected some of {', '.join(data.splits)}, got {split}"
             )
-    say("reading words")
-    reader = BatchReader(loaded.model, search, loaded.mesh)
+    reader = batch_reader(data, loaded.model, search, loaded.mesh)
+    say(f"reading {reader.unit}")
     scores = {}
-    for split in splits:
-        entries = data.load(split)
-        words, readings = len(entries), sum(len(e.readings) for e in entries)
-        say(f"decoding {split}: {words:,} words")
-        with ProgressBar(f"decoding {split}", words) as counter:
+    for split in splits or [name for name in data.splits if name != "train"]:
+        entries = list(data.load(split))
+        count, readings = len(entries), sum(len(e.readings) for e in entries)
+        say(f"decoding {split}: {count:,} {reader.unit}")
+        with ProgressBar(f"decoding {split}", count) as counter:
             rates = reader.error_rates(loaded.params, entries, progress=counter.advance)
-        scores[split] = {"words": words, "readings": readings, **rates._asdict()}
+        named = dict(zip(reader.rates, rates, strict=True))
+        scores[split] = {reader.unit: count, "readings": readings, **named}
     record = {
         "step": loaded.step,
         "parameters": count_parameters(loaded.params),
+        "columns": [reader.unit, *reader.rates],
         "search": dataclasses.asdict(search),
         "splits": scores,
     }
@@ -74,15 +75,15 @@ def evaluate(
 
 
 def print_report(record: dict[str, Any], file: TextIO | None = None) -> None:
-    """Prints WER and PER of every split, in per cent."""
+    """Prints the error rates of every split, in per cent."""
+    unit, *rates = record["columns"]
     print_table(
-        ["split", "words", "WER %", "PER %"],
+        ["split", unit, *(f"{rate.upper()} %" for rate in rates)],
         [
             [
                 split,
-                f"{scores['words']:,}",
-                f"{100 * scores['wer']:.2f}",
-                f"{100 * scores['per']:.2f}",
+                f"{scores[unit]:,}",
+                *(f"{100 * scores[rate]:.2f}" for rate in rates),
             ]
             for split, scores in record["splits"].items()
         ],

@@ -1,15 +1,21 @@
 """A model that reads, with its tokenisers, as pure functions of parameters."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self
 
 import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
-from attnjax.decode import beam_search, transducer_beam_search, transducer_greedy
+from attnjax.decode import (
+    beam_search,
+    ctc_greedy,
+    transducer_beam_search,
+    transducer_greedy,
+)
+from attnjax.models.ctc import CTC, CTCConfig
 from attnjax.models.rnnsearch import RNNSearch
 from attnjax.models.state import split
 from attnjax.models.transducer import Transducer, TransducerConfig
@@ -17,6 +23,7 @@ from attnjax.train import Loss, Params
 from experiments.cli.exit_codes import invalid_settings
 from experiments.datasets.pairs.batching import Batch, previous_tokens
 from experiments.datasets.readings.datasets import Entry
+from experiments.datasets.spoken_digits.spoken_digits_builder import SpokenDigits
 from experiments.datasets.tokenizers.sentences import (
     BOS,
     EOS,
@@ -35,7 +42,7 @@ class Alphabets(Tokenizers):
     """
 
     @classmethod
-    def of(cls, entries: list[Entry]) -> Self:
+    def of(cls, entries: Sequence[Entry]) -> Self:
         """Collects the symbols of both sides."""
         sources = (" ".join(entry.symbols) for entry in entries)
         targets = (" ".join(r) for entry in entries for r in entry.readings)
@@ -43,6 +50,18 @@ class Alphabets(Tokenizers):
         return cls(
             WordVocabulary.train(sources, size), WordVocabulary.train(targets, size)
         )
+
+    @classmethod
+    def of_labels(cls, labels: Sequence[str]) -> Self:
+        """Numbers labels in this order; the inputs are vectors, and have no symbols."""
+        return cls(WordVocabulary(()), WordVocabulary(labels))
+
+
+class Frames(NamedTuple):
+    """Vectors as inputs."""
+
+    vectors: Any  # [B, T, D], zeros behind the real ones
+    counts: Any  # of vectors that are real, [B]
 
 
 class Readings(NamedTuple):
@@ -60,12 +79,12 @@ class Reader:
     Attributes:
       rebuild: makes the model of a tree of parameters.
       alphabets: of both sides.
-      transduces: whether the model is a transducer; else it is RNNSearch.
+      kind: which model it is.
     """
 
     rebuild: Callable[[Params], Any]
     alphabets: Alphabets
-    transduces: bool
+    kind: Literal["transducer", "ctc", "rnnsearch"]
 
     def loss(
         self,
@@ -77,11 +96,11 @@ class Reader:
     ) -> Loss:
         """Negative log-likelihood of the outputs, summed; and their number of labels.
 
-        Of RNNSearch EOS is a label; a transducer ends with the last frame.
+        Of RNNSearch EOS is a label; the others end with the last frame.
         """
-        source, target = map(jnp.asarray, batch)
-        model, mask = self.rebuild(params), source != PAD
-        if self.transduces:
+        source, mask = inputs_and_mask(batch[0])
+        model, target = self.rebuild(params), jnp.asarray(batch[1])
+        if self.kind != "rnnsearch":
             real = is_label(target)
             nats = model.losses(source, mask, target, real, rng)
             # A row of only padding has no frame, and an infinite loss.
@@ -93,13 +112,17 @@ class Reader:
         )
         return Loss(nats, real.sum())
 
-    def read(self, params: Params, source: Array, *, search: SearchConfig) -> Readings:
-        """Decodes inputs [B, T]; a transducer adds up the paths of equal outputs."""
-        model, mask = self.rebuild(params), source != PAD
+    def read(self, params: Params, source: Any, *, search: SearchConfig) -> Readings:
+        """Decodes ids [B, T] or `Frames`; a transducer adds up equal outputs' paths."""
+        source, mask = inputs_and_mask(source)
+        model = self.rebuild(params)
         counts = jnp.sum(mask, axis=1, dtype=jnp.int32)
+        if self.kind == "ctc":
+            path = ctc_greedy(model(source, mask), counts)
+            return Readings(path.labels, path.lengths, path.log_probs)
         size = int(source.shape[1] * search.max_length_ratio) + 4
         memory = model.encode(source, mask)
-        if not self.transduces:
+        if self.kind == "rnnsearch":
             found = beam_search(
                 partial(model.step, memory),
                 model.start(memory, size),
@@ -129,16 +152,32 @@ class Reader:
     def paths(self, params: Params, batch: Batch) -> Array:
         """The input position of each output label, [B, U]; negative at padding.
 
-        Of a transducer, those of the most probable path; of RNNSearch, the largest
-        weights.
+        Of a transducer and of CTC, those of the most probable path (of CTC, where a
+        label begins); of RNNSearch, the largest weights.
         """
-        source, target = map(jnp.asarray, batch)
-        model, mask, real = self.rebuild(params), source != PAD, is_label(target)
-        if self.transduces:
+        source, mask = inputs_and_mask(batch[0])
+        target = jnp.asarray(batch[1])
+        model, real = self.rebuild(params), is_label(target)
+        if self.kind == "transducer":
             return model.best_path(source, mask, target, real).frames
+        if self.kind == "ctc":
+            positions = model.best_path(source, mask, target, real).positions
+            label = jnp.arange(target.shape[1], dtype=jnp.int32)[None, :, None]
+            at = positions[:, None] == label  # [B, T] -> [B, 1, T]; [B, U, T]
+            return jnp.where(at.any(axis=-1), jnp.argmax(at, axis=-1), -1)
         previous = previous_tokens(target)
         _, weights = model(source, mask, previous)
         return jnp.where(real, jnp.argmax(weights, axis=-1), -1)
+
+
+def inputs_and_mask(source: Any) -> tuple[Array, Array]:
+    """Tells real inputs from padding: ids [B, T] by PAD, `Frames` by their counts."""
+    if not isinstance(source, Frames):
+        ids = jnp.asarray(source)
+        return ids, ids != PAD
+    vectors, counts = map(jnp.asarray, source)
+    position = jnp.arange(vectors.shape[1], dtype=counts.dtype)
+    return vectors, position < counts[:, None]  # [B] -> [B, 1]
 
 
 def is_label(target: Array) -> Array:
@@ -150,21 +189,29 @@ def build_model(config: Config, alphabets: Alphabets) -> tuple[Reader, Params]:
     """Builds the model of a config, and its initial parameters.
 
     Raises:
-      UserError: if the model's sizes do not fit together.
+      UserError: if the model's sizes do not fit together, or it cannot read sounds.
     """
     source, target = (side.vocab_size for side in alphabets)
     rngs = nnx.Rngs(params=config.seed)
     with invalid_settings("model"):
         model: Any
-        if isinstance(config.model, TransducerConfig):
-            transducer = dataclasses.replace(
-                config.model, source_vocab_size=source, vocab_size=target
-            )
-            model = Transducer(transducer, rngs=rngs)
+        if isinstance(config.model, TransducerConfig | CTCConfig):
+            sizes: Any = {"source_vocab_size": source, "vocab_size": target}
+            if isinstance(config.data, SpokenDigits):
+                sizes |= {
+                    "source_vocab_size": 0,  # vectors
+                    "input_dim": config.data.features.width,
+                }
+            sized: Any = dataclasses.replace(config.model, **sizes)
+            kind = Transducer if isinstance(sized, TransducerConfig) else CTC
+            model = kind(sized, rngs=rngs)
+        elif isinstance(config.data, SpokenDigits):
+            raise ValueError("expected a transducer or CTC for sounds, got RNNSearch")
         else:
             rnnsearch = dataclasses.replace(
                 config.model, source_vocab_size=source, target_vocab_size=target
             )
             model = RNNSearch(rnnsearch, rngs=rngs)
     rebuild, params = split(model)
-    return Reader(rebuild, alphabets, isinstance(model, Transducer)), params
+    name: Any = type(model).__name__.lower()
+    return Reader(rebuild, alphabets, name), params

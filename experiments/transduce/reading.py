@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any, ClassVar
 
 import jax
 import numpy as np
@@ -9,9 +10,11 @@ from jax.sharding import Mesh
 
 from attnjax.parallel import batch_sharding
 from attnjax.train import Params
+from experiments.datasets.pairs.batching import pad_batch
 from experiments.datasets.pairs.bucketing import choose_shapes
 from experiments.datasets.pairs.evaluation_batches import (
     evaluation_batches,
+    pad_sources,
     source_batches,
 )
 from experiments.datasets.pairs.tokenized import TokenizedPairs
@@ -26,7 +29,20 @@ ROWS = 128
 
 
 class BatchReader:
-    """Compiles the uses of a model, and applies them to inputs of any length."""
+    """Compiles the uses of a model, and applies them to inputs of any length.
+
+    Its inputs are symbols. `sounds.SoundReader` has others, and overrides what depends
+    on their kind.
+    """
+
+    unit: ClassVar[str] = "words"  # what an input is
+    rates: ClassVar[tuple[str, str]] = (
+        "wer",
+        "per",
+    )  # names of the fields of ErrorRates
+    pad_sources = staticmethod(pad_sources)
+    pad_batch = staticmethod(pad_batch)
+    pairs = TokenizedPairs
 
     def __init__(self, reader: Reader, search: SearchConfig, mesh: Mesh) -> None:
         """Jits the uses of a model; each batch shape is compiled on first use."""
@@ -37,7 +53,25 @@ class BatchReader:
         )
         self._paths = jax.jit(reader.paths, out_shardings=sharding)
 
-    def tokenize(self, inputs: Sequence[Sequence[str]]) -> list[list[int]]:
+    def name(self, line: str) -> str:
+        """The word of a line."""
+        return line.strip().lower()
+
+    def parse(self, names: Sequence[str]) -> Sequence[Any]:
+        """Makes the inputs of these names."""
+        return names
+
+    def place(self, position: int) -> str:
+        """Names an input position: its number, from 1."""
+        return str(position + 1)
+
+    def readable(self, entries: Sequence[Entry]) -> list[Entry]:
+        """Those without a symbol that never occurred in training."""
+        source = self.reader.alphabets.source
+        known = set(source.ids_to_tokens(range(source.vocab_size)))
+        return [entry for entry in entries if known.issuperset(entry.symbols)]
+
+    def tokenize(self, inputs: Any) -> Any:
         """Numbers the symbols of inputs.
 
         Raises:
@@ -57,7 +91,7 @@ class BatchReader:
     def read(
         self,
         params: Params,
-        inputs: Sequence[Sequence[str]],
+        inputs: Sequence[Any],
         *,
         progress: Callable[[int], None] = lambda count: None,
     ) -> list[list[tuple[list[int], float]]]:
@@ -72,9 +106,12 @@ class BatchReader:
         """
         encoded = self.tokenize(inputs)
         results: list[list[tuple[list[int], float]]] = [[] for _ in encoded]
-        present = [i for i, ids in enumerate(encoded) if ids]
+        present = [i for i, ids in enumerate(encoded) if len(ids)]
         batches = source_batches(
-            [encoded[i] for i in present], rows=ROWS, row_multiple=self.mesh.size
+            [encoded[i] for i in present],
+            rows=ROWS,
+            row_multiple=self.mesh.size,
+            pad=self.pad_sources,
         )
         for indices, ids in batches:
             found = gather_rows(self._read(params, place_batch(ids, self.mesh)))
@@ -97,24 +134,24 @@ class BatchReader:
     def paths(
         self,
         params: Params,
-        inputs: Sequence[Sequence[str]],
+        inputs: Sequence[Any],
         outputs: Sequence[Sequence[int]],
     ) -> list[list[int]]:
         """Finds the input position of each output label; the end is one more position.
 
         Args:
           params: the model's parameters.
-          inputs: one or more symbols each.
+          inputs: none of them empty.
           outputs: ids, one list for each input.
         """
-        examples = TokenizedPairs(self.tokenize(inputs), outputs)
+        examples = self.pairs(self.tokenize(inputs), outputs)
         size = self.mesh.size
         tokens = max(2048, (int(examples.lengths.max()) + 1) * size)
         shapes = choose_shapes(
             examples.lengths + 1, batch_tokens=tokens, buckets=2, row_multiple=size
         )
         found: list[list[int]] = [[] for _ in inputs]
-        for indices, batch in evaluation_batches(examples, shapes):
+        for indices, batch in evaluation_batches(examples, shapes, pad=self.pad_batch):
             frames = gather_rows(self._paths(params, place_batch(batch, self.mesh)))
             for row, index in enumerate(indices):
                 if index >= 0:
@@ -129,6 +166,7 @@ class BatchReader:
         progress: Callable[[int], None] = lambda count: None,
     ) -> ErrorRates:
         """Compares the best output of each entry with its readings."""
+        entries = list(entries)  # a sound is made when it is asked for
         found = self.read(params, [e.symbols for e in entries], progress=progress)
         best = [self.symbols(one[0][0]) if one else [] for one in found]
         return error_rates(best, [entry.readings for entry in entries])

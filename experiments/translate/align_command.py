@@ -23,6 +23,9 @@ class Align(RunOptions):
     """File of source sentences, one a line; gzip is recognised."""
     target: Path
     """File of their translations, line by line."""
+    ensemble: tuple[Path, ...] = ()
+    """Further runs of the same architecture; links are made from the mean of all their
+    weights."""
     reverse: Path | None = None
     """Folder of a run that translates in the opposite direction; the links of both are
     combined."""
@@ -67,7 +70,7 @@ class Align(RunOptions):
             score_links,
             write_outputs,
         )
-        from experiments.translate.loading import load_run
+        from experiments.translate.loading import load_ensemble, load_run
         from experiments.translate.outputs import check_file
 
         check_file("out", self.out)
@@ -75,7 +78,7 @@ class Align(RunOptions):
         pairs = read_sides(self.source, self.target)
         gold = None if self.gold is None else read_links("gold", self.gold, pairs)
         aligned = align_pairs(
-            load_run(self.run_folder, self.checkpoint),
+            load_ensemble([self.run_folder, *self.ensemble], self.checkpoint),
             pairs,
             Extraction(self.layer, self.heads, self.row, self.on_end),
             reverse=None

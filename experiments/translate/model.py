@@ -177,12 +177,9 @@ class Ensemble(TranslationModel):
         layer: int | None = None,
         heads: tuple[int, ...] = (),
     ) -> Array:
-        """The mean of the models' teacher-forced attention weights, [B, T, S]."""
-        if layer is not None or heads:
-            raise ValueError(
-                f"layer, heads: expected none of an ensemble, got {layer} and {heads}"
-            )
-        return self.teacher_forced(params, batch)[1]
+        """The mean of the models' alignments, [B, T, S]."""
+        align = partial(super().align, batch=batch, layer=layer, heads=heads)
+        return jnp.mean(jax.vmap(align)(params), axis=0)
 
     def teacher_forced(self, params: Params, batch: Batch) -> tuple[Array, Array]:
         """Combines the models as decoding does, all positions in one step."""

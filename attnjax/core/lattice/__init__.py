@@ -1,10 +1,17 @@
 """Dynamic programmes over cursor paths: likelihood, posterior alignment, best path.
 
-`transducer` has two cursors, over frames and over labels. `hmm` has one cursor over
+`transducer` has two cursors, over frames and over labels; `ctc` is its case with one
+symbol at every frame. `hmm` has one cursor over
 source positions, which moves once at each target step, as `jumps` lets it. Posteriors
 are weights: `attnjax.read` takes them.
 """
 
+from attnjax.core.lattice.ctc import CTCPath as CTCPath
+from attnjax.core.lattice.ctc import CTCPosteriors as CTCPosteriors
+from attnjax.core.lattice.ctc import ctc_best_path as ctc_best_path
+from attnjax.core.lattice.ctc import ctc_log_likelihood as ctc_log_likelihood
+from attnjax.core.lattice.ctc import ctc_loss as ctc_loss
+from attnjax.core.lattice.ctc import ctc_posteriors as ctc_posteriors
 from attnjax.core.lattice.hmm import HMMFilter as HMMFilter
 from attnjax.core.lattice.hmm import hmm_entropy as hmm_entropy
 from attnjax.core.lattice.hmm import hmm_filter as hmm_filter

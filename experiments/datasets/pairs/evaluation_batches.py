@@ -3,8 +3,8 @@
 Batches come in an order that saves padding; their indices restore the original one.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -36,8 +36,20 @@ class EvaluationBatch(NamedTuple):
     batch: Batch
 
 
+def pad_sources(sources: Sequence[Ids], indices: np.ndarray, length: int) -> np.ndarray:
+    """Copies the sources of these indices, with EOS; a row of index -1 is only PAD."""
+    ids = np.full((len(indices), length), PAD, np.int32)
+    for row, index in enumerate(indices.tolist()):
+        if index != PADDING_ROW:
+            fill_row(ids[row], sources[index])
+    return ids
+
+
 def evaluation_batches(
-    examples: Sequence[tuple[Ids, Ids]], shapes: Sequence[Shape]
+    examples: Sequence[tuple[Ids, Ids]],
+    shapes: Sequence[Shape],
+    *,
+    pad: Callable[..., Any] = pad_batch,
 ) -> Iterator[EvaluationBatch]:
     """Makes batches of pairs for evaluation: shape by shape, in the given order.
 
@@ -45,6 +57,7 @@ def evaluation_batches(
       examples: source and target ids, without EOS.
       shapes: the shapes to use, such as those of the training batches, which are
         compiled already.
+      pad: makes a batch of examples, indices and shape.
 
     Yields:
       Batches of these shapes with the indices of their examples.
@@ -67,7 +80,7 @@ def evaluation_batches(
             some = members[start : start + shape.rows]
             empty = shape.rows - len(some)
             indices = np.pad(some, (0, empty), constant_values=PADDING_ROW)
-            yield EvaluationBatch(indices, pad_batch(examples, indices, shape))
+            yield EvaluationBatch(indices, pad(examples, indices, shape))
 
 
 def source_batches(
@@ -76,7 +89,8 @@ def source_batches(
     rows: int = 64,
     row_multiple: int = 1,
     max_length: int | None = None,
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    pad: Callable[[Sequence[Ids], np.ndarray, int], Any] = pad_sources,
+) -> Iterator[tuple[np.ndarray, Any]]:
     """Makes batches of source sentences only, for decoding, the longest first.
 
     Sentences of similar length share a batch. Lengths are padded to one of a few, so
@@ -89,6 +103,7 @@ def source_batches(
       row_multiple: number that must divide the rows of every batch.
       max_length: largest number of positions, EOS included, that sources are padded
         to; no sentence may be longer. None sets no limit.
+      pad: makes a batch of sources, indices and length.
 
     Yields:
       The sentences' indices [B], -1 for a row of only PAD, and their ids with EOS,
@@ -106,10 +121,7 @@ def source_batches(
             length = min(length, max_length)
         indices = np.full(rows, PADDING_ROW)
         indices[: len(some)] = some
-        ids = np.full((rows, length), PAD, np.int32)
-        for row, index in enumerate(some):
-            fill_row(ids[row], sources[index])
-        yield indices, ids
+        yield indices, pad(sources, indices, length)
 
 
 def padded_length(length: int) -> int:

@@ -2,9 +2,9 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from experiments.datasets.data_dir import fingerprint_content
 
@@ -17,12 +17,12 @@ class Entry(NamedTuple):
     """An input and its readings.
 
     Attributes:
-      symbols: what is read, such as the letters of a word.
+      symbols: what is read: the letters of a word, or the vectors of a sound, [T, D].
       readings: the right outputs, such as the phones of each pronunciation; at least
         one, all different.
     """
 
-    symbols: tuple[str, ...]
+    symbols: Any
     readings: tuple[Reading, ...]
 
 
@@ -30,11 +30,13 @@ class Entry(NamedTuple):
 class ReadingDataset:
     """Settings of a data set of readings, which become flags of a command line."""
 
+    splits: ClassVar[tuple[str, ...]] = SPLITS
+
     data_dir: Path | None = None
     """Folder of prepared data (default: $ATTNJAX_DATA_DIR or the user's cache)."""
 
-    def load(self, split: str) -> list[Entry]:
-        """Reads a split, one of `SPLITS`.
+    def load(self, split: str) -> Sequence[Entry]:
+        """Reads a split, one of `splits`.
 
         Raises:
           UserError: if the data are missing or invalid.

@@ -107,6 +107,30 @@ def test_evaluating_an_ensemble_keeps_the_runs_own_record(
     assert both["parameters"] == 2 * one["parameters"]
 
 
+def test_aligning_takes_the_mean_of_the_weights(smoke_run, other_run, tmp_path, capsys):
+    """Of a run with itself: the run's own; of two runs: the mean of both."""
+    for side, texts in zip(("source", "target"), zip(*PAIRS, strict=True), strict=True):
+        (tmp_path / side).write_text("".join(f"{text}\n" for text in texts))
+    found = {}
+    for name, first, options in (
+        ("one", smoke_run, ()),
+        ("other", other_run, ()),
+        ("twice", smoke_run, ("--ensemble", smoke_run)),
+        ("both", smoke_run, ("--ensemble", other_run)),
+    ):
+        sides = ("--source", tmp_path / "source", "--target", tmp_path / "target")
+        out = tmp_path / f"{name}.npz"
+        given = (*sides, *options, "--weights-out", out, "--out", tmp_path / name)
+        given = (*given, "--checkpoint", "last")
+        assert run("align", first, *given) == 0, capsys.readouterr().err
+        with np.load(out) as weights:
+            found[name] = [weights[f"line_{n}"] for n in range(1, len(PAIRS) + 1)]
+    for one, other, twice, both in zip(*found.values(), strict=True):
+        np.testing.assert_allclose(twice, one, atol=1e-5)
+        np.testing.assert_allclose(both, (one + other) / 2, atol=1e-5)
+        assert np.abs(one - other).max() > 1e-4
+
+
 def test_runs_that_do_not_fit_are_named(smoke_run, tmp_path, capsys):
     larger, fewer = (
         Path(shutil.copytree(smoke_run, tmp_path / name))

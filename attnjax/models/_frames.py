@@ -1,0 +1,57 @@
+"""The encoder of models that read frames: ids or vectors, by a bidirectional RNN."""
+
+from typing import Any
+
+from flax import nnx
+from jax import Array
+
+from attnjax.cells.bidirectional import bidirectional_layers
+from attnjax.cells.recurrent import RecurrentCell
+from attnjax.core.dropout import dropout
+from attnjax.models._checks import check_vectors
+from attnjax.models._parts import Params, embed, split_rng
+
+
+def encode_frames(
+    config: Any,
+    cell: RecurrentCell,
+    embedding: nnx.Param | None,
+    encoder: Params,
+    source: Array,
+    mask: Array,
+    rng: Array | None,
+) -> Array:
+    """Runs the encoder.
+
+    Args:
+      config: of the model: its `input_dim`, `num_layers`, `dropout` and `dtype`.
+      cell: the recurrent cell.
+      embedding: of input ids; None if the inputs are vectors.
+      encoder: bidirectional layers.
+      source: input ids, shape [B, T], or vectors, shape [B, T, input_dim].
+      mask: True = a frame, False = padding after it, shape [B, T].
+      rng: random key for dropout on inputs, between layers, and on states; None means
+        no dropout.
+
+    Returns:
+      States of both directions, shape [B, T, 2*D].
+
+    Raises:
+      ValueError: if `source` has another shape, or an id that is known is unknown to
+        the model.
+    """
+    rngs = split_rng(rng, 1 + config.num_layers)
+    if embedding is not None:
+        x = embed(embedding, source, config.dtype)
+    else:
+        check_vectors(source, "BT", config.input_dim)
+        x = source.astype(config.dtype)
+    states = bidirectional_layers(
+        cell,
+        encoder(config.dtype),
+        dropout(rngs[0], x, rate=config.dropout),
+        mask=mask,
+        rngs=rngs[1:-1],
+        dropout_rate=config.dropout,
+    )
+    return dropout(rngs[-1], states, rate=config.dropout)
