@@ -16,10 +16,7 @@ from jax import Array
 
 from attnjax.cells.bidirectional import init_bidirectional_layers
 from attnjax.cells.initializers import initializers
-from attnjax.cells.recurrent import (
-    RECURRENT_CELLS,
-    RecurrentCell,
-)
+from attnjax.cells.recurrent import RECURRENT_CELLS, RecurrentCell
 from attnjax.core import precision
 from attnjax.core.lattice import CTCPath, ctc_best_path, ctc_loss
 from attnjax.models._checks import check_num_layers
