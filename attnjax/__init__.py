@@ -93,6 +93,7 @@ from attnjax.core.losses import token_cross_entropy as token_cross_entropy
 from attnjax.core.losses import linear_cross_entropy as linear_cross_entropy
 from attnjax.core.guidance import alignment_cross_entropy as alignment_cross_entropy
 from attnjax.core.dropout import dropout as dropout
+from attnjax.core.gradients import clip_gradient as clip_gradient
 
 # cells: one time step, and any cell over time
 from attnjax.cells.gru import gru as gru
@@ -104,11 +105,19 @@ from attnjax.cells.lstm import lstm_inputs as lstm_inputs
 from attnjax.cells.lstm import lstm_recur as lstm_recur
 from attnjax.cells.lstm import LSTMParams as LSTMParams
 from attnjax.cells.lstm import LSTMState as LSTMState
+from attnjax.cells.peephole_lstm import peephole_lstm as peephole_lstm
+from attnjax.cells.peephole_lstm import peephole_lstm_inputs as peephole_lstm_inputs
+from attnjax.cells.peephole_lstm import peephole_lstm_recur as peephole_lstm_recur
+from attnjax.cells.peephole_lstm import PeepholeLSTMParams as PeepholeLSTMParams
 from attnjax.cells.recurrent import RecurrentCell as RecurrentCell
 from attnjax.cells.recurrent import RECURRENT_CELLS as RECURRENT_CELLS
 from attnjax.cells.recurrent import step_layers as step_layers
 from attnjax.cells.recurrent import scan_layers as scan_layers
-from attnjax.cells.recurrent import bidirectional_layers as bidirectional_layers
+from attnjax.cells.skip_layers import SkipLayers as SkipLayers
+from attnjax.cells.skip_layers import project_skips as project_skips
+from attnjax.cells.skip_layers import step_skip_layers as step_skip_layers
+from attnjax.cells.skip_layers import scan_skip_layers as scan_skip_layers
+from attnjax.cells.bidirectional import bidirectional_layers as bidirectional_layers
 from attnjax.cells.aligners import Aligner as Aligner
 from attnjax.cells.aligners import ALIGNERS as ALIGNERS
 from attnjax.cells.rnnsearch import rnnsearch as rnnsearch

@@ -315,17 +315,17 @@ def gru(p, state, *inputs):
 
 
 def lstm(p, carry, x):
-    """Hochreiter 1997 with Gers' forget gate, as Graves 2013 eq. 7-11, no peepholes.
+    """Hochreiter 1997 with Gers' forget gate, as Graves 2013 eq. 7-11.
 
     `p["W_i"]`, `p["U_i"]`, `p["b_i"]` and so on for the gates i, f, o and the
-    new content g; carry = (h, c).
+    new content g; peepholes `p["P_i"]`, `p["P_f"]`, `p["P_o"]`, if there are any, are
+    diagonals: i and f see the old cell, o the new one. carry = (h, c).
     """
     h, c = carry
-    i, f, o = (
-        sigma(p[f"W_{k}"] @ x + p[f"U_{k}"] @ h + p.get(f"b_{k}", 0)) for k in "ifo"
-    )
-    g = np.tanh(p["W_g"] @ x + p["U_g"] @ h + p.get("b_g", 0))
-    c = f * c + i * g
+    before = {k: p[f"W_{k}"] @ x + p[f"U_{k}"] @ h + p.get(f"b_{k}", 0) for k in "ifgo"}
+    i, f = (sigma(before[k] + p.get(f"P_{k}", 0) * c) for k in "if")
+    c = f * c + i * np.tanh(before["g"])
+    o = sigma(before["o"] + p.get("P_o", 0) * c)
     return o * np.tanh(c), c
 
 

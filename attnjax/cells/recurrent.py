@@ -19,7 +19,12 @@ from attnjax.cells.feed_forward import (
 from attnjax.cells.gru import gru_inputs, gru_recur, init_gru
 from attnjax.cells.initializers import Initializers
 from attnjax.cells.lstm import LSTMState, init_lstm, lstm_inputs, lstm_recur
-from attnjax.cells.scan import bidirectional, scan
+from attnjax.cells.peephole_lstm import (
+    init_peephole_lstm,
+    peephole_lstm_inputs,
+    peephole_lstm_recur,
+)
+from attnjax.cells.scan import scan
 from attnjax.core.dropout import dropout
 
 Tree = Any
@@ -73,6 +78,11 @@ LSTM = RecurrentCell(
     initial_carry=lambda hidden: LSTMState(hidden, jnp.zeros_like(hidden)),
     hidden=lambda carry: carry.hidden,
 )
+PEEPHOLE_LSTM = LSTM._replace(
+    init=init_peephole_lstm,
+    project_inputs=peephole_lstm_inputs,
+    step=peephole_lstm_recur,
+)
 # Not in the table: a controller may do without a state, a decoder may not.
 FEED_FORWARD = RecurrentCell(
     num_gates=1,
@@ -83,14 +93,11 @@ FEED_FORWARD = RecurrentCell(
     hidden=lambda carry: carry,
 )
 
-RECURRENT_CELLS: dict[str, RecurrentCell] = {"gru": GRU, "lstm": LSTM}
-
-
-class Bidirectional(NamedTuple):
-    """Parameters of one bidirectional layer."""
-
-    forward: Tree
-    backward: Tree
+RECURRENT_CELLS: dict[str, RecurrentCell] = {
+    "gru": GRU,
+    "lstm": LSTM,
+    "peephole_lstm": PEEPHOLE_LSTM,
+}
 
 
 def init_layers(
@@ -115,26 +122,6 @@ def init_layers(
     return tuple(cell.init(rngs(), M, D, initializers) for M in widths)
 
 
-def init_bidirectional_layers(
-    rngs: Callable[[], Array],
-    M: int,
-    D: int,
-    num_layers: int,
-    cell: RecurrentCell,
-    initializers: Initializers,
-) -> tuple[Bidirectional, ...]:
-    """Draws the parameters of a bidirectional stack for inputs of width M.
-
-    A layer above the bottom one takes both directions of the layer below, 2*D wide.
-    Arguments are those of `init_layers`.
-    """
-    widths = (M, *[2 * D] * (num_layers - 1))
-    return tuple(
-        Bidirectional(*init_layers(rngs, (width, width), D, cell, initializers))
-        for width in widths
-    )
-
-
 def step_layers(
     cell: RecurrentCell, params: Layers, carry: Layers, inputs: Array
 ) -> tuple[Layers, Array]:
@@ -157,13 +144,33 @@ def step_layers(
     Raises:
       ValueError: if a shape disagrees with the parameters.
     """
+    carries, states = step_every_layer(cell, params, carry, inputs)
+    return carries, states[-1]
+
+
+def step_every_layer(
+    cell: RecurrentCell,
+    params: Layers,
+    carry: Layers,
+    inputs: Array,
+    *,
+    skips: Sequence[Array] = (),
+) -> tuple[Layers, list[Array]]:
+    """Advances a stack by one time step, and returns the states of all its layers.
+
+    Arguments are those of `step_layers`; `skips` is added to the projected inputs of
+    the layers above the bottom one, one array [num_gates*D] for each, or none.
+    """
     bottom, hidden = cell.step(params[0], carry[0], inputs)
-    carries = [bottom]
-    for layer_params, last in zip(params[1:], carry[1:], strict=True):
-        inputs = cell.project_inputs(layer_params, hidden)
-        new, hidden = cell.step(layer_params, last, inputs)
+    carries, states = [bottom], [hidden]
+    for layer in range(1, len(params)):
+        inputs = cell.project_inputs(params[layer], states[-1])
+        if skips:
+            inputs = inputs + skips[layer - 1]
+        new, hidden = cell.step(params[layer], carry[layer], inputs)
         carries.append(new)
-    return tuple(carries), hidden
+        states.append(hidden)
+    return tuple(carries), states
 
 
 def scan_layers(
@@ -198,61 +205,38 @@ def scan_layers(
     Raises:
       ValueError: as `scan`.
     """
-    bottom, states = scan(cell.step, params[0], carry[0], inputs, mask=mask)
-    carries = [bottom]
-    for layer in range(1, len(params)):
-        if rngs:
-            states = dropout(rngs[layer - 1], states, rate=dropout_rate)
-        inputs = cell.project_inputs(params[layer], states)
-        last, states = scan(cell.step, params[layer], carry[layer], inputs, mask=mask)
-        carries.append(last)
-    return tuple(carries), states
+    carries, states = scan_every_layer(
+        cell, params, carry, inputs, mask=mask, rngs=rngs, dropout_rate=dropout_rate
+    )
+    return carries, states[-1]
 
 
-def bidirectional_layers(
+def scan_every_layer(
     cell: RecurrentCell,
-    params: Sequence[Bidirectional],
-    x: Array,
+    params: Layers,
+    carry: Layers,
+    inputs: Array,
     *,
+    skips: Sequence[Array] = (),
     mask: Array | None = None,
     rngs: Sequence[Array | None] = (),
     dropout_rate: float = 0.0,
-) -> Array:
-    """Runs a bidirectional stack over a batch of sequences, from states of 0.
+) -> tuple[Layers, list[Array]]:
+    """Runs a stack over a batch of sequences, and returns the states of all its layers.
 
-    Layer l takes the concatenated states of both directions of layer l - 1, so that
-    from the second layer on every state has seen the whole sequence.
-
-    Source: Schuster & Paliwal 1997; stacked: Graves, Mohamed & Hinton 2013
-    (arXiv:1303.5778), section 3.
-
-    Args:
-      cell: the recurrent cell of every layer and direction.
-      params: its parameters for each layer.
-      x: inputs, shape [B, T, M].
-      mask: True = a real step, shape [B, T]; None means all are.
-      rngs: as in `scan_layers`.
-      dropout_rate: as in `scan_layers`.
-
-    Returns:
-      States of the top layer, forward and backward side by side, shape [B, T, 2*D].
-
-    Raises:
-      ValueError: as `scan`.
+    Arguments are those of `scan_layers`; `skips` is added to the projected inputs of
+    the layers above the bottom one, one array [B, T, num_gates*D] for each, or none.
     """
-    for layer, directions in enumerate(params):
-        if layer > 0 and rngs:
-            x = dropout(rngs[layer - 1], x, rate=dropout_rate)
-        forward = cell.project_inputs(directions.forward, x)
-        backward = cell.project_inputs(directions.backward, x)
-        D = forward.shape[-1] // cell.num_gates
-        first = cell.initial_carry(jnp.zeros((x.shape[0], D), forward.dtype))
-        _, states = bidirectional(
-            cell.step,
-            (directions.forward, directions.backward),
-            (first, first),
-            (forward, backward),
-            mask=mask,
-        )
-        x = jnp.concatenate(states, axis=-1)  # 2 x [B, T, D] -> [B, T, 2*D]
-    return x
+    bottom, hidden = scan(cell.step, params[0], carry[0], inputs, mask=mask)
+    carries, states = [bottom], [hidden]
+    for layer in range(1, len(params)):
+        below = states[-1]
+        if rngs:
+            below = dropout(rngs[layer - 1], below, rate=dropout_rate)
+        inputs = cell.project_inputs(params[layer], below)
+        if skips:
+            inputs = inputs + skips[layer - 1]
+        last, hidden = scan(cell.step, params[layer], carry[layer], inputs, mask=mask)
+        carries.append(last)
+        states.append(hidden)
+    return tuple(carries), states

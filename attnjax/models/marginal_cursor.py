@@ -17,6 +17,7 @@ from flax import nnx
 from jax import Array
 
 from attnjax.cells import marginal_cursor as cursors
+from attnjax.cells.bidirectional import bidirectional_layers, init_bidirectional_layers
 from attnjax.cells.initializers import initializers
 from attnjax.cells.marginal_cursor import (
     CursorMemory,
@@ -28,8 +29,6 @@ from attnjax.cells.recurrent import (
     RECURRENT_CELLS,
     Layers,
     RecurrentCell,
-    bidirectional_layers,
-    init_bidirectional_layers,
     init_layers,
     scan_layers,
     step_layers,
@@ -62,7 +61,7 @@ class MarginalCursorConfig:
     """Width of an embedded token."""
     hidden_dim: int = 256
     """Width of each direction of the encoder, and of the decoder."""
-    cell: Literal["gru", "lstm"] = "gru"
+    cell: Literal["gru", "lstm", "peephole_lstm"] = "gru"
     """Recurrent cell of the encoder and of the decoder."""
     num_layers: int = 1
     """Number of recurrent layers of the encoder and of the decoder."""

@@ -35,7 +35,7 @@ class RNNConfig:
     """Width of an input vector."""
     output_dim: int = 8
     """Number of bits that are predicted at each step."""
-    cell: Literal["gru", "lstm"] = "lstm"
+    cell: Literal["gru", "lstm", "peephole_lstm"] = "lstm"
     """Recurrent cell of every layer."""
     hidden_dim: int = 256
     """Width of every layer."""

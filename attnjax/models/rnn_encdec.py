@@ -50,7 +50,7 @@ class RNNEncoderDecoderConfig:
     """Width of an embedded token."""
     hidden_dim: int = 1000
     """Width of the encoder, of the sentence's vector and of the decoder."""
-    cell: Literal["gru", "lstm"] = "gru"
+    cell: Literal["gru", "lstm", "peephole_lstm"] = "gru"
     """Recurrent cell of the encoder and of the decoder; the paper's is the GRU."""
     num_layers: int = 1
     """Number of recurrent layers of the encoder and of the decoder."""

@@ -17,14 +17,9 @@ from flax import nnx
 from jax import Array
 
 from attnjax.cells.aligners import ALIGNERS, Aligner, Sizes
+from attnjax.cells.bidirectional import bidirectional_layers, init_bidirectional_layers
 from attnjax.cells.initializers import initializers
-from attnjax.cells.recurrent import (
-    RECURRENT_CELLS,
-    RecurrentCell,
-    bidirectional_layers,
-    init_bidirectional_layers,
-    init_layers,
-)
+from attnjax.cells.recurrent import RECURRENT_CELLS, RecurrentCell, init_layers
 from attnjax.cells.rnnsearch import (
     RNNSearchOutput,
     RNNSearchParams,
@@ -60,7 +55,7 @@ class RNNSearchConfig:
     """Width of an embedded token (the paper's m)."""
     hidden_dim: int = 1000
     """Width of each direction of the encoder, and of the decoder (the paper's n)."""
-    cell: Literal["gru", "lstm"] = "gru"
+    cell: Literal["gru", "lstm", "peephole_lstm"] = "gru"
     """Recurrent cell of the encoder and of the decoder; the paper's is the GRU."""
     num_layers: int = 1
     """Number of recurrent layers of the encoder and of the decoder."""

@@ -15,13 +15,12 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
+from attnjax.cells.bidirectional import bidirectional_layers, init_bidirectional_layers
 from attnjax.cells.initializers import initializers
 from attnjax.cells.recurrent import (
     RECURRENT_CELLS,
     Layers,
     RecurrentCell,
-    bidirectional_layers,
-    init_bidirectional_layers,
     init_layers,
     scan_layers,
     step_layers,
@@ -64,7 +63,7 @@ class TransducerConfig:
     """Width of each direction of the encoder, and of the prediction network."""
     num_layers: int = 1
     """Number of bidirectional layers of the encoder."""
-    cell: Literal["gru", "lstm"] = "lstm"
+    cell: Literal["gru", "lstm", "peephole_lstm"] = "lstm"
     """Recurrent cell of the encoder and of the prediction network."""
     joint_dim: int = 128
     """Width of the joint network, which has one hidden layer."""

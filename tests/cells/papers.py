@@ -19,6 +19,7 @@ from attnjax.cells.aligners import (
 )
 from attnjax.cells.gru import GRUParams
 from attnjax.cells.lstm import LSTMParams
+from attnjax.cells.peephole_lstm import PeepholeLSTMParams
 from attnjax.cells.rnnsearch import RNNSearchParams
 from tests.core.cases import draw
 from tests.oracle_models import layers, part
@@ -44,6 +45,12 @@ def lstm_params(p):
     """From the oracle's dict."""
     gates = "_i", "_f", "_g", "_o"
     return LSTMParams(*(side_by_side(p, name, gates) for name in ("W", "U", "b")))
+
+
+def peephole_lstm_params(p):
+    """From the oracle's dict."""
+    peepholes = (jnp.asarray(p[name]) for name in ("P_i", "P_f", "P_o"))
+    return PeepholeLSTMParams(*lstm_params(p), *peepholes)
 
 
 def additive_params(p):
@@ -83,11 +90,15 @@ class PaperCell(NamedTuple):
 
     gates: tuple[str, ...]  # suffixes of W, U, b and C, in the order of our blocks
     params: Callable[[dict], tuple]
+    peepholes: tuple[str, ...] = ()  # suffixes of P
 
 
 PAPER_CELLS = {
     "gru": PaperCell(("_z", "_r", ""), gru_params),
     "lstm": PaperCell(("_i", "_f", "_g", "_o"), lstm_params),
+    "peephole_lstm": PaperCell(
+        ("_i", "_f", "_g", "_o"), peephole_lstm_params, ("_i", "_f", "_o")
+    ),
 }
 
 
@@ -114,9 +125,9 @@ def draw_dict(seed, shapes):
     }
 
 
-def cell_shapes(gates, M, D, context=0, prefix=""):
+def cell_shapes(gates, M, D, context=0, prefix="", peepholes=()):
     """Shapes of the oracle's cell; with `context`, of one whose gates take c too."""
-    shapes = {}
+    shapes = {"P" + gate: (D,) for gate in peepholes}
     for gate in gates:
         shapes |= {"W" + gate: (D, M), "U" + gate: (D, D), "b" + gate: (D,)}
         if context:
@@ -127,6 +138,12 @@ def cell_shapes(gates, M, D, context=0, prefix=""):
 def gru_shapes(M, D, context=0, prefix=""):
     """`cell_shapes` of a GRU."""
     return cell_shapes(PAPER_CELLS["gru"].gates, M, D, context, prefix)
+
+
+def named_shapes(name, M, D, context=0, prefix=""):
+    """`cell_shapes` of a row of `PAPER_CELLS`."""
+    cell = PAPER_CELLS[name]
+    return cell_shapes(cell.gates, M, D, context, prefix, cell.peepholes)
 
 
 def lstm_shapes(M, D, prefix=""):

@@ -8,17 +8,19 @@ import numpy as np
 import pytest
 from jax import lax
 
-from attnjax.cells.initializers import initializers
-from attnjax.cells.recurrent import (
-    RECURRENT_CELLS,
+from attnjax.cells.bidirectional import (
     Bidirectional,
     bidirectional_layers,
     init_bidirectional_layers,
+)
+from attnjax.cells.initializers import initializers
+from attnjax.cells.recurrent import (
+    RECURRENT_CELLS,
     init_layers,
     scan_layers,
     step_layers,
 )
-from tests.cells.papers import PAPER_CELLS, cell_shapes, draw_dict, layer_params
+from tests.cells.papers import PAPER_CELLS, draw_dict, layer_params, named_shapes
 from tests.core.cases import draw
 from tests.oracle_models import advance_stack, begin, encode, layers
 
@@ -76,10 +78,10 @@ def test_the_forget_gate_starts_open():
 @each_cell
 def test_a_stack_matches_the_loop(name):
     """Two layers, three steps, in float64."""
-    cell, gates = RECURRENT_CELLS[name], PAPER_CELLS[name].gates
+    cell = RECURRENT_CELLS[name]
     p = draw_dict(
         0,
-        cell_shapes(gates, M, D, prefix="x.") | cell_shapes(gates, D, D, prefix="x.1."),
+        named_shapes(name, M, D, prefix="x.") | named_shapes(name, D, D, prefix="x.1."),
     )
     first, xs = draw(20, 2, D), draw(21, 3, M)
     carries = [begin(*pair) for pair in zip(layers(p, "x"), first, strict=True)]
@@ -148,11 +150,11 @@ def test_padding_leaves_the_carry_where_it_was(name):
 @each_cell
 def test_a_bidirectional_stack_matches_the_loop(name):
     """Layer 1 takes both directions of layer 0; padded with 1e6."""
-    cell, gates = RECURRENT_CELLS[name], PAPER_CELLS[name].gates
+    cell = RECURRENT_CELLS[name]
     shapes = {"E_x": (11, M)}
     for direction in ("forward.", "backward."):
-        shapes |= cell_shapes(gates, M, D, prefix=direction)
-        shapes |= cell_shapes(gates, 2 * D, D, prefix=direction + "1.")
+        shapes |= named_shapes(name, M, D, prefix=direction)
+        shapes |= named_shapes(name, 2 * D, D, prefix=direction + "1.")
     p = draw_dict(0, shapes)
     with jax.enable_x64(True):
         params = tuple(

@@ -6,9 +6,9 @@ from tests.arg_specs import TINY_DECODER
 from tests.cells.papers import (
     PAPER_CELLS,
     aligner_shapes,
-    cell_shapes,
     draw_dict,
     layer_params,
+    named_shapes,
     rnnsearch_params,
     side_by_side,
 )
@@ -30,10 +30,9 @@ def _deep_output_shapes(context):
 
 def _stack_shapes(name, cell, num_layers, above, context=0):
     """Shapes of a stack's layers; those above the bottom take vectors [above]."""
-    gates = PAPER_CELLS[cell].gates
-    shapes = cell_shapes(gates, M, D, context, f"{name}.")
+    shapes = named_shapes(cell, M, D, context, f"{name}.")
     for layer in range(1, num_layers):
-        shapes |= cell_shapes(gates, above, D, prefix=f"{name}.{layer}.")
+        shapes |= named_shapes(cell, above, D, prefix=f"{name}.{layer}.")
     return shapes
 
 

@@ -35,7 +35,7 @@ def _paper(p):
     return loss, results
 
 
-STACKS = [("gru", 1), ("gru", 2), ("lstm", 1), ("lstm", 2)]
+STACKS = [("gru", 1), ("gru", 2), ("lstm", 1), ("lstm", 2), ("peephole_lstm", 1)]
 
 
 @pytest.mark.parametrize(("cell", "num_layers"), STACKS)
