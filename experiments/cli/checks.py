@@ -23,7 +23,7 @@ COUNTS = (  # at least 1
     *("min_repeats", "max_repeats", "item_length", "min_items", "max_items"),
     *("context", "given", "expected"),
     *("decay_every", "num_hops", "memory_size", "difficulty", "statements"),
-    *("sentence_length", "joint_dim", "max_per_frame"),
+    *("sentence_length", "joint_dim", "max_per_frame", "reset_every"),
 )
 AMOUNTS = (  # at least 0
     *("eval_every", "save_every", "learning_rate", "warmup_steps", "end_lr_ratio"),
@@ -38,11 +38,12 @@ POSITIVE = (
     *("rope_theta", "rope_scaling_factor", "rope_attention_factor", "logit_softcap"),
     *("rope_low_freq_factor", "rope_high_freq_factor"),
     *("rope_beta_fast", "rope_beta_slow", "decay_ratio", "init_stddev", "margin"),
-    *("begin_ratio",),
+    *("begin_ratio", "gradient_limit", "stddev"),
 )
 LARGEST, LARGEST_SEED = 2**31 - 1, 2**63 - 1  # of what JAX and NumPy take
 FRACTIONS = (
     *("label_smoothing", "beta2", "dropout", "ema_decay", "held_out", "empty_slots"),
+    *("momentum",),
 )
 
 
