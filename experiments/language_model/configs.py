@@ -216,10 +216,10 @@ PTB_WORD_LAPTOP = dataclasses.replace(
     PTB_WORD,
     model=LSTMLMConfig(embed_dim=200, hidden_dim=200, dropout=0.2, max_length=35),
     optimizer=OptimizerConfig(
-        learning_rate=4e-3,
+        learning_rate=2e-3,
         warmup_steps=50,
         lr_schedule="cosine",
-        beta2=0.99,
+        beta2=0.999,
         max_grad_norm=1.0,
     ),
     steps=2_660,  # 2 epochs
@@ -232,6 +232,7 @@ PTB_CHAR_LAPTOP = dataclasses.replace(
     PTB_WORD_LAPTOP,
     tokenizer=TextTokenizerConfig(kind="characters"),
     model=LSTMLMConfig(hidden_dim=256),
+    optimizer=dataclasses.replace(PTB_WORD_LAPTOP.optimizer, learning_rate=4e-3),
     steps=4_710,  # 3 epochs
     batch_size=32,
     eval_every=785,

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from attnjax.parallel import batch_sharding, replicated_sharding
+from attnjax.parallel import batch_sharding, replicate, replicated_sharding
 from attnjax.train import Params
 from experiments.datasets.text.streams import Segments, TokenStream
 from experiments.errors import UserError
@@ -89,6 +89,7 @@ class StreamEvaluator:
             length=self._model.config.max_length,
             rows=-(-self._columns // self._mesh.size) * self._mesh.size,
         )
+        params = replicate(params, self._mesh)
         carry = place_batch(self._model.start(params, stream.rows), self._mesh)
         if self._rate is not None:
             params = jax.tree.map(jnp.copy, params)
@@ -112,7 +113,8 @@ class StreamEvaluator:
 
         def mean(params: Params) -> Any:
             loss, new = self._model.stream_loss(params, segments, None, carry)
-            return loss.total / jnp.maximum(loss.num_tokens, 1), (loss, new)
+            count = jnp.maximum(loss.num_tokens, 1).astype(loss.total.dtype)
+            return loss.total / count, (loss, new)
 
         grads, (loss, new) = jax.grad(mean, has_aux=True)(params)
         step = jax.tree.map(lambda g: self._rate * g, grads)
