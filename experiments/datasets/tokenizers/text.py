@@ -111,7 +111,7 @@ class KnownByteTokenizer:
             ) from None
 
     def detokenize(self, ids: Sequence[int]) -> str:
-        """See `TextTokenizer`: invalid UTF-8 becomes U+FFFD."""
+        """See `ByteTokenizer`."""
         return self._bytes.detokenize([self._values[i] for i in ids])
 
     def stream(self, ids: Iterable[int]) -> Iterator[str]:
@@ -297,5 +297,4 @@ class TextTokenizerConfig:
                 return KnownByteTokenizer(saved["bytes"])
             return CharacterTokenizer(saved["characters"])
         except (OSError, ValueError, KeyError, TypeError) as error:
-            what = self.kind.replace("-", " ")
-            raise UserError(f"{path}: expected {what}, got {error!r}") from error
+            raise UserError(f"{path}: expected {self.kind}, got {error!r}") from error
