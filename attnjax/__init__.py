@@ -204,6 +204,8 @@ from attnjax.models.memn2n import MemN2NConfig as MemN2NConfig
 from attnjax.models.memn2n_lm import TokenHistory as TokenHistory
 from attnjax.models.memn2n_lm import MemN2NLM as MemN2NLM
 from attnjax.models.memn2n_lm import MemN2NLMConfig as MemN2NLMConfig
+from attnjax.models.lstm_lm import LSTMLM as LSTMLM
+from attnjax.models.lstm_lm import LSTMLMConfig as LSTMLMConfig
 from attnjax.models._block_config import BlockConfig as BlockConfig
 from attnjax.models.flax_attention import attention_fn as attention_fn
 from attnjax.models.state import split as split

@@ -23,7 +23,10 @@ class Loss(NamedTuple):
     num_tokens: Shaped[Array, ""]
 
 
+Carry: TypeAlias = PyTree  # of arrays of shape [B, ...]
 LossFn = Callable[[Params, Batch, Key[Array, ""]], Loss]
+# Of one segment of each row's stream, with the state that the last segment left.
+StreamLossFn = Callable[[Params, Batch, Key[Array, ""], Carry], tuple[Loss, Carry]]
 
 
 def accumulate_gradients(
@@ -64,6 +67,37 @@ def accumulate_gradients(
         return loss, jax.tree.map(upcast, grads)
 
     return _sum_microbatches(microbatch_gradients, batch, rng, accumulation_steps)
+
+
+def stream_gradients(
+    loss_fn: StreamLossFn,
+    params: Params,
+    batch: Batch,
+    rng: Key[Array, ""],
+    carry: Carry,
+) -> tuple[Loss, Params, Carry]:
+    """Computes loss, gradient and new carry of a batch of segments.
+
+    The gradient flows no further back than the segment: the carry is a constant of it.
+
+    Args:
+      loss_fn: `(params, batch, rng, carry) -> (Loss, carry)`.
+      params: tree of arrays.
+      batch: tree of arrays of shape [B, ...].
+      rng: random key.
+      carry: tree of arrays of shape [B, ...].
+
+    Returns:
+      Loss and gradient as of `accumulate_gradients`, and the carry.
+    """
+
+    def checked_loss(params: Params) -> tuple[Array, tuple[Loss, Carry]]:
+        loss, new = loss_fn(params, batch, rng, carry)
+        loss = _checked(loss)
+        return loss.total, (loss, new)
+
+    (_, (loss, new)), grads = jax.value_and_grad(checked_loss, has_aux=True)(params)
+    return loss, jax.tree.map(upcast, grads), new
 
 
 def mean_loss(

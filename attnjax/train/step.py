@@ -17,11 +17,14 @@ from jaxtyping import Array, Int, Key, PyTree, Shaped
 
 from attnjax.train.accumulation import (
     Batch,
+    Loss,
     LossFn,
     Params,
+    StreamLossFn,
     accumulate_gradients,
     mean_loss,
     reciprocal,
+    stream_gradients,
     upcast,
 )
 
@@ -35,13 +38,18 @@ class TrainState(NamedTuple):
     params: Params
     opt_state: PyTree
     ema: Params | None = None  # exponential moving average of the parameters
+    carry: PyTree | None = None  # of the rows of a stream, leaves [B, ...]
 
 
 TrainStep = Callable[[TrainState, Batch, Key[Array, ""]], tuple[TrainState, Metrics]]
 
 
 def init_state(
-    params: Params, tx: optax.GradientTransformation, *, ema: bool = False
+    params: Params,
+    tx: optax.GradientTransformation,
+    *,
+    ema: bool = False,
+    carry: PyTree | None = None,
 ) -> TrainState:
     """Makes the state before the first step.
 
@@ -53,6 +61,8 @@ def init_state(
       tx: the optimiser.
       ema: whether to keep an exponential moving average (EMA) of the parameters, in at
         least float32; `make_train_step` updates it with `ema_decay`.
+      carry: what each row of a stream carries from step to step (truncated
+        backpropagation through time), leaves [B, ...]; None: batches are independent.
 
     Returns:
       The state at step 0, with the sharding of `params`.
@@ -66,13 +76,13 @@ def init_state(
     average = jax.tree.map(upcast, params) if ema else None
     with jax.numpy_dtype_promotion("standard"):
         opt_state = tx.init(params)
-    state = TrainState(jnp.zeros((), jnp.int32), params, opt_state, average)
+    state = TrainState(jnp.zeros((), jnp.int32), params, opt_state, average, carry)
     # An explicit dtype removes weak types, which would recompile the second step.
     return jax.tree.map(lambda x: jnp.array(x, dtype=x.dtype, copy=True), state)
 
 
 def make_train_step(
-    loss_fn: LossFn,
+    loss_fn: LossFn | StreamLossFn,
     tx: optax.GradientTransformation,
     *,
     accumulation_steps: int = 1,
@@ -93,7 +103,9 @@ def make_train_step(
     state nor EMA; only `step` advances.
 
     Args:
-      loss_fn: `(params, batch, rng) -> Loss`, pure.
+      loss_fn: `(params, batch, rng) -> Loss`, pure. For a state with a carry it is
+        `(params, batch, rng, carry) -> (Loss, carry)`; the gradient does not flow into
+        the carry, and a step that changes no parameters does not change it.
       tx: the optimiser, including gradient clipping. It is given what optax passes as
         extra arguments: `value` (the mean loss), `grad` (its gradient) and `value_fn`
         (the mean loss as a function of the parameters), so that `optax.lbfgs`,
@@ -117,8 +129,9 @@ def make_train_step(
 
     Raises:
       ValueError: if `accumulation_steps` is not positive or, when the step is traced,
-        does not divide the batch; if a loss is not a scalar; if `ema_decay` is outside
-        [0, 1), or given for a state without an average.
+        does not divide the batch, or is not 1 for a state with a carry; if a loss is
+        not a scalar; if `ema_decay` is outside [0, 1), or given for a state without an
+        average.
       TypeError: if `loss_fn` does not return a `Loss`.
 
     Example:
@@ -137,13 +150,10 @@ def make_train_step(
         state: TrainState, batch: Batch, rng: Key[Array, ""]
     ) -> tuple[TrainState, Metrics]:
         rng = jax.random.fold_in(rng, state.step)
-        loss, grads = accumulate_gradients(
-            loss_fn, state.params, batch, rng, accumulation_steps=accumulation_steps
+        loss, grads, carry, value_fn = _gradients(
+            loss_fn, state, batch, rng, accumulation_steps
         )
         scale = reciprocal(loss.num_tokens)
-        value_fn = partial(
-            mean_loss, loss_fn, batch, rng, accumulation_steps=accumulation_steps
-        )
         grads = jax.tree.map(lambda g: g * scale.astype(g.dtype), grads)
         grads = optax.tree.cast_like(grads, state.params)
         # optax mixes integer counts with floats: strict dtype promotion rejects that.
@@ -157,7 +167,7 @@ def make_train_step(
             apply &= jnp.isfinite(grad_norm)
         # Not optax.apply_if_finite: it gives up after some steps, and covers neither
         # batches of padding nor the EMA.
-        new, old = (params, opt_state, ema), state[1:]
+        new, old = (params, opt_state, ema, carry), state[1:]
         chosen = jax.tree.map(partial(jnp.where, apply), new, old)
         return TrainState(state.step + 1, *chosen), {
             "loss": loss.total * scale,
@@ -168,6 +178,36 @@ def make_train_step(
 
     shardings = None if state_sharding is None else (state_sharding, None)
     return jax.jit(train_step, donate_argnums=0, out_shardings=shardings)
+
+
+def _gradients(
+    loss_fn: Any,
+    state: TrainState,
+    batch: Batch,
+    rng: Key[Array, ""],
+    accumulation_steps: int,
+) -> tuple[Loss, Params, PyTree, Callable[[Params], Array]]:
+    """Loss, gradient and new carry, and the mean loss as a function of parameters."""
+    count = accumulation_steps
+    if state.carry is None:
+        value_fn = partial(mean_loss, loss_fn, batch, rng, accumulation_steps=count)
+        loss, grads = accumulate_gradients(
+            loss_fn, state.params, batch, rng, accumulation_steps=count
+        )
+        return loss, grads, None, value_fn
+    if count != 1:
+        raise ValueError(
+            f"accumulation_steps: expected 1 for a state with a carry, got {count} "
+            "(its rows go from batch to batch)"
+        )
+
+    def without_carry(params: Params, batch: Batch, rng: Key[Array, ""]) -> Loss:
+        loss: Loss = loss_fn(params, batch, rng, state.carry)[0]
+        return loss
+
+    value_fn = partial(mean_loss, without_carry, batch, rng, accumulation_steps=1)
+    found = stream_gradients(loss_fn, state.params, batch, rng, state.carry)
+    return *found, value_fn
 
 
 def _check_options(accumulation_steps: int, ema_decay: float | None) -> None:

@@ -17,19 +17,19 @@ from experiments.bench.options import (
 from experiments.cli.commands import run_command
 from experiments.errors import UserError
 
-Cell = Literal["gru", "lstm", "decoder"]
+Cell = Literal["gru", "lstm", "deep_lstm", "decoder"]
 PublishedModel = Literal["wmt14-transformer-big", "gpt2-124m"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Recurrent(DtypeOptions):
-    """Times a forward and backward pass of GRU, LSTM and the RNNSearch decoder.
+    """Times a forward and backward pass of GRU, LSTM, deep LSTM, RNNSearch's decoder.
 
     attnjax is compared with plain lax.scan, flax.nnx.RNN and, where it is installed,
     PyTorch. The backward pass returns the gradients of all inputs and parameters.
     """
 
-    cells: tuple[Cell, ...] = ("gru", "lstm", "decoder")
+    cells: tuple[Cell, ...] = ("gru", "lstm", "deep_lstm", "decoder")
     """Cells to time."""
 
     def run(self) -> None:

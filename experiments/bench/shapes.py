@@ -12,6 +12,16 @@ class RecurrentSpec(NamedTuple):
     D: int  # state width
 
 
+class StackSpec(NamedTuple):
+    """Sizes of a deep stack with skip connections."""
+
+    B: int
+    T: int
+    M: int  # input width
+    D: int  # width of each layer
+    L: int  # layers
+
+
 class DecoderSpec(NamedTuple):
     """Sizes of an RNNSearch decoder, with the letters of Bahdanau et al. 2015."""
 
@@ -38,6 +48,8 @@ class BatchSpec(NamedTuple):
 
 
 RECURRENT_512 = RecurrentSpec(B=64, T=24, M=512, D=512)
+# Handwriting prediction of Graves 2013 (arXiv:1308.0850), section 4.
+HANDWRITING_STACK = StackSpec(B=32, T=300, M=3, D=400, L=3)
 # RNNSearch on Multi30k: batches of 2,048 target positions, 14 tokens per sentence.
 MULTI30K_DECODER = DecoderSpec(
     B=146, S=14, T=14, D=512, M=256, E=1024, A=512, L=256, V=8000
@@ -57,6 +69,7 @@ MULTI30K_BATCHES = (
 )
 # Distinct primes, so that a transposed axis always fails; the tests use them too.
 TINY_RECURRENT = RecurrentSpec(B=3, T=7, M=5, D=11)
+TINY_STACK = StackSpec(B=3, T=7, M=5, D=11, L=2)
 # Small enough for finite differences over every parameter.
 TINY_DECODER = DecoderSpec(B=2, S=5, T=4, D=3, M=5, E=6, A=7, L=2, V=11)
 TINY_BATCHES = (

@@ -23,7 +23,7 @@ COUNTS = (  # at least 1
     *("min_repeats", "max_repeats", "item_length", "min_items", "max_items"),
     *("context", "given", "expected"),
     *("decay_every", "num_hops", "memory_size", "difficulty", "statements"),
-    *("sentence_length", "joint_dim", "max_per_frame"),
+    *("sentence_length", "joint_dim", "max_per_frame", "reset_every"),
     *("max_text_length", "window_gaussians", "mixture_components"),
     *("max_digits", "num_mel_bins", "stacked_frames"),
 )
@@ -40,8 +40,8 @@ POSITIVE = (
     *("rope_theta", "rope_scaling_factor", "rope_attention_factor", "logit_softcap"),
     *("rope_low_freq_factor", "rope_high_freq_factor"),
     *("rope_beta_fast", "rope_beta_slow", "decay_ratio", "init_stddev", "margin"),
-    *("begin_ratio", "points_per_character"),
-    *("output_gradient_limit", "cell_gradient_limit"),
+    *("begin_ratio", "points_per_character", "stddev"),
+    *("output_gradient_limit", "cell_gradient_limit", "gradient_limit"),
 )
 LARGEST, LARGEST_SEED = 2**31 - 1, 2**63 - 1  # of what JAX and NumPy take
 # What is built one by one while a run is loaded. The settings may be a stranger's, and
@@ -55,7 +55,7 @@ LIMITS = {
 }
 FRACTIONS = (
     *("label_smoothing", "beta2", "dropout", "ema_decay", "held_out", "empty_slots"),
-    *("speed_perturbation",),
+    *("speed_perturbation", "momentum"),
 )
 
 

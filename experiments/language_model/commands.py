@@ -26,12 +26,12 @@ class TrainRun(TrainOptions, Config):
 
     def run(self) -> None:
         """Trains, or resumes training."""
-        from experiments.language_model.task import LanguageModelTask
+        from experiments.language_model.stream_task import make_task
         from experiments.training.trainer import train
 
         self.train(
             Config,
-            partial(train, LanguageModelTask),
+            partial(train, make_task),
             then="python -m experiments.language_model sample",
         )
 
@@ -41,8 +41,9 @@ class Evaluate(RunOptions):
     """Evaluates a run on whole texts: nats per token, perplexity, bits per character.
 
     The text is divided into consecutive windows of model.max_length tokens, which
-    overlap by --context-tokens; every token is predicted once. Prints a table, and
-    writes evaluation.json into the run's folder.
+    overlap by --context-tokens; a model that carries a state (LSTM) reads it from end
+    to end instead. Every token is predicted once. Prints a table, and writes
+    evaluation.json into the run's folder.
     """
 
     text: tuple[Path, ...] = ()
@@ -53,6 +54,12 @@ class Evaluate(RunOptions):
     context_tokens: int | None = None
     """Number of tokens at the start of every window that are context only; by default
     as in training. The more, the lower the perplexity, and the longer it takes."""
+    columns: int | None = None
+    """Number of parts of a text that a model with a state reads side by side, each from
+    its first state; by default 1. More are faster, and the perplexity is higher."""
+    dynamic_learning_rate: float | None = None
+    """Learning rate of dynamic evaluation, of a model with a state: after each segment
+    a step of gradient descent on its mean loss. Both scores are reported."""
 
     def run(self) -> None:
         """Evaluates and prints a table."""
@@ -65,6 +72,8 @@ class Evaluate(RunOptions):
             texts=self.text,
             raw_dir=self.raw_dir,
             context_tokens=self.context_tokens,
+            columns=self.columns,
+            dynamic_learning_rate=self.dynamic_learning_rate,
             say=print_status,
         )
         print_report(record)

@@ -1,10 +1,12 @@
 """The settings of a language-model run: its text, its tokeniser, its model."""
 
 import dataclasses
+from typing import Literal
 
 import tyro
 
 from attnjax.models.gpt import GPTConfig
+from attnjax.models.lstm_lm import LSTMLMConfig
 from attnjax.models.memn2n_lm import MemN2NLMConfig
 from experiments.datasets.text.datasets import (
     PennTreebank,
@@ -13,11 +15,27 @@ from experiments.datasets.text.datasets import (
     TinyShakespeare,
     WikiText2,
 )
+from experiments.datasets.text.enwik8 import Enwik8
 from experiments.datasets.tokenizers.text import TextTokenizerConfig
 from experiments.training.config import TrainingConfig
 
-DataConfig = TextFiles | TinyShakespeare | PennTreebank | WikiText2 | SourceCode
-ModelConfig = GPTConfig | MemN2NLMConfig
+DataConfig = (
+    TextFiles | TinyShakespeare | PennTreebank | WikiText2 | Enwik8 | SourceCode
+)
+ModelConfig = GPTConfig | MemN2NLMConfig | LSTMLMConfig
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class WeightNoiseConfig:
+    """Noise on the weights, one draw for each batch of training."""
+
+    kind: Literal["none", "fixed", "adaptive"] = "none"
+    """Noise of one size for all weights (fixed), or of a size that is learned for each
+    weight, under the description length of weights and data (adaptive; Graves 2011).
+    Then the loss of training has, besides that of the tokens, each batch's share of
+    what it costs to describe the weights."""
+    stddev: float = 0.075
+    """Standard deviation of the noise; the first one, if it is learned."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -35,7 +53,15 @@ class Config(TrainingConfig):
     )
     """Model; its vocabulary size is that of the tokeniser."""
     batch_size: int = 12
-    """Number of token windows per batch, each of model.max_length tokens."""
+    """Number of token windows per batch, each of model.max_length tokens; for a model
+    that carries a state, the number of columns that the text is cut into."""
+    weight_noise: WeightNoiseConfig = dataclasses.field(
+        default_factory=WeightNoiseConfig
+    )
+    """Noise on the weights as a regulariser."""
+    reset_every: int | None = None
+    """Number of segments after which a model that carries a state (LSTM) begins anew;
+    None: only where the text begins."""
     context_tokens: int = 0
     """Number of tokens at the start of every window that are not predicted, so that
     every token that is has at least as many before it; a text's first window predicts

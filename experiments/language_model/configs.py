@@ -1,5 +1,7 @@
 """Named configs of language-model runs; measured figures are in RESULTS.md.
 
+Those of deep LSTMs are in `lstm_configs`.
+
 shakespeare-char: tiny Shakespeare by characters, on a CPU.
   Paper: none; Karpathy's nanoGPT, README, "I only have a macbook".
   Expect: nanoGPT's validation loss of 1.88 nats a character, or less. nanoGPT measures
@@ -57,6 +59,7 @@ from experiments.datasets.text.datasets import (
 )
 from experiments.datasets.tokenizers.text import TextTokenizerConfig
 from experiments.language_model.config import Config
+from experiments.language_model.lstm_configs import LSTM_CONFIGS
 from experiments.training.optimizer import OptimizerConfig
 
 CHAR_BLOCK = dataclasses.replace(
@@ -212,6 +215,7 @@ CONFIGS: dict[str, tuple[str, Config]] = {
         "Penn Treebank by words (--data.raw-dir): a memory network of six hops.",
         PTB_MEMN2N,
     ),
+    **LSTM_CONFIGS,
     "gpt2-124m": (
         "The smallest GPT-2 on text of your own (--data.text).",
         GPT2_124M,

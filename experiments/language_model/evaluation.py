@@ -4,15 +4,14 @@ RUN/evaluation.json     every metric
 """
 
 import json
-import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TextIO
+from typing import Any, TextIO
 
 import jax
-import numpy as np
 from jax.sharding import Mesh
 
+from attnjax.models.lstm_lm import LSTMLMConfig
 from attnjax.train import Params
 from experiments.cli.progress_bar import ProgressBar
 from experiments.cli.tables import print_table
@@ -20,58 +19,16 @@ from experiments.datasets.data_dir import with_raw_dir
 from experiments.datasets.text.datasets import Text
 from experiments.datasets.text.token_files import read_tokens
 from experiments.datasets.text.windows import consecutive_windows
-from experiments.datasets.tokenizers.text import TextTokenizer
+from experiments.errors import UserError
 from experiments.files import write_atomic
 from experiments.language_model.loading import LoadedRun
 from experiments.language_model.model import LanguageModel, check_context
+from experiments.language_model.stream_evaluation import StreamEvaluator
+from experiments.language_model.text_metrics import EvaluationText, TextMetrics
 from experiments.runs.processes import place_batch
-from experiments.training.metrics import perplexity
 from experiments.training.parameters import count_parameters
 
 RECORD = "evaluation.json"
-
-
-class EvaluationText:
-    """A tokenised text, with the number of characters and bytes that it encodes."""
-
-    def __init__(self, tokenizer: TextTokenizer, tokens: np.ndarray) -> None:
-        """Counts on the detokenised text, so blanks lost in tokenisation do not count.
-
-        Args:
-          tokenizer: the one that produced the ids.
-          tokens: ids, shape [N].
-        """
-        text = tokenizer.detokenize(tokens.tolist())
-        self.tokens, self.first = tokens, tokenizer.newline
-        self.characters, self.bytes = len(text), len(text.encode())
-        has_no_unk = tokenizer.unknown is None
-        self.unknown = 0 if has_no_unk else int((tokens == tokenizer.unknown).sum())
-
-
-class TextMetrics(NamedTuple):
-    """A model's loss on a text."""
-
-    tokens: int
-    unknown: int  # tokens that are UNK
-    characters: int
-    bytes: int
-    loss: float  # nats per token
-
-    @property
-    def metrics(self) -> dict[str, float]:
-        """The loss in nats per token, and in the other units that papers use.
-
-        Bits per character and per byte are left out if there are UNK tokens, whose
-        characters the model does not predict.
-        """
-        metrics = {"loss": self.loss, "perplexity": perplexity(self.loss)}
-        if self.unknown:
-            return metrics
-        bits = self.loss * self.tokens / math.log(2)
-        return metrics | {
-            "bits_per_character": bits / self.characters,
-            "bits_per_byte": bits / self.bytes,
-        }
 
 
 class Evaluator:
@@ -106,6 +63,11 @@ class Evaluator:
         self._mesh = mesh
         self._loss = jax.jit(model.loss)
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What the record of an evaluation says about it."""
+        return {"context_tokens": self.context_tokens}
+
     def __call__(
         self,
         params: Params,
@@ -136,13 +98,7 @@ class Evaluator:
             total += float(loss.total)
             count += float(loss.num_tokens)
             progress(int(loss.num_tokens))
-        return TextMetrics(
-            tokens=int(count),
-            unknown=text.unknown,
-            characters=text.characters,
-            bytes=text.bytes,
-            loss=total / count,
-        )
+        return text.metrics(total / count)
 
 
 def evaluate(
@@ -151,6 +107,8 @@ def evaluate(
     texts: Sequence[Path] = (),
     raw_dir: Path | None = None,
     context_tokens: int | None = None,
+    columns: int | None = None,
+    dynamic_learning_rate: float | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> dict[str, Any]:
     """Evaluates a run, and writes evaluation.json into its folder.
@@ -161,16 +119,25 @@ def evaluate(
       raw_dir: where the raw data are, if not where the config says.
       context_tokens: number of tokens at the start of every window that are not
         predicted; None: as in training.
+      columns: number of parts that a model with a state reads side by side; None: 1.
+      dynamic_learning_rate: also evaluates such a model while it learns from the text,
+        by gradient descent of this rate; None: does not.
       say: reports what is being done.
 
     Returns:
       The content of evaluation.json.
 
     Raises:
-      UserError: if a text is missing or cannot be encoded, or all tokens of a window
-        are context.
+      UserError: if a text is missing or cannot be encoded, all tokens of a window are
+        context, or the model does not take an option.
     """
     output = loaded.run.output(RECORD)
+    evaluators = make_evaluators(
+        loaded,
+        context_tokens=context_tokens,
+        columns=columns,
+        dynamic_learning_rate=dynamic_learning_rate,
+    )
     say("reading text")
     model, config = loaded.model, loaded.config
     why = "this run's text is no data set in a folder; name files with --text"
@@ -186,27 +153,66 @@ def evaluate(
         )
         for name, text in chosen.items()
     }
-    evaluator = Evaluator(
-        model,
-        rows=config.batch_size // config.accumulation_steps,
-        mesh=loaded.mesh,
-        context_tokens=context_tokens,
-    )
     results = {}
     for name, text in encoded.items():
-        say(f"evaluating {name}: {len(text.tokens):,} tokens")
-        with ProgressBar(f"evaluating {name}", len(text.tokens)) as counter:
-            result = evaluator(loaded.params, text, counter.advance)
-        results[name] = result._asdict() | result.metrics
+        for label, evaluator in evaluators.items():
+            say(f"evaluating {name}{label}: {len(text.tokens):,} tokens")
+            with ProgressBar(f"evaluating {name}", len(text.tokens)) as counter:
+                result = evaluator(loaded.params, text, counter.advance)
+            results[name + label] = result._asdict() | result.metrics
     record = {
         "step": loaded.step,
         "parameters": count_parameters(loaded.params),
         "context": model.config.max_length,
-        "context_tokens": evaluator.context_tokens,
+        **evaluators[""].settings,
         "texts": results,
     }
     write_atomic(output, json.dumps(record, indent=2) + "\n")
     return record
+
+
+def make_evaluators(
+    loaded: LoadedRun,
+    *,
+    context_tokens: int | None = None,
+    columns: int | None = None,
+    dynamic_learning_rate: float | None = None,
+) -> dict[str, Any]:
+    """Makes what scores the texts: under "", and dynamically under " (dynamic)".
+
+    Raises:
+      UserError: if the model does not take an option, or a number is out of range.
+    """
+    model, mesh = loaded.model, loaded.mesh
+    if not isinstance(model.config, LSTMLMConfig):
+        for name, value in (
+            ("columns", columns),
+            ("dynamic_learning_rate", dynamic_learning_rate),
+        ):
+            if value is not None:
+                raise UserError(
+                    f"{name}: expected none, got {value} (this model has no state that "
+                    "it could carry)"
+                )
+        rows = loaded.config.batch_size // loaded.config.accumulation_steps
+        return {
+            "": Evaluator(model, rows=rows, mesh=mesh, context_tokens=context_tokens)
+        }
+    if context_tokens is not None:
+        raise UserError(
+            f"context_tokens: expected none, got {context_tokens} (this model carries "
+            "its state over the whole text)"
+        )
+    columns = 1 if columns is None else columns
+    found = {"": StreamEvaluator(model, columns=columns, mesh=mesh)}
+    if dynamic_learning_rate is not None:
+        found[" (dynamic)"] = StreamEvaluator(
+            model,
+            columns=columns,
+            mesh=mesh,
+            dynamic_learning_rate=dynamic_learning_rate,
+        )
+    return found
 
 
 def print_report(record: dict[str, Any], file: TextIO | None = None) -> None:
@@ -216,7 +222,9 @@ def print_report(record: dict[str, Any], file: TextIO | None = None) -> None:
       record: what `evaluate` returned.
       file: where to print; stdout if None.
     """
-    names = ("perplexity", "bits_per_character", "bits_per_byte")
+    names = (
+        *("perplexity", "bits_per_character", "bits_per_byte", "perplexity_per_word"),
+    )
     print_table(
         ["text", "tokens", "unknown", "nats per token", *_spaced(names)],
         [

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -11,14 +12,21 @@ from jax import Array
 
 from attnjax.core.losses import linear_cross_entropy
 from attnjax.models.gpt import GPT, GPTConfig
-from attnjax.models.memn2n_lm import MemN2NLM
+from attnjax.models.lstm_lm import LSTMLM, LSTMLMConfig
+from attnjax.models.memn2n_lm import MemN2NLM, MemN2NLMConfig
 from attnjax.models.state import split
-from attnjax.train import Loss, Params
+from attnjax.train import Loss, Params, WeightPosterior, init_weight_posterior
 from experiments.cli.exit_codes import invalid_settings
+from experiments.datasets.text.streams import Segments
 from experiments.datasets.tokenizers.text import TextTokenizer
 from experiments.errors import UserError
 from experiments.language_model.config import Config, ModelConfig
 
+MODELS: dict[type, Any] = {
+    GPTConfig: GPT,
+    MemN2NLMConfig: MemN2NLM,
+    LSTMLMConfig: LSTMLM,
+}
 # Number of logits that the loss materialises at a time, about: 16 MiB in float32.
 CHUNK_LOGITS = 1 << 22
 
@@ -33,7 +41,7 @@ class LanguageModel(NamedTuple):
       context_tokens: number of tokens at the start of a window that are not predicted.
     """
 
-    rebuild: Callable[[Params], GPT | MemN2NLM]
+    rebuild: Callable[[Params], GPT | MemN2NLM | LSTMLM]
     tokenizer: TextTokenizer
     config: ModelConfig
     context_tokens: int = 0
@@ -78,9 +86,36 @@ class LanguageModel(NamedTuple):
             context_tokens = jnp.full(len(windows), self.context_tokens)
         first = context_tokens[:, None]  # [B] -> [B, 1]
         real = (targets >= 0) & (jnp.arange(targets.shape[1]) >= first)
+        return self._cross_entropy(model, features, targets, real)
+
+    def stream_loss(
+        self, params: Params, segments: Segments, rng: Array | None, carry: Any
+    ) -> tuple[Loss, Any]:
+        """The cross-entropy of a segment of each column, and the state after it.
+
+        Args:
+          params: the parameters of a model that carries a state.
+          segments: ids [B, T + 1] and where the state is reset, [B].
+          rng: random key for dropout; None disables it.
+          carry: the state after the last segment.
+        """
+        ids, resets = map(jnp.asarray, segments)
+        inputs, targets = jnp.maximum(ids[:, :-1], 0), ids[:, 1:]
+        model: Any = self.rebuild(params)
+        first = model.start(len(ids))
+        fresh = resets[:, None]  # [B] -> [B, 1]
+        carry = jax.tree.map(lambda new, old: jnp.where(fresh, new, old), first, carry)
+        carry, features = model.segment(carry, inputs, rng=rng)
+        return self._cross_entropy(model, features, targets, targets >= 0), carry
+
+    def _cross_entropy(
+        self, model: Any, features: Array, targets: Array, real: Array
+    ) -> Loss:
+        matrix, bias = model.output
         nats = linear_cross_entropy(
             features,
-            *model.output,
+            matrix,
+            bias,
             targets,
             real.astype(jnp.float32),
             chunk_size=max(512, CHUNK_LOGITS // self.config.vocab_size),
@@ -102,6 +137,11 @@ def check_context(context_tokens: int, max_length: int) -> None:
         )
 
 
+def _rebuild_mean(rebuild: Callable[[Params], Any], posterior: WeightPosterior) -> Any:
+    """The model of the means of weights that have a posterior."""
+    return rebuild(posterior.mean)
+
+
 def build_model(
     config: Config, tokenizer: TextTokenizer
 ) -> tuple[LanguageModel, Params]:
@@ -112,8 +152,13 @@ def build_model(
     """
     sized = dataclasses.replace(config.model, vocab_size=tokenizer.vocab_size)
     with invalid_settings("model"):
-        kind = GPT if isinstance(sized, GPTConfig) else MemN2NLM
-        rebuild, params = split(kind(sized, rngs=nnx.Rngs(params=config.seed)))  # type: ignore[arg-type]
+        kind: Any = MODELS[type(sized)]
+        rebuild, params = split(kind(sized, rngs=nnx.Rngs(params=config.seed)))
+        noise = config.weight_noise
+        if noise.kind == "adaptive":
+            rebuild = partial(_rebuild_mean, rebuild)
+            # A tree of another kind: means, and logarithms of variances.
+            params = init_weight_posterior(params, stddev=noise.stddev)  # type: ignore[assignment]
         model = LanguageModel(rebuild, tokenizer, sized, config.context_tokens)
         # Traced now, so that an invalid setting is found before the run is created.
         windows = jax.ShapeDtypeStruct((1, sized.max_length + 1), jnp.int32)

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax
+import numpy as np
+from jax.sharding import Mesh
 
-from attnjax.train import Batch, Loss, Params
+from attnjax.train import Batch, Loss, Params, weight_complexity
 from experiments.datasets.data_dir import fingerprint_content
 from experiments.datasets.text.datasets import Splits
 from experiments.datasets.text.token_files import read_tokens
@@ -14,8 +16,10 @@ from experiments.datasets.text.windows import TokenWindows
 from experiments.datasets.tokenizers.text import TextTokenizer
 from experiments.errors import UserError
 from experiments.language_model.config import Config
-from experiments.language_model.evaluation import EvaluationText, Evaluator
+from experiments.language_model.evaluation import Evaluator
 from experiments.language_model.model import build_model, check_context
+from experiments.language_model.text_metrics import EvaluationText
+from experiments.language_model.weight_noise import perturb
 from experiments.training.parameters import count_parameters
 from experiments.training.task import Best, Task, TaskSetup
 
@@ -44,23 +48,26 @@ class LanguageModelTask(Task):
             )
             for name in ("train", "validation")
         )
+        self._train = train
         try:
-            self._windows = TokenWindows(
-                train,
-                rows=config.batch_size,
-                length=config.model.max_length,
-                seed=config.seed,
-            )
+            self._batches, self._per_epoch = self._cut(train)
         except UserError as error:
             raise UserError(f"train: {error}") from error
         self.model, self._params = build_model(config, self.tokenizer)
-        self._train = train
-        self._evaluator = Evaluator(
-            self.model,
-            rows=config.batch_size // config.accumulation_steps,
-            mesh=setup.mesh,
-        )
+        self._evaluator = self._make_evaluator(setup.mesh)
         self._validation = EvaluationText(self.tokenizer, validation)
+
+    def _cut(self, train: np.ndarray) -> tuple[Any, float]:
+        """Cuts the training text into batches; returns also how many are one epoch."""
+        config = self.config
+        rows, length = config.batch_size, config.model.max_length
+        windows = TokenWindows(train, rows=rows, length=length, seed=config.seed)
+        return windows, len(train) / (rows * (length - config.context_tokens))
+
+    def _make_evaluator(self, mesh: Mesh) -> Any:
+        """Makes what evaluates parameters on a text."""
+        rows = self.config.batch_size // self.config.accumulation_steps
+        return Evaluator(self.model, rows=rows, mesh=mesh)
 
     def _load_tokenizer(self, splits: Splits, setup: TaskSetup) -> TextTokenizer:
         config = self.config.tokenizer
@@ -76,11 +83,20 @@ class LanguageModelTask(Task):
 
     def loss(self, params: Params, batch: Batch, rng: jax.Array | None) -> Loss:
         """Computes the cross-entropy of the next tokens."""
-        return self.model.loss(params, batch, rng)
+        noisy, rng = perturb(self.config.weight_noise, params, rng)
+        return self._with_complexity(self.model.loss(noisy, batch, rng), params)
+
+    def _with_complexity(self, loss: Loss, params: Params) -> Loss:
+        """Adds a batch's share of what it costs to describe the weights, if any."""
+        if self.config.weight_noise.kind != "adaptive":
+            return loss
+        return loss._replace(
+            total=loss.total + weight_complexity(params) / self._per_epoch
+        )
 
     def batches(self, start: int) -> Iterator[Batch]:
         """Iterates over this process's rows of the batches from a step on."""
-        return self._windows.iterate(
+        return self._batches.iterate(
             start,
             process_index=jax.process_index(),
             process_count=jax.process_count(),

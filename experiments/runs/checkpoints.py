@@ -182,7 +182,10 @@ class Checkpoints:
             optimizer["step"],
             restore_structure(like.params, trees["params"]),
             restore_structure(like.opt_state, optimizer.get("opt_state", {})),
-            None if like.ema is None else restore_structure(like.ema, trees["ema"]),
+            *(
+                None if tree is None else restore_structure(tree, trees[name])
+                for name, tree in (("ema", like.ema), ("carry", like.carry))
+            ),
         )
 
     def load_params(self, step: int, like: PyTree | None = None) -> PyTree:
@@ -278,8 +281,9 @@ def _to_trees(state: TrainState) -> dict[str, PyTree]:
     if not optimizer["opt_state"]:  # Orbax cannot save an empty tree
         del optimizer["opt_state"]
     trees = {"params": to_nested_dict(state.params), "optimizer": optimizer}
-    if state.ema is not None:
-        trees["ema"] = to_nested_dict(state.ema)
+    for name, tree in (("ema", state.ema), ("carry", state.carry)):
+        if tree is not None:
+            trees[name] = to_nested_dict(tree)
     return trees
 
 

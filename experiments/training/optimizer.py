@@ -18,7 +18,7 @@ class OptimizerConfig:
     name: Literal["adam", "adadelta", "rmsprop", "sgd"] = "adam"
     """Update rule: Adam (AdamW with weight_decay); Adadelta with the rho 0.95 and
     epsilon 1e-6 of the RNNSearch paper; the RMSProp of Graves 2013, centred, with
-    momentum 0.9, decay 0.95 and epsilon 1e-4; or gradient descent without momentum."""
+    momentum 0.9, decay 0.95 and epsilon 1e-4; or gradient descent (sgd)."""
     learning_rate: float = 1e-3
     """Peak learning rate."""
     warmup_steps: int = 0
@@ -51,6 +51,8 @@ class OptimizerConfig:
     clip_each_array: bool = False
     """Whether max_grad_norm bounds the norm of each array's gradient on its own,
     instead of the global norm."""
+    momentum: float = 0.0
+    """Share of the last update that is added to the next (sgd)."""
     weight_decay: float = 0.0
     """Decoupled weight decay (AdamW) of matrices and embeddings; biases and norms do
     not decay."""
@@ -76,10 +78,17 @@ class OptimizerConfig:
 
     def _update_rule(self, schedule: optax.Schedule) -> optax.GradientTransformation:
         if self.name == "sgd":
+            # None, not 0: without momentum nothing is kept from step to step.
+            descent = optax.sgd(schedule, momentum=self.momentum or None)
             if self.weight_decay == 0:
-                return optax.sgd(schedule)
+                return descent
             decay = optax.add_decayed_weights(self.weight_decay, weight_decay_mask)
-            return optax.chain(decay, optax.sgd(schedule))
+            return optax.chain(decay, descent)
+        if self.momentum:
+            raise UserError(
+                f"momentum: expected 0 with {self.name}, got {self.momentum} (only sgd "
+                "takes it)"
+            )
         if self.name == "adadelta":
             return optax.adadelta(
                 schedule,

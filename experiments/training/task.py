@@ -16,7 +16,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from attnjax.parallel import process_rows
-from attnjax.train import Batch, Loss, Params
+from attnjax.train import Batch, Carry, Loss, Params
 from experiments.errors import UserError
 
 Best = tuple[str, Literal["max", "min"]]
@@ -78,6 +78,24 @@ class Task(Protocol):
           The summed loss and its weight: what the mean is taken over (tokens,
           sequences). Padding has weight 0.
         """
+
+    def initial_carry(self) -> Carry | None:
+        """Returns what the rows of a stream carry before the first step, [B, ...].
+
+        Every process returns all rows. With a carry, `stream_loss` is trained instead
+        of `loss`, and the carry is saved in the checkpoints. None: batches are
+        independent.
+        """
+        return None
+
+    def stream_loss(
+        self, params: Params, batch: Batch, rng: jax.Array | None, carry: Carry
+    ) -> tuple[Loss, Carry]:
+        """Computes the loss of a segment of each row's stream, and the new carry.
+
+        Arguments are those of `loss`, and what the last step returned for the rows.
+        """
+        return self.loss(params, batch, rng), carry
 
     @abstractmethod
     def batches(self, start: int) -> Iterator[Batch]:

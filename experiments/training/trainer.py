@@ -2,19 +2,20 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import jax
 import optax
 from jax.sharding import Mesh
 
 from attnjax.parallel import (
+    batch_sharding,
     make_global_batch,
     make_mesh,
     replicate,
     replicated_sharding,
 )
-from attnjax.train import Batch, Params, init_state, make_train_step
+from attnjax.train import Batch, Params, TrainState, init_state, make_train_step
 from experiments.cli.checks import check_numbers
 from experiments.errors import UserError
 from experiments.files import delete, replace_durably
@@ -22,7 +23,7 @@ from experiments.runs.checkpoints import Checkpoints
 from experiments.runs.data_file import DATA, check_data, write_data
 from experiments.runs.folder import Run
 from experiments.runs.paths import cannot_write, inside
-from experiments.runs.processes import on_main
+from experiments.runs.processes import on_main, place_batch
 from experiments.training.config import TrainingConfig
 from experiments.training.fit import fit
 from experiments.training.task import Task, TaskSetup
@@ -121,15 +122,23 @@ def _fit(
 ) -> Params:
     """Builds state and step, and runs the loop."""
     keep_ema = config.ema_decay is not None
+    state = replicate(init_state(task.init_params(), tx, ema=keep_ema), mesh)
+    sharding: Any = replicated_sharding(mesh)
+    carry = task.initial_carry()
+    if carry is not None:
+        state = state._replace(carry=place_batch(carry, mesh))
+        sharding = TrainState(
+            sharding, sharding, sharding, sharding, batch_sharding(mesh)
+        )
     state = fit(
         run,
-        state=replicate(init_state(task.init_params(), tx, ema=keep_ema), mesh),
+        state=state,
         train_step=make_train_step(
-            task.loss,
+            task.loss if carry is None else task.stream_loss,
             tx,
             accumulation_steps=config.accumulation_steps,
             ema_decay=config.ema_decay,
-            state_sharding=replicated_sharding(mesh),
+            state_sharding=sharding,
         ),
         batches=lambda start: global_batches(task, mesh, start),
         steps=config.steps,

@@ -17,19 +17,31 @@ from jax import Array, lax
 from attnjax.cells import scan as cells
 from attnjax.cells.aligners import ADDITIVE
 from attnjax.cells.gru import GRUParams, gru_inputs, gru_recur
+from attnjax.cells.initializers import initializers
 from attnjax.cells.lstm import LSTMParams, LSTMState, lstm_inputs, lstm_recur
+from attnjax.cells.peephole_lstm import peephole_lstm_recur
+from attnjax.cells.recurrent import LSTM, PEEPHOLE_LSTM, RecurrentCell
 from attnjax.cells.rnnsearch import RNNSearchParams, initial_carry, rnnsearch
+from attnjax.cells.skip_layers import (
+    SkipLayers,
+    init_skip_layers,
+    project_skips,
+    scan_skip_layers,
+)
 from attnjax.core.attend import Memory
 from experiments.bench.peers.flax_cells import RNNSearchCell
 from experiments.bench.recurrent_arrays import decoder_arrays, random_array, source_mask
 from experiments.bench.shapes import (
+    HANDWRITING_STACK,
     MULTI30K_DECODER,
     MULTI30K_RECURRENT,
     RECURRENT_512,
     TINY_DECODER,
     TINY_RECURRENT,
+    TINY_STACK,
     DecoderSpec,
     RecurrentSpec,
+    StackSpec,
 )
 from experiments.bench.systems import ATTNJAX, Calls, is_installed, select_systems
 from experiments.bench.timing import measure
@@ -161,6 +173,37 @@ def lstm_workloads(spec: RecurrentSpec) -> dict[str, Workload]:
     return workloads | {"flax.nnx.RNN": _nnx_workload(nnx.OptimizedLSTMCell, B, x, D)}
 
 
+def deep_lstm_workloads(spec: StackSpec) -> dict[str, Workload]:
+    """A deep stack with skip connections: [B, T, M] -> all layers' states [B, T, L*D].
+
+    Its LSTM has no peepholes, as that of PyTorch; attnjax with peepholes and clipped
+    derivatives, as in Graves 2013, is a system of its own.
+    """
+    x = random_array(4, spec.B, spec.T, spec.M)
+    published = PEEPHOLE_LSTM._replace(
+        step=partial(peephole_lstm_recur, gradient_limit=10.0)
+    )
+    cells = {ATTNJAX: LSTM, f"{ATTNJAX}, peepholes": published}
+    return {
+        name: Workload(partial(_apply_stack, cell, spec), _stack(cell, spec), x)
+        for name, cell in cells.items()
+    }
+
+
+def _stack(cell: RecurrentCell, spec: StackSpec) -> SkipLayers:
+    keys = iter(jax.random.split(jax.random.key(0), 2 * spec.L))
+    init = initializers("glorot")
+    return init_skip_layers(lambda: next(keys), spec.M, spec.D, spec.L, cell, init)
+
+
+def _apply_stack(
+    cell: RecurrentCell, spec: StackSpec, params: SkipLayers, x: Array
+) -> Array:
+    first = cell.initial_carry(jnp.zeros((spec.B, spec.D), x.dtype))
+    inputs = project_skips(cell, params, x)
+    return scan_skip_layers(cell, params, (first,) * spec.L, inputs)[1]
+
+
 def decoder_workloads(spec: DecoderSpec) -> dict[str, Workload]:
     """The decoder of RNNSearch, from embeddings [B, T, M] and values [B, S, E].
 
@@ -207,15 +250,18 @@ def _nnx_workload(cell: Any, B: int, x: Array, D: int) -> Workload:
 WORKLOADS: dict[str, Callable[[Any], dict[str, Workload]]] = {
     "gru": gru_workloads,
     "lstm": lstm_workloads,
+    "deep_lstm": deep_lstm_workloads,
     "decoder": decoder_workloads,
 }
 SPECS: dict[str, tuple[Any, ...]] = {
     "gru": (RECURRENT_512, MULTI30K_RECURRENT),
     "lstm": (RECURRENT_512, MULTI30K_RECURRENT),
+    "deep_lstm": (HANDWRITING_STACK,),
     "decoder": (MULTI30K_DECODER,),
 }
 SMOKE_SPECS: dict[str, tuple[Any, ...]] = {
     "gru": (TINY_RECURRENT,),
     "lstm": (TINY_RECURRENT,),
+    "deep_lstm": (TINY_STACK,),
     "decoder": (TINY_DECODER,),
 }

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from experiments.bench.peers.torch_device import DEVICE, autocast, synchronized
 from experiments.bench.recurrent_arrays import decoder_arrays, random_array, source_mask
-from experiments.bench.shapes import DecoderSpec, RecurrentSpec
+from experiments.bench.shapes import DecoderSpec, RecurrentSpec, StackSpec
 
 
 def torch_gru(spec: RecurrentSpec, dtype: str) -> Callable[[], Any]:
@@ -21,6 +21,29 @@ def torch_gru(spec: RecurrentSpec, dtype: str) -> Callable[[], Any]:
 def torch_lstm(spec: RecurrentSpec, dtype: str) -> Callable[[], Any]:
     """Forward and backward pass of `nn.LSTM`, one kernel for all steps."""
     return _module_call(nn.LSTM(spec.M, spec.D, batch_first=True), spec, dtype)
+
+
+def torch_deep_lstm(spec: StackSpec, dtype: str) -> Callable[[], Any]:
+    """Forward and backward pass of `nn.LSTM` layers with skip connections."""
+    B, T, M, D, L = spec
+    return _module_call(DeepLSTM(M, D, L), RecurrentSpec(B, T, M, D), dtype)
+
+
+class DeepLSTM(nn.Module):
+    """Every layer takes the input and the states of the layer below."""
+
+    def __init__(self, M: int, D: int, L: int) -> None:
+        super().__init__()
+        widths = (M, *[M + D] * (L - 1))
+        self.layers = nn.ModuleList(nn.LSTM(w, D, batch_first=True) for w in widths)
+
+    def forward(self, x: Tensor) -> tuple[Tensor]:
+        """The states of all layers side by side, [B, T, L*D]."""
+        states: list[Tensor] = []
+        for layer in self.layers:
+            inputs = torch.cat([x, *states[-1:]], dim=-1)
+            states.append(layer(inputs)[0])
+        return (torch.cat(states, dim=-1),)
 
 
 def torch_decoder(spec: DecoderSpec, dtype: str) -> Callable[[], Any]:

@@ -76,6 +76,14 @@ class Text:
         return Text(self.paths, self.start, cut), Text(self.paths, cut, self.stop)
 
 
+class StrippedText(Text):
+    """Text without the blanks at the beginning and end of each line."""
+
+    def __iter__(self) -> Iterator[str]:
+        """Yields the lines, with their newlines."""
+        return (f"{line.strip()}\n" for line in super().__iter__())
+
+
 Splits = dict[str, Text]  # "train", "validation", then test sets
 
 
@@ -163,7 +171,8 @@ class PennTreebank(TextDataset):
     """A million words of the Wall Street Journal: 9,999 kinds and the end of a line.
 
     Mikolov et al. 2010, "Recurrent neural network based language model": lower case,
-    numbers as N, rare words as <unk>.
+    numbers as N, rare words as <unk>. By characters it has 49 kinds and the newline:
+    the blanks at both ends of a line are left out, and <unk> is five characters.
     """
 
     raw_dir: Path | None = None
@@ -171,7 +180,8 @@ class PennTreebank(TextDataset):
 
     def splits(self) -> Splits:
         """See `TextDataset`."""
-        return _three_files(self.raw_dir, "ptb.{}.txt")
+        texts = _three_files(self.raw_dir, "ptb.{}.txt")
+        return {name: StrippedText(text.paths) for name, text in texts.items()}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -46,7 +46,10 @@ def read_tokens(
         raise UserError(f"{name}: expected text, got none")
     # The key hashes all that the ids depend on, so changed files or another tokeniser
     # get another file and nothing stale is ever read.
+    kind = type(text).__name__
     settings = (*_identity(tokenizer), text.start, text.stop)
+    if kind != "Text":
+        settings = (*settings, kind)
     key = fingerprint(settings, text.paths)
     folder = resolve_data_dir(data_dir) / "tokens"
     path = folder / f"{key}.{dtype}"

@@ -70,7 +70,7 @@ class ByteTokenizer:
 
     def tokenize(self, text: str) -> list[int]:
         """See `TextTokenizer`."""
-        return list(text.encode())
+        return list(text.encode(errors="surrogateescape"))
 
     def detokenize(self, ids: Sequence[int]) -> str:
         """See `TextTokenizer`: invalid UTF-8 becomes U+FFFD."""
@@ -85,6 +85,43 @@ class ByteTokenizer:
 
     def save(self, folder: Path) -> None:
         """See `TextTokenizer`: there is nothing to save."""
+
+
+class KnownByteTokenizer:
+    """The bytes of UTF-8 that occur in a text, in order; the newline is one of them."""
+
+    unknown: int | None = None
+    unused: tuple[int, ...] = ()
+
+    def __init__(self, values: Iterable[int]) -> None:
+        self._values = bytes(sorted({ord("\n"), *values}))
+        self._ids = {value: i for i, value in enumerate(self._values)}
+        self._bytes = ByteTokenizer()
+        self.vocab_size = len(self._values)
+        self.newline = self._ids[ord("\n")]
+
+    def tokenize(self, text: str) -> list[int]:
+        """See `TextTokenizer`."""
+        try:
+            return [self._ids[value] for value in self._bytes.tokenize(text)]
+        except KeyError as error:
+            raise UserError(
+                f"expected the {self.vocab_size} bytes of the training data, got "
+                f"0x{error.args[0]:02x}"
+            ) from None
+
+    def detokenize(self, ids: Sequence[int]) -> str:
+        """See `ByteTokenizer`."""
+        return self._bytes.detokenize([self._values[i] for i in ids])
+
+    def stream(self, ids: Iterable[int]) -> Iterator[str]:
+        """See `ByteTokenizer`."""
+        return self._bytes.stream(self._values[i] for i in ids)
+
+    def save(self, folder: Path) -> None:
+        """See `TextTokenizer`."""
+        plain = {"bytes": list(self._values)}
+        write_atomic(folder / f"{NAME}.json", json.dumps(plain) + "\n")
 
 
 class CharacterTokenizer:
@@ -182,8 +219,11 @@ class LineTokenizer:
 class TextTokenizerConfig:
     """How running text becomes token ids."""
 
-    kind: Literal["bytes", "characters", "unigram", "bpe", "words"] = "characters"
-    """Kind of token: bytes, characters, subwords (unigram or bpe), or whole words."""
+    kind: Literal["bytes", "known-bytes", "characters", "unigram", "bpe", "words"] = (
+        "characters"
+    )
+    """Kind of token: all 256 bytes, or those of the data (known-bytes), characters,
+    subwords (unigram or bpe), or whole words."""
     vocab_size: int = 8_000
     """Size of the vocabulary for unigram and bpe; its largest size for words."""
     max_lines: int = 1_000_000
@@ -196,8 +236,8 @@ class TextTokenizerConfig:
     ) -> TextTokenizer:
         """Learns the tokeniser of a text.
 
-        The characters are those of all splits; every other vocabulary is learnt from
-        the first one only.
+        Characters and known bytes are those of all splits; every other vocabulary is
+        learnt from the first one only.
 
         Args:
           splits: the lines of each split, which are iterated more than once.
@@ -208,6 +248,10 @@ class TextTokenizerConfig:
         """
         if self.kind == "bytes":
             return ByteTokenizer()
+        if self.kind == "known-bytes":
+            lines = itertools.chain.from_iterable(splits.values())
+            each = map(ByteTokenizer().tokenize, lines)
+            return KnownByteTokenizer(set[int]().union(*each))
         if self.kind == "characters":
             lines = itertools.chain.from_iterable(splits.values())
             return CharacterTokenizer(set().union(*map(set, lines)))
@@ -244,10 +288,13 @@ class TextTokenizerConfig:
             return ByteTokenizer()
         if not any(folder.glob(f"{NAME}.*")):
             return None
-        if self.kind != "characters":
+        if self.kind not in ("characters", "known-bytes"):
             return LineTokenizer(load_tokenizer(folder, NAME))
         path = folder / f"{NAME}.json"
         try:
-            return CharacterTokenizer(json.loads(path.read_bytes())["characters"])
+            saved = json.loads(path.read_bytes())
+            if self.kind == "known-bytes":
+                return KnownByteTokenizer(saved["bytes"])
+            return CharacterTokenizer(saved["characters"])
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{path}: expected characters, got {error!r}") from error
+            raise UserError(f"{path}: expected {self.kind}, got {error!r}") from error

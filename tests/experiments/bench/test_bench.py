@@ -8,12 +8,21 @@ import numpy as np
 import pytest
 
 from experiments.bench import systems, tables, timing
-from experiments.bench.cases.recurrent import decoder_workloads, recurrent_calls
+from experiments.bench.cases.recurrent import (
+    decoder_workloads,
+    deep_lstm_workloads,
+    recurrent_calls,
+)
 from experiments.bench.cases.training import random_batch
 from experiments.bench.commands import main
 from experiments.bench.options import Options
 from experiments.bench.recurrent_arrays import source_mask
-from experiments.bench.shapes import MULTI30K_BATCHES, TINY_BATCHES, TINY_DECODER
+from experiments.bench.shapes import (
+    MULTI30K_BATCHES,
+    TINY_BATCHES,
+    TINY_DECODER,
+    TINY_STACK,
+)
 from experiments.bench.tables import recurrent_table
 from experiments.bench.timing import Timing, measure, time_interleaved
 from experiments.cli.progress_bar import ProgressBar
@@ -154,6 +163,15 @@ def test_the_decoder_of_flax_has_the_same_output_shape():
     out = jax.eval_shape(workload.apply, workload.params, workload.inputs)
     B, T, D, E = (getattr(TINY_DECODER, letter) for letter in "BTDE")
     assert out.shape == (B, T, D + E)
+
+
+def test_the_deep_stack_gives_the_states_of_all_layers():
+    B, T, _, D, L = TINY_STACK
+    workloads = deep_lstm_workloads(TINY_STACK)
+    assert list(workloads) == ["attnjax", "attnjax, peepholes"]
+    for work in workloads.values():
+        found = jax.eval_shape(work.apply, work.params, work.inputs)
+        assert found.shape == (B, T, L * D)
 
 
 def test_source_lengths_cycle_from_the_longest_to_its_half():

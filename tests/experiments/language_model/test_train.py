@@ -81,7 +81,10 @@ def test_what_a_run_leaves_behind(language_run):
         measured = {k for k in line if k.startswith("validation/")}
         want = {
             f"validation/{name}"
-            for name in ("loss", "perplexity", "bits_per_character", "bits_per_byte")
+            for name in (
+                *("loss", "perplexity", "bits_per_character", "bits_per_byte"),
+                "perplexity_per_word",
+            )
         }
         assert measured == (want if line["step"] % 4 == 0 else set())
     config = json.loads((language_run / "config.json").read_text())
