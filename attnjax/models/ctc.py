@@ -45,7 +45,7 @@ class CTCConfig:
     """Width of each direction of the encoder."""
     num_layers: int = 1
     """Number of bidirectional layers of the encoder."""
-    cell: Literal["gru", "lstm"] = "lstm"
+    cell: Literal["gru", "lstm", "peephole_lstm"] = "lstm"
     """Recurrent cell of the encoder."""
     dropout: float = 0.0
     """Rate of dropout on inputs, between layers, and on encoder states."""

@@ -43,7 +43,7 @@ class Seq2SeqConfig:
     """Width of an embedded token."""
     hidden_dim: int = 1000
     """Width of every layer of the encoder and of the decoder."""
-    cell: Literal["lstm", "gru"] = "lstm"
+    cell: Literal["gru", "lstm", "peephole_lstm"] = "lstm"
     """Recurrent cell of the encoder and of the decoder; the paper's is the LSTM."""
     num_layers: int = 4
     """Number of recurrent layers of the encoder and of the decoder."""
