@@ -124,13 +124,14 @@ class MetricsLog:
             raise self._cannot_write(error) from error
 
     def _keep_aside(self, damage: str) -> None:
-        kept = self.path.with_suffix(".jsonl.damaged")
+        kept, said = self.path.with_suffix(".jsonl.damaged"), ""
         if os.path.lexists(self.path):
             delete(kept)
             self.path.rename(kept)
+            said = f"kept as {kept.name}, and "
         self.notices.append(
-            f"{self.path} is damaged ({damage}): kept as {kept.name}, and continued "
-            "with the lines that can be read"
+            f"{self.path} is damaged ({damage}): {said}continued with the lines that "
+            "can be read"
         )
 
     def _cannot_write(self, error: OSError) -> UserError:
