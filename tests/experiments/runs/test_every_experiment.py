@@ -98,7 +98,7 @@ def test_two_words_that_are_swapped_are_noticed(name, copy_of, capsys):
     path = folder / EXPERIMENTS[name][1]
     text = path.read_text()
     if '"characters"' in text:  # sorted in one string
-        swapped = re.sub("([a-z])([a-z])(?=[^a-z]*$)", r"\2\1", text)
+        swapped = text.replace("XY", "YX")
     else:
         one, two = re.findall('"[!-~]+"', text)[-2:]
         swapped = two.join(text.rsplit(one, 1))
