@@ -57,6 +57,7 @@ class Manifest(TypedDict):
     best_step: NotRequired[int | None]  # of all evaluations so far
     keep_last: NotRequired[int]
     num_lines: NotRequired[int]  # of the log
+    log_checksum: NotRequired[int | None]  # of these lines
     run_files: NotRequired[dict[str, Checksum]]  # in the folder of the run
     versions: NotRequired[Versions]
 

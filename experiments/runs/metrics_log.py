@@ -11,6 +11,7 @@ import logging
 import math
 import os
 import time
+import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -72,15 +73,25 @@ def read_metrics(path: Path) -> LoggedMetrics:
 class MetricsLog:
     """Appends to the metrics of a run."""
 
-    def __init__(self, folder: Path, step: int, *, num_lines: int = 0) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        step: int,
+        *,
+        num_lines: int = 0,
+        checksum: int | None = None,
+    ) -> None:
         """Opens the log of the first `step` steps and drops later lines.
 
         Args:
           folder: of the run.
           step: that training goes on from.
-          num_lines: number of lines that there were when it was saved, or fewer.
+          num_lines: number of lines that there were when it was saved.
+          checksum: the attribute `checksum` as it was then; None if it is not known.
 
         Attributes:
+          lines: all lines.
+          checksum: of the lines.
           notices: what the user must know about the log as it was found.
 
         Raises:
@@ -92,20 +103,14 @@ class MetricsLog:
         self.path = folder / NAME
         found = read_metrics(self.path)
         self.lines = [x for x in found.lines if x["step"] <= step]
+        self.checksum = _checksum(self.lines)
         self.notices: list[str] = []
         if found.damage is not None:
-            kept = self.path.with_suffix(".jsonl.damaged")
-            delete(kept)
-            self.path.rename(kept)
-            self.notices.append(
-                f"{self.path} is damaged ({found.damage}): kept as {kept.name}, and "
-                "continued with its other lines"
-            )
+            self._keep_aside(found.damage)
         elif len(self.lines) < num_lines:
-            self.notices.append(
-                f"{self.path} is damaged ({len(self.lines)} of {num_lines} lines are "
-                "there): continued with these"
-            )
+            self._keep_aside(f"{len(self.lines)} of {num_lines} lines are there")
+        elif checksum not in (None, _checksum(self.lines[:num_lines])):
+            self._keep_aside("its lines are not those that were logged")
         events = inside(folder, FOLDER)
         try:
             events.mkdir(exist_ok=True)
@@ -117,6 +122,17 @@ class MetricsLog:
                 self._purge(step + 1)
         except OSError as error:
             raise self._cannot_write(error) from error
+
+    def _keep_aside(self, damage: str) -> None:
+        kept, said = self.path.with_suffix(".jsonl.damaged"), ""
+        if os.path.lexists(self.path):
+            delete(kept)
+            self.path.rename(kept)
+            said = f"kept as {kept.name}, and "
+        self.notices.append(
+            f"{self.path} is damaged ({damage}): {said}continued with the lines that "
+            "can be read"
+        )
 
     def _cannot_write(self, error: OSError) -> UserError:
         return UserError(
@@ -140,6 +156,7 @@ class MetricsLog:
         """
         line = dict(line)
         self.lines.append(line)
+        self.checksum = _checksum([line], self.checksum)
         try:
             # A single write and flush: a kill truncates at most this line. Without
             # fsync, a crash of the machine may lose the last lines, but never a
@@ -175,6 +192,13 @@ class MetricsLog:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _checksum(lines: Iterable[Mapping[str, Any]], before: int = 0) -> int:
+    """Computes the CRC-32 of lines, as they are written, after those of before."""
+    for line in lines:
+        before = zlib.crc32(json.dumps(line).encode(), before)
+    return before
 
 
 def best_step(

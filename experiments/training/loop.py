@@ -49,7 +49,7 @@ class Loop:
         self.meter = MetricsAccumulator(unit=unit)
         # A line of the log that waits for the metrics of its evaluation.
         self.unevaluated: dict[str, Any] | None = None
-        self.lines_saved = 0  # of the log, when the run was last saved
+        self.saved_log: dict[str, Any] = {}  # number of its lines, and checksum
         # Step and metrics that the device may still be computing.
         self.in_flight: tuple[int, Mapping[str, jax.Array]] | None = None
         self.shapes_seen: set[Any] = set()
@@ -66,9 +66,7 @@ class Loop:
                 self.run.checkpoints.check_room(state)
             self.log = None
             if is_main_process():
-                log = MetricsLog(
-                    self.run.folder, step=start, num_lines=self.lines_saved
-                )
+                log = MetricsLog(self.run.folder, step=start, **self.saved_log)
                 self.log = stack.enter_context(log)
                 notices += log.notices
             self.reporter = self.screen.reporter(
@@ -77,6 +75,8 @@ class Loop:
             for notice in [*notices, *restored]:
                 self.reporter.print(notice)
             self._finish_evaluation(state)
+            if start:  # a kill may have come between a save and this
+                self._prune()
             state = self._take_steps(state, start)
             self._say_done(start)
         return state
@@ -113,7 +113,9 @@ class Loop:
         manifest = self.run.checkpoints.manifest(step)
         self.meter = MetricsAccumulator(unit=self.unit, **manifest["metrics"])
         self.unevaluated = manifest["line"]
-        self.lines_saved = manifest.get("num_lines", 0)
+        if "num_lines" in manifest and "log_checksum" in manifest:
+            lines, checksum = manifest["num_lines"], manifest["log_checksum"]
+            self.saved_log = {"num_lines": lines, "checksum": checksum}
         notices += describe_versions(manifest)
         return state, [*notices, f"resuming at step {step} of {self.schedule.steps}"]
 
@@ -131,7 +133,6 @@ class Loop:
             self.unevaluated = None
         else:
             self._evaluate_and_log(state)
-            self._prune()
 
     def _take_steps(self, state: TrainState, start: int) -> TrainState:
         batches = iter(self.batches(start)) if start < self.schedule.steps else iter(())
@@ -220,6 +221,7 @@ class Loop:
             "best_step": self._best(),
             "keep_last": self.schedule.keep_last,
             "num_lines": 0 if self.log is None else len(self.log.lines),
+            "log_checksum": None if self.log is None else self.log.checksum,
             "run_files": self.run.files,
         }
         self.run.checkpoints.save(state, notes)

@@ -117,7 +117,12 @@ class Task(Protocol):
         """
 
     def save(self, folder: Path) -> None:
-        """Writes what the parameters are useless without, such as tokenisers."""
+        """Writes what the parameters are useless without, such as tokenisers.
+
+        Args:
+          folder: is empty. Its files, not folders in it, are moved into the run's, and
+            every checkpoint has checksums of them.
+        """
 
     def fingerprints(self) -> Mapping[str, str]:
         """Identifies the data, split by split; a resumed run must have the same.

@@ -86,7 +86,7 @@ def train(
 
 def _check_steps(folder: Path, steps: int) -> None:
     """Refuses to resume a run with fewer steps than it has taken."""
-    taken = max(Checkpoints(folder / "checkpoints").steps(), default=0)
+    taken = max(Checkpoints(folder / "checkpoints").manifests(), default=0)
     if steps < taken:
         raise UserError(
             f"steps: expected at least the {taken} that the run in {folder} has taken, "

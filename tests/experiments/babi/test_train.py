@@ -220,5 +220,8 @@ def test_a_run_without_its_vocabulary_is_named(soft_run, tmp_path, capsys):
     copy = Path(shutil.copytree(soft_run, tmp_path / "run"))
     (copy / "vocabulary.json").unlink()
     assert run("evaluate", copy) == 2
+    assert "vocabulary.json is missing (copy it back)" in capsys.readouterr().err
+    shutil.rmtree(copy / "checkpoints")
+    assert run("evaluate", copy) == 2
     assert "expected the run's vocabulary.json, got none" in capsys.readouterr().err
     assert load_run(soft_run, mesh=make_mesh(1)).model.vocabulary.id("mary")

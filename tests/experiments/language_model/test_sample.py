@@ -225,6 +225,10 @@ def test_what_is_no_run_is_named(sample, tmp_path, language_run):
     (copy / "tokenizer.json").unlink()
     code, out, err = sample(folder=copy)
     assert (code, out) == (2, "")
+    assert "tokenizer.json is missing (copy it back)" in err
+    shutil.rmtree(copy / "checkpoints")
+    code, out, err = sample(folder=copy)
+    assert (code, out) == (2, "")
     assert "expected the run's tokeniser" in err
     Run.create(tmp_path / "other", {"class": "Reversal", "steps": 5})
     code, out, err = sample(folder=tmp_path / "other")

@@ -21,6 +21,7 @@ import pytest
 from attnjax.train import TrainState
 from experiments import files as files_module
 from experiments.errors import UserError
+from experiments.runs.json_file import sealed_json
 from experiments.runs.metrics_log import best_step, read_metrics
 from experiments.training.fit import Run
 from tests.experiments import train_toy
@@ -244,6 +245,17 @@ def test_the_ema_is_loaded_if_there_is_one(tmp_path):
 def test_resuming_a_finished_run_changes_nothing(done, whole, capfd):
     toy(done, "--resume")
     assert "toy: 30 steps were done already" in capfd.readouterr().err
+    assert_same_run(done, whole)
+
+
+def test_what_a_killed_session_did_not_prune_is_pruned(done, whole):
+    checkpoints = Run.open(done).checkpoints
+    steps = checkpoints.steps()
+    manifest = checkpoints.manifest(25) | {"step": 20, "line": None}
+    shutil.copytree(checkpoints.path(25), checkpoints.path(20))
+    (checkpoints.path(20) / "manifest.json").write_text(sealed_json(manifest))
+    toy(done, "--resume")
+    assert Run.open(done).checkpoints.steps() == steps
     assert_same_run(done, whole)
 
 
