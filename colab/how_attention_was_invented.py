@@ -220,7 +220,7 @@ for name, (rebuild, params) in TRAINED.items():
     weights = rebuild(params).align(*map(jnp.asarray, batch))[0]
     S, T = len(example[0]), len(example[1])
     panels[name] = viz.Panel(np.asarray(weights)[:T, :S], *example[:2], gold)
-viz.alignment_grid(panels, "how-attention-was-invented.png")
+viz.alignment_grid(panels)
 
 # %% [markdown]
 # ## Two cursors, and all their paths
@@ -255,7 +255,6 @@ viz.alignment_plot(
     np.clip(np.asarray(posteriors.weights), 0, 1),
     [f"x{s + 1}" for s in range(S)],
     [f"y{t + 1}" for t in range(T)],
-    "two-cursors.png",
     gold=aj.align.alignment([(int(f), t) for t, f in enumerate(path.frames)]),
     title="posterior of the source cursor, and the best path",
 )

@@ -32,8 +32,8 @@ class WeightNoiseConfig:
     kind: Literal["none", "fixed", "adaptive"] = "none"
     """Noise of one size for all weights (fixed), or of a size that is learned for each
     weight, under the description length of weights and data (adaptive; Graves 2011).
-    Then the loss of training has, besides that of the tokens, each batch's share of
-    what it costs to describe the weights."""
+    Then the loss of training includes each batch's share of what it costs to describe
+    the weights."""
     stddev: float = 0.075
     """Standard deviation of the noise; the first one, if it is learned."""
 

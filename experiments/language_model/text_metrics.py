@@ -24,7 +24,7 @@ class EvaluationText:
         self.characters, self.bytes = len(text), len(text.encode())
         has_no_unk = tokenizer.unknown is None
         self.unknown = 0 if has_no_unk else int((tokens == tokenizer.unknown).sum())
-        self.words = len(text.split()) + text.count("\n")
+        self.words = max(1, len(text.split()) + text.count("\n"))
 
     def metrics(self, loss: float) -> "TextMetrics":
         """The loss in nats per token, with what the text counts."""

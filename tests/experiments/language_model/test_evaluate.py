@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from attnjax.parallel import make_mesh
-from experiments.language_model.evaluation import TextMetrics
 from experiments.language_model.loading import load_run
+from experiments.language_model.text_metrics import TextMetrics
 from experiments.runs.folder import Run
 from tests.experiments import commands
 from tests.experiments.commands import contents
@@ -154,6 +154,7 @@ def test_bad_texts_are_named_and_change_nothing(
 
 
 def test_the_perplexity_of_a_diverged_run_is_inf():
-    found = TextMetrics(tokens=3, unknown=0, characters=3, bytes=3, loss=1e4).metrics
+    counts = {"tokens": 3, "unknown": 0, "characters": 3, "bytes": 3, "words": 1}
+    found = TextMetrics(**counts, loss=1e4).metrics
     assert found["perplexity"] == float("inf")
     np.testing.assert_allclose(found["bits_per_byte"], 1e4 / np.log(2))
