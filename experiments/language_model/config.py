@@ -62,6 +62,10 @@ class Config(TrainingConfig):
     reset_every: int | None = None
     """Number of segments after which a model that carries a state (LSTM) begins anew;
     None: only where the text begins."""
+    unigram_bias: bool = False
+    """Whether the output bias of a model that carries a state starts at the logarithms
+    of how frequent the tokens of the training text are. From 0, Adam needs hundreds of
+    steps for the rare ones of a large vocabulary, and saturates the cells meanwhile."""
     context_tokens: int = 0
     """Number of tokens at the start of every window that are not predicted, so that
     every token that is has at least as many before it; a text's first window predicts

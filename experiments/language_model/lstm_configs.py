@@ -76,6 +76,7 @@ PTB_WORD_LAPTOP = dataclasses.replace(
         beta2=0.999,
         max_grad_norm=1.0,
     ),
+    unigram_bias=True,
     steps=2_660,  # 2 epochs
     batch_size=20,
     eval_every=665,

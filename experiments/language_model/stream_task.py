@@ -52,6 +52,16 @@ class StreamTask(LanguageModelTask):
     def _make_evaluator(self, mesh: Mesh) -> Any:
         return StreamEvaluator(self.model, columns=self.config.batch_size, mesh=mesh)
 
+    def init_params(self) -> Params:
+        """Returns the model's initial parameters."""
+        if not self.config.unigram_bias:
+            return self._params
+        bias = {"b_output": log_frequencies(self._train, self.tokenizer.vocab_size)}
+        if self.config.weight_noise.kind == "adaptive":
+            posterior: Any = self._params
+            return posterior._replace(mean=posterior.mean | bias)  # type: ignore[no-any-return]
+        return {**self._params, **bias}
+
     def initial_carry(self) -> Carry:
         """Returns the state of every column before the text."""
         return self.model.start(self._params, self.config.batch_size)
@@ -65,6 +75,17 @@ class StreamTask(LanguageModelTask):
         return self._with_complexity(loss, params), carry
 
 
+def log_frequencies(tokens: np.ndarray, vocab_size: int) -> np.ndarray:
+    """Returns the log of each id's share in a text, in which it is counted once more.
+
+    Example:
+      >>> np.exp(log_frequencies(np.array([2, 2]), 3)).round(3).tolist()
+      [0.2, 0.2, 0.6]
+    """
+    counts = np.bincount(tokens, minlength=vocab_size) + 1
+    return np.log(counts / counts.sum()).astype(np.float32)
+
+
 def make_task(config: Config, setup: TaskSetup) -> LanguageModelTask:
     """Makes the task of a config, by its model."""
     streams = isinstance(config.model, LSTMLMConfig)
@@ -73,4 +94,6 @@ def make_task(config: Config, setup: TaskSetup) -> LanguageModelTask:
             f"reset_every: expected none for a model without a state, got "
             f"{config.reset_every}"
         )
+    if not streams and config.unigram_bias:
+        raise UserError("unigram_bias: expected False for a model without a state")
     return (StreamTask if streams else LanguageModelTask)(config, setup)
