@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
@@ -55,3 +56,8 @@ def encode_frames(
         dropout_rate=config.dropout,
     )
     return dropout(rngs[-1], states, rate=config.dropout)
+
+
+def lengths(mask: Array) -> Array:
+    """Counts the frames, or labels, of each row that are no padding: [B, T] -> [B]."""
+    return jnp.sum(mask, axis=1, dtype=jnp.int32)

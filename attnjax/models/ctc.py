@@ -20,7 +20,7 @@ from attnjax.cells.recurrent import RECURRENT_CELLS, RecurrentCell
 from attnjax.core import precision
 from attnjax.core.lattice import CTCPath, ctc_best_path, ctc_loss
 from attnjax.models._checks import check_num_layers
-from attnjax.models._frames import encode_frames
+from attnjax.models._frames import encode_frames, lengths
 from attnjax.models._methods import batched
 from attnjax.models._parts import Params
 
@@ -139,7 +139,7 @@ class CTC(nnx.Module):
                 logits, labels, blank=BLANK, num_frames=frames, num_labels=count
             )
 
-        counts = _lengths(mask), _lengths(label_mask)
+        counts = lengths(mask), lengths(label_mask)
         return jax.vmap(loss)(self(source, mask, rng), labels, *counts)
 
     @batched
@@ -160,9 +160,5 @@ class CTC(nnx.Module):
             )
 
         log_probs = jax.nn.log_softmax(self(source, mask))
-        counts = _lengths(mask), _lengths(label_mask)
+        counts = lengths(mask), lengths(label_mask)
         return jax.vmap(trace)(log_probs, labels, *counts)
-
-
-def _lengths(mask: Array) -> Array:
-    return jnp.sum(mask, axis=1, dtype=jnp.int32)

@@ -34,7 +34,7 @@ from attnjax.core.lattice import (
     transducer_loss,
 )
 from attnjax.models._checks import check_num_layers
-from attnjax.models._frames import encode_frames
+from attnjax.models._frames import encode_frames, lengths
 from attnjax.models._methods import batched
 from attnjax.models._parts import (
     Params,
@@ -251,7 +251,7 @@ class Transducer(nnx.Module):
           Nats, shape [B]; infinite for a row without a frame.
         """
         logits = self(source, mask, labels, rng)
-        counts = _lengths(mask), _lengths(label_mask)
+        counts = lengths(mask), lengths(label_mask)
 
         def loss(logits: Array, labels: Array, frames: Array, count: Array) -> Array:
             return transducer_loss(
@@ -277,8 +277,4 @@ class Transducer(nnx.Module):
             arcs = transducer_arcs(x, labels, blank=BLANK, num_labels=count)
             return transducer_best_path(*arcs, num_frames=frames, num_labels=count)
 
-        return jax.vmap(trace)(log_probs, labels, _lengths(mask), _lengths(label_mask))
-
-
-def _lengths(mask: Array) -> Array:
-    return jnp.sum(mask, axis=1, dtype=jnp.int32)
+        return jax.vmap(trace)(log_probs, labels, lengths(mask), lengths(label_mask))
