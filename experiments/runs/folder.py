@@ -37,7 +37,7 @@ from experiments.runs.config_json import (
 )
 from experiments.runs.manifest import Checksum, Manifest, checksums
 from experiments.runs.metrics_log import NAME, read_metrics, silence_library_logs
-from experiments.runs.paths import cannot_write, inside, output_path
+from experiments.runs.paths import inside, output_path
 from experiments.runs.processes import on_main
 from experiments.runs.selection import Selection, check_run_files, no_intact_one
 
@@ -274,5 +274,8 @@ class Run:
                     f"(wait for it, stop it, or name another folder)"
                 ) from None
             except OSError as error:
-                raise cannot_write(path, error) from error
+                raise UserError(
+                    f"{path}: expected a lock file that can be written, got: "
+                    f"{error.strerror or error} (delete it, or name another folder)"
+                ) from error
             yield held

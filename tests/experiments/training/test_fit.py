@@ -109,6 +109,15 @@ def test_a_stopped_and_killed_run_resumes_bit_for_bit(whole, tmp_path):
     assert not list((folder / "checkpoints").glob(".*"))
 
 
+@pytest.fixture
+def no_nohup():
+    """Sees to it that SIGHUP ends a process, also where `nohup` started the tests."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("no_nohup")
 @pytest.mark.parametrize(
     ("number", "code"),
     [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)],
@@ -126,6 +135,7 @@ def test_a_signal_saves_a_checkpoint_and_names_resume(number, code, tmp_path, ca
     assert signal.getsignal(number) == before
 
 
+@pytest.mark.usefixtures("no_nohup")
 def test_a_second_sighup_is_the_first_one_again(tmp_path):
     """The shell and the kernel both send it when a terminal goes."""
     with pytest.raises(SystemExit, match="129"):

@@ -220,7 +220,7 @@ def test_an_unknown_config_is_named_with_those_there_are(capsys):
     ("words", "message"),
     [
         (("trian", "cldr-smoke"), "command: expected one of train, evaluate, decode, "),
-        (("trian", "cldr-smoke"), "align, got 'trian' (did you mean train?)"),
+        (("trian", "cldr-smoke"), ", got 'trian' (did you mean train?)"),
         (("train", "text-transfomer"), "(did you mean text-transformer?)"),
         (("train", "mulit30k-rnnsearch"), "(did you mean multi30k-rnnsearch?)"),
         (("train", "qqq"), "got 'qqq' (see --help)"),
@@ -288,6 +288,6 @@ def test_the_lock_is_no_traceback_where_nothing_can_be_written(
     (folder / ".lock").unlink(missing_ok=True)
     (folder / ".lock").mkdir()
     assert run(*train(folder, data_dir), "--resume") == 2
-    assert f"error: {folder}: expected a folder that can be written, got: " in (
+    assert f"error: {folder}/.lock: expected a lock file that can be written, " in (
         capsys.readouterr().err
     )
