@@ -34,16 +34,12 @@ def inside(folder: Path, name: str) -> Path:
 def output_path(folder: Path, name: str) -> Path:
     """Returns the path of a file that will be written into the folder of a run.
 
-    Call it before the work whose result is written. Folders on the way are made.
+    Call it before the work whose result is written. Nothing is written yet.
 
     Raises:
       UserError: if it cannot be written.
     """
     path = inside(folder, name)
-    try:
-        path.parent.mkdir(exist_ok=True)
-    except OSError as error:
-        raise cannot_write(folder, error) from error
     if path.is_dir():
         raise UserError(f"{path}: expected a file, got a folder (move it away)")
     check_writable(path.parent)

@@ -76,5 +76,6 @@ def draw_lengths(
     for name, scores in splits.items():
         found = {bucket["low"]: bucket["bleu"] for bucket in scores["by_length"]}
         series[name] = [found.get(low, float("nan")) for low, _ in ranges]
+    path.parent.mkdir(exist_ok=True)
     with atomic_path(path) as made:
         length_plot(series, ranges, made, title="BLEU by source length, in words")
