@@ -142,6 +142,7 @@ def test_bad_input_is_named_and_changes_nothing(arguments, message, smoke_run, c
     assert out == ""
     assert f"error: {message}" in err
     assert contents(smoke_run) == before
+    assert not (smoke_run / "pictures").exists()
 
 
 def test_a_folder_without_a_run_is_named(tmp_path, capsys):
