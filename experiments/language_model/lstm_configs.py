@@ -14,8 +14,9 @@ ptb-char: the same by characters; 1.32 bits per character, dynamically 1.29.
   Run: python -m experiments.language_model train ptb-char --data.raw-dir DIR
 
 ptb-word-laptop, ptb-char-laptop: smaller layers, batches and Adam, for one CPU core.
-  Expect: what RESULTS.md states, beside the paper's figures.
-  Cost: about 20 minutes on one core of an AMD EPYC.
+  Expect: a test perplexity of 142.1, dynamically 137.4; 1.561 bits per character,
+    dynamically 1.553.
+  Cost: five minutes on one core of an AMD EPYC.
   Run: python -m experiments.language_model train ptb-char-laptop --data.raw-dir DIR
 
 wikitext2-lstm: two layers of 650 on Wikipedia by words, with dropout.
