@@ -79,8 +79,8 @@ def log_frequencies(tokens: np.ndarray, vocab_size: int) -> np.ndarray:
     """Returns the log of each id's share in a text, in which it is counted once more.
 
     Example:
-      >>> np.exp(log_frequencies(np.array([2, 2]), 3)).round(3).tolist()
-      [0.2, 0.2, 0.6]
+      >>> np.exp(log_frequencies(np.array([2, 2]), 3)).round(3)
+      array([0.2, 0.2, 0.6], dtype=float32)
     """
     counts = np.bincount(tokens, minlength=vocab_size) + 1
     return np.log(counts / counts.sum()).astype(np.float32)
