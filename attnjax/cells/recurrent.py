@@ -6,6 +6,7 @@ are tuples with one entry for each layer, the bottom layer first.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -98,6 +99,16 @@ RECURRENT_CELLS: dict[str, RecurrentCell] = {
     "lstm": LSTM,
     "peephole_lstm": PEEPHOLE_LSTM,
 }
+
+
+def clipped_peephole_lstm(gradient_limit: float | None) -> RecurrentCell:
+    """Returns the LSTM with peepholes that clips its derivatives.
+
+    Args:
+      gradient_limit: as of `peephole_lstm_recur`; None clips nothing.
+    """
+    step = partial(peephole_lstm_recur, gradient_limit=gradient_limit)
+    return PEEPHOLE_LSTM._replace(step=step)
 
 
 def init_layers(

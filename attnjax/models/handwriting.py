@@ -17,8 +17,12 @@ from jax import Array
 from attnjax.cells.aligners import Sizes, soft_window
 from attnjax.cells.aligners.base import Aligner
 from attnjax.cells.initializers import initializers
-from attnjax.cells.peephole_lstm import peephole_lstm_recur
-from attnjax.cells.recurrent import RECURRENT_CELLS, RecurrentCell, init_layers
+from attnjax.cells.recurrent import (
+    RECURRENT_CELLS,
+    RecurrentCell,
+    clipped_peephole_lstm,
+    init_layers,
+)
 from attnjax.cells.scan import scan
 from attnjax.cells.window import (
     WindowLayersOutput,
@@ -201,13 +205,9 @@ class Handwriting(nnx.Module):
 
     @property
     def _cell(self) -> RecurrentCell:
-        config = self.config
-        cell = RECURRENT_CELLS[config.cell]
-        if config.cell != "peephole_lstm":
-            return cell
-        limit = config.cell_gradient_limit
-        step: Any = partial(peephole_lstm_recur, gradient_limit=limit)
-        return cell._replace(step=step)
+        if self.config.cell != "peephole_lstm":
+            return RECURRENT_CELLS[self.config.cell]
+        return clipped_peephole_lstm(self.config.cell_gradient_limit)
 
     @property
     def _aligner(self) -> Aligner:

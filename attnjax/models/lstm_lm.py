@@ -15,8 +15,12 @@ from flax import nnx
 from jax import Array
 
 from attnjax.cells.initializers import initializers
-from attnjax.cells.peephole_lstm import peephole_lstm_recur
-from attnjax.cells.recurrent import RECURRENT_CELLS, Layers, RecurrentCell
+from attnjax.cells.recurrent import (
+    RECURRENT_CELLS,
+    Layers,
+    RecurrentCell,
+    clipped_peephole_lstm,
+)
 from attnjax.cells.skip_layers import (
     Projected,
     SkipLayers,
@@ -201,10 +205,9 @@ class LSTMLM(nnx.Module):
 
     @property
     def _cell(self) -> RecurrentCell:
-        cell, limit = RECURRENT_CELLS[self.config.cell], self.config.gradient_limit
-        if limit is None:
-            return cell
-        return cell._replace(step=partial(peephole_lstm_recur, gradient_limit=limit))
+        if self.config.gradient_limit is None:
+            return RECURRENT_CELLS[self.config.cell]
+        return clipped_peephole_lstm(self.config.gradient_limit)
 
     def _project(
         self, stack: SkipLayers, tokens: Array, rng: Array | None
