@@ -6,6 +6,7 @@ needs. It runs at trace time only, so it costs nothing in a compiled program.
 
 import functools
 import inspect
+import operator
 import types
 import typing
 from collections.abc import Callable
@@ -93,6 +94,29 @@ def check_below(name: str, numbers: Any, limit: int, why: str) -> None:
         raise ValueError(
             f"{name}: expected numbers below {limit}, got {known.max()} ({why})"
         )
+
+
+def static_int(
+    name: str, value: Any, least: int, most: int | None = None, limit: str = ""
+) -> int:
+    """Returns `value` as a Python int between `least` and `most`, named by `limit`.
+
+    Raises:
+      ValueError: if it is out of range.
+      TypeError: if it is no integer, or not known while a program is traced.
+    """
+    try:
+        value = operator.index(value)
+    except TypeError:
+        raise TypeError(
+            f"{name}: expected a Python int, got {type(value).__name__} "
+            "(it is static: bind it outside jax.jit)"
+        ) from None
+    if value < least:
+        raise ValueError(f"{name}: expected at least {least}, got {value}")
+    if most is not None and value > most:
+        raise ValueError(f"{name}: expected at most {most} ({limit}), got {value}")
+    return value
 
 
 def known_value(x: Any) -> np.ndarray | None:

@@ -1,30 +1,11 @@
 """Checks of arguments that all decoders share, and their error messages."""
 
-import operator
 from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int
-
-
-def static_int(
-    name: str, value: Any, least: int, most: int | None = None, limit: str = ""
-) -> int:
-    """Returns `value` as a Python int between `least` and `most`, named by `limit`."""
-    try:
-        value = operator.index(value)
-    except TypeError:
-        raise TypeError(
-            f"{name}: expected a Python int, got {type(value).__name__} "
-            "(it is static: bind it outside jax.jit)"
-        ) from None
-    if value < least:
-        raise ValueError(f"{name}: expected at least {least}, got {value}")
-    if most is not None and value > most:
-        raise ValueError(f"{name}: expected at most {most} ({limit}), got {value}")
-    return value
 
 
 def check_scalar(

@@ -14,8 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from attnjax.core._checks import broadcasting
-from attnjax.decode.arguments import static_int
+from attnjax.core._checks import broadcasting, static_int
 from attnjax.decode.constraints import SpecialTokens, TokenConstraints
 from attnjax.decode.contract import Hypotheses, Step, log_normaliser
 from attnjax.decode.finished import (

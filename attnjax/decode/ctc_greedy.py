@@ -4,9 +4,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from attnjax.decode.transducer import TransducerHypotheses
+from attnjax.core._checks import shaped, static_int
+from attnjax.core.precision import upcast
+from attnjax.decode.transducer import TransducerHypotheses, frame_counts
 
 
+@shaped
 def ctc_greedy(
     logits: Float[Array, "B T V"], num_frames: Int[Array, "B"], *, blank: int = 0
 ) -> TransducerHypotheses:
@@ -19,21 +22,28 @@ def ctc_greedy(
 
     Args:
       logits: scores of every frame, shape [B, T, V]; log-probabilities serve as well.
-      num_frames: frames of each row that are real, shape [B].
+      num_frames: frames of each row that are real, at most T, shape [B].
       blank: id of the blank.
 
     Returns:
       One hypothesis for each row, and the frame at which each label begins; none, with
-      length 0, for a row without frames.
+      length 0, for a row without frames. Its log-probability is NaN if a count of
+      frames that is not known while a program is traced is out of range.
+
+    Raises:
+      ValueError: if shapes disagree, a known count is out of range, or `blank` is no id.
+      TypeError: if an array has another kind of dtype, or `blank` is no Python int.
 
     Example:
       >>> scores = jax.nn.one_hot(jnp.array([[1, 1, 0, 1, 2, 2]]), 3)  # a a - a b b
       >>> ctc_greedy(scores, jnp.array([6])).labels[0, 0]
       Array([1, 1, 2, 0, 0, 0], dtype=int32)
     """
-    B, T, _ = logits.shape
+    B, T, V = logits.shape
+    blank = static_int("blank", blank, 0, V - 1, "the last id")
+    counts, invalid = frame_counts(num_frames, B, T)
     frames = jnp.arange(T, dtype=jnp.int32)
-    real = frames < num_frames[:, None]  # [B] -> [B, 1]
+    real = frames < counts[:, None]  # [B] -> [B, 1]
     best = jnp.where(real, jnp.argmax(logits, axis=-1), blank).astype(jnp.int32)
     before = jnp.pad(best[:, :-1], ((0, 0), (1, 0)), constant_values=blank)
     begins = (best != blank) & (best != before)
@@ -44,9 +54,9 @@ def ctc_greedy(
         empty = jnp.full((B, T), fill, jnp.int32)
         return empty.at[rows, slot].set(x, mode="drop")[:, None]  # -> [B, 1, T]
 
-    at_best = jnp.max(jax.nn.log_softmax(logits), axis=-1)
+    at_best = jnp.max(jax.nn.log_softmax(upcast(logits)), axis=-1)
     log_probs = jnp.sum(jnp.where(real, at_best, 0), axis=1)
-    log_probs = jnp.where(num_frames > 0, log_probs, -jnp.inf)
+    log_probs = jnp.where(counts > 0, log_probs, -jnp.inf) + invalid
     return TransducerHypotheses(
         place(best, blank),
         jnp.sum(begins, axis=1, dtype=jnp.int32)[:, None],  # [B] -> [B, 1]

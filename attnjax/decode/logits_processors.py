@@ -12,9 +12,9 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from attnjax.core._checks import shaped
+from attnjax.core._checks import shaped, static_int
 from attnjax.core.precision import upcast
-from attnjax.decode.arguments import check_scalar, int32_array, static_int
+from attnjax.decode.arguments import check_scalar, int32_array
 from attnjax.decode.contract import log_normaliser
 from attnjax.decode.selection import top_k
 

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from attnjax.core._checks import broadcasting
-from attnjax.decode.arguments import int32_array, static_int
+from attnjax.core._checks import broadcasting, static_int
+from attnjax.decode.arguments import int32_array
 from attnjax.decode.contract import Step, log_normaliser, step_output_shapes
 
 

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int
 
-from attnjax.core._checks import check_ids
-from attnjax.decode.arguments import int32_array, static_int
+from attnjax.core._checks import check_ids, static_int
+from attnjax.decode.arguments import int32_array
 from attnjax.decode.constraints import ForcedPrefix, SpecialTokens, TokenConstraints
 from attnjax.decode.contract import Step, step_output_shapes
 

@@ -12,6 +12,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from attnjax.core._checks import known_value
+from attnjax.core.precision import accumulation_dtype
+from attnjax.decode.arguments import check_shape, int32_array
+
 State = Any  # of the prediction network, leaves [B, ...]
 Join = Callable[[Array, State], Array]  # frame [B, J], state -> logits [B, V]
 Advance = Callable[[State, Array], State]  # state, label [B] -> state
@@ -39,12 +43,36 @@ def select_rows(chosen: Array, new: State, old: State) -> State:
     return jax.tree.map(pick, new, old)
 
 
-def check_limits(**limits: int) -> None:
-    """Checks that limits are at least 1.
+def frame_counts(num_frames: Any, B: int, T: int) -> tuple[Array, Array]:
+    """Reads how many frames of each row are real.
+
+    Returns:
+      The counts, from 0 to T, int32 [B]; and what is added to log-probabilities [B]: 0,
+      or NaN where a count that is not known while a program is traced is out of range.
 
     Raises:
-      ValueError: naming one that is not.
+      ValueError: if the shape is not [B], or a known count is out of range.
+      TypeError: if they are no integers.
     """
-    for name, value in limits.items():
-        if value < 1:
-            raise ValueError(f"{name}: expected at least 1, got {value}")
+    counts = int32_array("num_frames", num_frames, (B,), "one count for each row")
+    wrong = (counts < 0) | (counts > T)
+    known, where = known_value(counts), known_value(wrong)
+    if known is not None and where is not None and where.any():
+        raise ValueError(
+            f"num_frames: expected numbers from 0 to {T}, got {known[where][0]} (the "
+            "frames that are given are the most)"
+        )
+    return jnp.clip(counts, 0, T), jnp.where(wrong, jnp.nan, 0)
+
+
+def joint_logits(join: Join, state: State, frames: Array) -> jax.ShapeDtypeStruct:
+    """The shape of `join`'s logits, [B, V], and the dtype to add them up in.
+
+    Raises:
+      ValueError: if `frames` or the logits have another shape.
+    """
+    check_shape("frames", frames.shape, ("B", "T", "J"), "a batch of rows")
+    # The sum is a frame, also where there is none to take.
+    out = jax.eval_shape(lambda: join(jnp.sum(frames, axis=1), state))
+    check_shape("join", out.shape, (len(frames), "V"), "logits of each row")
+    return jax.ShapeDtypeStruct(out.shape, accumulation_dtype(out.dtype))

@@ -7,13 +7,16 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
+from attnjax.core._checks import static_int
 from attnjax.core.lattice._semiring import log_add, log_sum
+from attnjax.core.precision import upcast
 from attnjax.decode.transducer import (
     Advance,
     Join,
     State,
     TransducerHypotheses,
-    check_limits,
+    frame_counts,
+    joint_logits,
     select_rows,
 )
 
@@ -64,22 +67,29 @@ def transducer_beam_search(
       blank: id of the blank.
 
     Returns:
-      K hypotheses for each row, with frames of -1: a sum has no single path.
+      K hypotheses for each row, with frames of -1: a sum has no single path. NaN as
+      in `transducer_greedy`.
 
     Raises:
-      ValueError: if a limit is below its minimum.
+      ValueError: as `transducer_greedy`.
+      TypeError: as `transducer_greedy`.
     """
-    check_limits(max_labels=max_labels, beam_size=beam_size)
+    K, U = (
+        static_int("beam_size", beam_size, 1),
+        static_int("max_labels", max_labels, 1),
+    )
+    frames = jnp.asarray(frames)
+    logits = joint_logits(join, state, frames)
+    blank = static_int("blank", blank, 0, logits.shape[1] - 1, "the last id")
     B, T, _ = frames.shape
-    K, U = beam_size, max_labels
-    dtype = jax.eval_shape(join, frames[:, 0], state).dtype if T else jnp.float32
+    counts, invalid = frame_counts(num_frames, B, T)
     empty = _Beam(
         jnp.full((B, K, U), blank, jnp.int32),
         jnp.zeros((B, K), jnp.int32),
-        jnp.full((B, K), -jnp.inf, dtype),
+        jnp.full((B, K), -jnp.inf, logits.dtype),
     )
     first = empty._replace(
-        log_prob=empty.log_prob.at[:, 0].set(jnp.where(num_frames > 0, 0.0, -jnp.inf))
+        log_prob=empty.log_prob.at[:, 0].set(jnp.where(counts > 0, 0.0, -jnp.inf))
     )
     # [B, ...] -> [B*K, ...]
     search = _Search(
@@ -91,14 +101,17 @@ def transducer_beam_search(
         return jnp.any(left > search.finished.log_prob[:, -1])
 
     def step(search: _Search) -> _Search:
-        return _advance_beam(
-            search, join, advance, frames, num_frames, U=U, blank=blank
-        )
+        return _advance_beam(search, join, advance, frames, counts, U=U, blank=blank)
 
     if T:
         search = lax.while_loop(going, step, search)
     found = search.finished
-    return TransducerHypotheses(*found, jnp.full((B, K, U), -1, jnp.int32))
+    return TransducerHypotheses(
+        found.labels,
+        found.length,
+        found.log_prob + invalid[:, None],  # [B] -> [B, 1]
+        jnp.full((B, K, U), -1, jnp.int32),
+    )
 
 
 def _advance_beam(
@@ -118,7 +131,8 @@ def _advance_beam(
     at = jnp.clip(t, 0, frames.shape[1] - 1)
     here = jnp.take_along_axis(frames, at[:, :, None], axis=1)  # [B, K, J]
     logits = join(here.reshape(B * K, -1), search.state)  # [B, K, J] -> [B*K, J]
-    log_probs = jax.nn.log_softmax(logits).reshape(B, K, -1)  # [B*K, V] -> [B, K, V]
+    log_probs = jax.nn.log_softmax(upcast(logits))
+    log_probs = log_probs.reshape(B, K, -1)  # [B*K, V] -> [B, K, V]
     V = log_probs.shape[-1]
     arcs = active.log_prob[:, :, None] + log_probs
     by_blank = arcs[:, :, blank]

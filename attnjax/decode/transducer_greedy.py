@@ -8,12 +8,15 @@ from jax import lax
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
+from attnjax.core._checks import static_int
+from attnjax.core.precision import upcast
 from attnjax.decode.transducer import (
     Advance,
     Join,
     State,
     TransducerHypotheses,
-    check_limits,
+    frame_counts,
+    joint_logits,
     select_rows,
 )
 
@@ -51,28 +54,37 @@ def transducer_greedy(
       advance: feeds labels to the prediction network.
       state: of the prediction network before the first label, leaves [B, ...].
       frames: the encoder's output, shape [B, T, J].
-      num_frames: frames of each row that are real, shape [B].
+      num_frames: frames of each row that are real, at most T, shape [B].
       max_labels: U, the most labels of a row.
       max_per_frame: the most labels of a frame, at least 1.
       blank: id of the blank.
 
     Returns:
-      One hypothesis for each row; none for a row without frames.
+      One hypothesis for each row; none for a row without frames. Its log-probability
+      is NaN if a count of frames that is not known while a program is traced is out of
+      range.
 
     Raises:
-      ValueError: if a limit is below its minimum.
+      ValueError: if a shape disagrees, a limit is below its minimum, `blank` is no id,
+        or a known count of frames is out of range.
+      TypeError: if a count or a limit is no integer.
     """
-    check_limits(max_labels=max_labels, max_per_frame=max_per_frame)
+    max_labels = static_int("max_labels", max_labels, 1)
+    max_per_frame = static_int("max_per_frame", max_per_frame, 1)
+    frames = jnp.asarray(frames)
+    logits = joint_logits(join, state, frames)
+    blank = static_int("blank", blank, 0, logits.shape[1] - 1, "the last id")
     B, T, _ = frames.shape
+    counts, invalid = frame_counts(num_frames, B, T)
     rows = jnp.arange(B)
 
     def going(c: _Greedy) -> Array:
-        return jnp.any(c.t < num_frames)
+        return jnp.any(c.t < counts)
 
     def step(c: _Greedy) -> _Greedy:
-        live = c.t < num_frames
+        live = c.t < counts
         logits = join(frames[rows, jnp.minimum(c.t, T - 1)], c.state)
-        log_probs = jax.nn.log_softmax(logits)
+        log_probs = jax.nn.log_softmax(upcast(logits))
         full = (c.here >= max_per_frame) | (c.length >= max_labels)
         best = jnp.argmax(log_probs, axis=-1).astype(jnp.int32)
         best = jnp.where(full, blank, best)
@@ -89,11 +101,10 @@ def transducer_greedy(
             select_rows(emits, advance(c.state, best), c.state),
         )
 
-    dtype = jax.eval_shape(join, frames[:, 0], state).dtype if T else jnp.float32
-    end = _start(state, B, max_labels, blank, dtype)
+    end = _start(state, B, max_labels, blank, logits.dtype)
     if T:
         end = lax.while_loop(going, step, end)
-    log_prob = jnp.where(num_frames > 0, end.log_prob, -jnp.inf)
+    log_prob = jnp.where(counts > 0, end.log_prob, -jnp.inf) + invalid
     found = end.labels, end.length, log_prob, end.frames
     return TransducerHypotheses(*(x[:, None] for x in found))  # [B] -> [B, 1]
 

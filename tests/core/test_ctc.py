@@ -199,7 +199,7 @@ ERRORS = {
     r"labels: expected ids from 0 to 3 other than the blank \(1\), got 4": (
         lambda: lattice.ctc_posteriors(ZEROS, jnp.array([0, 4]), blank=1)
     ),
-    r"blank: expected an id from 0 to 3, got 4 \(": (
+    r"blank: expected at most 3 \(the last id\), got 4": (
         lambda: lattice.ctc_best_path(ZEROS, jnp.array([1]), blank=4)
     ),
     r"num_frames: expected a number from 0 to 3, got 4 \(": (

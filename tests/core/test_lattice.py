@@ -173,9 +173,8 @@ def test_the_loss_takes_log_probabilities_and_ignores_padding():
     logits -= np.log(np.exp(logits).sum(-1, keepdims=True))
     spoiled = logits.copy()
     spoiled[4:], spoiled[:, 4:] = np.nan, -np.inf
-    with jax.enable_x64(True), jax.debug_nans(True):
-        loss = partial(lattice.transducer_loss, labels=jnp.asarray(labels), **options)
     with jax.enable_x64(True):
+        loss = partial(lattice.transducer_loss, labels=jnp.asarray(labels), **options)
         got, gradient = jax.value_and_grad(loss)(jnp.asarray(spoiled))
         arcs = lattice.transducer_arcs(
             jnp.asarray(logits), jnp.asarray(labels), blank=1, num_labels=3
@@ -314,7 +313,7 @@ ERRORS = {
             jnp.zeros((3, 3, 4)), jnp.array([0, 4]), blank=1
         )
     ),
-    r"blank: expected an id from 0 to 3, got 4 \(": (
+    r"blank: expected at most 3 \(the last id\), got 4": (
         lambda: lattice.transducer_loss(
             jnp.zeros((3, 3, 4)), jnp.array([1, 2]), blank=4
         )

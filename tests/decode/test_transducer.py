@@ -1,13 +1,14 @@
 """Decoders of a transducer against sums over all paths, written out."""
 
 import itertools
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from attnjax.decode import transducer_beam_search, transducer_greedy
+from attnjax.decode import ctc_greedy, transducer_beam_search, transducer_greedy
 
 V, T, U = 3, 4, 3  # ids with the blank (0), frames, the most labels
 B = 2
@@ -160,9 +161,96 @@ def test_a_row_without_frames_has_no_hypothesis():
         assert np.isfinite(found.log_probs[1, 0])
 
 
-def test_limits_below_one_are_named():
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_log_probabilities_of_low_precision_add_up_in_float32(dtype):
+    """Of 300 frames: in float16 they would add up to an infinity, or to 8 bits."""
+    frames, counts = jnp.zeros((1, 300, 1)), jnp.array([300])
+    logits = jnp.array([[0.0, -300.0, -300.0]], dtype)
+    long = logits + jnp.asarray(300 * np.eye(3)[[1]], dtype)  # as probable as a blank
+
+    def join(frame, state):
+        return state
+
+    def advance(state, label):
+        return jnp.broadcast_to(logits, state.shape)
+
+    options = {"max_labels": 1, "beam_size": 2}
+    beam = transducer_beam_search(join, advance, long, frames, counts, **options)
+    greedy = transducer_greedy(
+        join, advance, long, frames, counts, max_labels=1, max_per_frame=1
+    )
+    ctc = ctc_greedy(jnp.broadcast_to(long, (1, 300, 3)), counts)
+    for found in (beam, greedy, ctc):
+        assert found.log_probs.dtype == jnp.float32
+    half = np.log(0.5)
+    # One label at the first frame or any later one; no label.
+    np.testing.assert_allclose(np.exp(beam.log_probs[0, 0]), 1, rtol=1e-5)
+    np.testing.assert_allclose(beam.log_probs[0, 1], 300 * half, rtol=1e-5)
+    np.testing.assert_allclose(greedy.log_probs[0, 0], 300 * half, rtol=1e-5)
+    np.testing.assert_allclose(ctc.log_probs[0, 0], 300 * half, rtol=1e-5)
+
+
+def decoders(frames=None):
+    """Every decoder, as a function of counts of frames and options."""
+    join, advance, state, given = system(random_tables(0))
+    frames = given if frames is None else frames
+    searched = partial(transducer_beam_search, join, advance, state, frames)
+    followed = partial(transducer_greedy, join, advance, state, frames)
+    return {
+        "beam": partial(searched, max_labels=U, beam_size=2),
+        "greedy": partial(followed, max_labels=U, max_per_frame=2),
+        "ctc": partial(ctc_greedy, jnp.zeros((B, T, V))),
+    }
+
+
+DECODERS = "beam", "greedy", "ctc"
+
+
+@pytest.mark.parametrize("name", DECODERS)
+def test_wrong_counts_of_frames_and_blanks_are_named(name):
+    decode, good = decoders()[name], jnp.array([T, 1])
+    with pytest.raises(ValueError, match=f"num_frames: expected numbers from 0 to {T}"):
+        decode(jnp.array([1, T + 1]))
+    with pytest.raises(ValueError, match=r"num_frames: expected .*, got -1 \(the"):
+        decode(jnp.array([-1, T]))
+    with pytest.raises(ValueError, match=r"num_frames: expected shape \[(B=)?2\], got"):
+        decode(jnp.array([T]))
+    with pytest.raises(TypeError, match="num_frames: expected int values, got float32"):
+        decode(jnp.array([1.0, 2.0]))
+    with pytest.raises(ValueError, match=r"blank: expected at most 2 \(the last id\)"):
+        decode(good, blank=V)
+    with pytest.raises(ValueError, match="blank: expected at least 0, got -1"):
+        decode(good, blank=-1)
+
+
+@pytest.mark.parametrize("name", DECODERS)
+def test_a_count_that_is_wrong_and_not_known_gives_nan(name):
+    log_probs = jax.jit(decoders()[name])(jnp.array([T, T + 1])).log_probs
+    assert np.isfinite(log_probs[0, 0])
+    assert np.isnan(log_probs[1]).all()
+
+
+def test_wrong_shapes_are_named():
+    counts, (join, *rest) = jnp.array([T, T]), system(random_tables(0))
+    with pytest.raises(
+        ValueError, match=r"frames: expected shape \[B, T, J\], got \[4"
+    ):
+        decoders(jnp.zeros((T, 1)))["greedy"](counts)
+    with pytest.raises(
+        ValueError, match=r"join: expected shape \[2, V\], got \[3, 2\]"
+    ):
+        transducer_greedy(
+            lambda *x: join(*x).T, *rest, counts, max_labels=U, max_per_frame=2
+        )
+    with pytest.raises(ValueError, match=r"logits: expected shape \[B, T, V\], got"):
+        ctc_greedy(jnp.zeros((T, V)), counts)
+
+
+def test_limits_are_integers_of_one_or_more():
     made = system(random_tables(0))
     counts = jnp.array([T, T])
+    with pytest.raises(TypeError, match="beam_size: expected a Python int, got float"):
+        transducer_beam_search(*made, counts, max_labels=U, beam_size=2.0)
     with pytest.raises(ValueError, match="max_per_frame: expected at least 1, got 0"):
         transducer_greedy(*made, counts, max_labels=U, max_per_frame=0)
     with pytest.raises(ValueError, match="beam_size: expected at least 1, got 0"):

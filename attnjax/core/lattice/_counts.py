@@ -5,7 +5,7 @@ from typing import Any
 import jax.numpy as jnp
 from jax import Array
 
-from attnjax.core._checks import known_value
+from attnjax.core._checks import known_value, static_int
 
 Count = Array | int | None
 
@@ -29,6 +29,7 @@ def count(name: str, given: Count, size: int) -> tuple[Array, Array]:
             f"{name}: expected one number, got shape {list(number.shape)} (a batch? "
             "wrap the call in jax.vmap)"
         )
+    number = _at_least_int32(number)
     known = known_value(number)
     if known is not None and not 0 <= known <= size:
         raise ValueError(
@@ -37,6 +38,11 @@ def count(name: str, given: Count, size: int) -> tuple[Array, Array]:
         )
     inside = (number >= 0) & (number <= size)
     return jnp.clip(number, 0, size).astype(jnp.int32), inside
+
+
+def _at_least_int32(x: Array) -> Array:
+    """Widens integers of 8 and 16 bits, in which the size of an axis may wrap around."""
+    return x.astype(jnp.int32) if x.dtype.itemsize < 4 else x
 
 
 def or_nan(valid: Array, x: Array) -> Array:
@@ -56,10 +62,8 @@ def check_labels(
     Raises:
       ValueError: naming a label that is known to be wrong; or the blank, if it is.
     """
-    if not 0 <= blank < V:
-        raise ValueError(
-            f"blank: expected an id from 0 to {V - 1}, got {blank} (V is {V})"
-        )
+    blank = static_int("blank", blank, 0, V - 1, "the last id")
+    labels = _at_least_int32(jnp.asarray(labels))
     real = jnp.arange(labels.shape[0], dtype=jnp.int32) < num_labels
     wrong = real & ((labels < 0) | (labels >= V) | (labels == blank))
     known, where = known_value(labels), known_value(wrong)
