@@ -1,17 +1,21 @@
 """Greedy decoding of CTC: the most probable symbol at each frame, collapsed."""
 
-import jax
+from collections.abc import Sequence
+
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from attnjax.core._checks import shaped, static_int
-from attnjax.core.precision import upcast
-from attnjax.decode.transducer import TransducerHypotheses, frame_counts
+from attnjax.core._checks import shaped
+from attnjax.decode.transducer import TransducerHypotheses, alphabet, frame_counts
 
 
 @shaped
 def ctc_greedy(
-    logits: Float[Array, "B T V"], num_frames: Int[Array, "B"], *, blank: int = 0
+    logits: Float[Array, "B T V"],
+    num_frames: Int[Array, "B"],
+    *,
+    blank: int = 0,
+    suppress_labels: Sequence[int] = (),
 ) -> TransducerHypotheses:
     """Takes the most probable symbol at each frame; repeats become one, blanks go.
 
@@ -24,6 +28,7 @@ def ctc_greedy(
       logits: scores of every frame, shape [B, T, V]; log-probabilities serve as well.
       num_frames: frames of each row that are real, at most T, shape [B].
       blank: id of the blank.
+      suppress_labels: as of `attnjax.decode.transducer_greedy`.
 
     Returns:
       One hypothesis for each row, and the frame at which each label begins; none, with
@@ -31,20 +36,21 @@ def ctc_greedy(
       frames that is not known while a program is traced is out of range.
 
     Raises:
-      ValueError: if shapes disagree, a known count is out of range, or `blank` is no id.
-      TypeError: if an array has another kind of dtype, or `blank` is no Python int.
+      ValueError: if shapes disagree, or a known count or an id is out of range.
+      TypeError: if an array has another kind of dtype, or an id is no Python int.
 
     Example:
-      >>> scores = jax.nn.one_hot(jnp.array([[1, 1, 0, 1, 2, 2]]), 3)  # a a - a b b
+      >>> scores = jnp.eye(3)[jnp.array([[1, 1, 0, 1, 2, 2]])]  # a a - a b b
       >>> ctc_greedy(scores, jnp.array([6])).labels[0, 0]
       Array([1, 1, 2, 0, 0, 0], dtype=int32)
     """
     B, T, V = logits.shape
-    blank = static_int("blank", blank, 0, V - 1, "the last id")
+    ids = alphabet(V, blank, suppress_labels)
+    blank, log_probs = ids.blank, ids.log_probs(logits)
     counts, invalid = frame_counts(num_frames, B, T)
     frames = jnp.arange(T, dtype=jnp.int32)
     real = frames < counts[:, None]  # [B] -> [B, 1]
-    best = jnp.where(real, jnp.argmax(logits, axis=-1), blank).astype(jnp.int32)
+    best = jnp.where(real, jnp.argmax(log_probs, axis=-1), blank).astype(jnp.int32)
     before = jnp.pad(best[:, :-1], ((0, 0), (1, 0)), constant_values=blank)
     begins = (best != blank) & (best != before)
     slot = jnp.where(begins, jnp.cumsum(begins, axis=1) - 1, T)  # T: dropped
@@ -54,12 +60,12 @@ def ctc_greedy(
         empty = jnp.full((B, T), fill, jnp.int32)
         return empty.at[rows, slot].set(x, mode="drop")[:, None]  # -> [B, 1, T]
 
-    at_best = jnp.max(jax.nn.log_softmax(upcast(logits)), axis=-1)
-    log_probs = jnp.sum(jnp.where(real, at_best, 0), axis=1)
-    log_probs = jnp.where(counts > 0, log_probs, -jnp.inf) + invalid
+    at_best = jnp.max(log_probs, axis=-1)
+    total = jnp.sum(jnp.where(real, at_best, 0), axis=1)
+    total = jnp.where(counts > 0, total, -jnp.inf) + invalid
     return TransducerHypotheses(
         place(best, blank),
         jnp.sum(begins, axis=1, dtype=jnp.int32)[:, None],  # [B] -> [B, 1]
-        log_probs[:, None],  # [B] -> [B, 1]
+        total[:, None],  # [B] -> [B, 1]
         place(jnp.broadcast_to(frames, (B, T)), -1),
     )

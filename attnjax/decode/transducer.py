@@ -5,15 +5,16 @@ It takes functions, no model: `join(frame, state)` scores what comes next at a n
 follows one path, `transducer_beam` adds up those of equal labels.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
-from attnjax.core._checks import known_value
-from attnjax.core.precision import accumulation_dtype
+from attnjax.core._checks import known_value, static_int
+from attnjax.core.precision import accumulation_dtype, upcast
 from attnjax.decode.arguments import check_shape, int32_array
 
 State = Any  # of the prediction network, leaves [B, ...]
@@ -76,3 +77,34 @@ def joint_logits(join: Join, state: State, frames: Array) -> jax.ShapeDtypeStruc
     out = jax.eval_shape(lambda: join(jnp.sum(frames, axis=1), state))
     check_shape("join", out.shape, (len(frames), "V"), "logits of each row")
     return jax.ShapeDtypeStruct(out.shape, accumulation_dtype(out.dtype))
+
+
+class Alphabet(NamedTuple):
+    """Which ids a decoder may put out."""
+
+    blank: int
+    suppressed: np.ndarray  # True = never put out, [V]
+
+    def log_probs(self, logits: Array) -> Array:
+        """Log-probabilities [..., V] in at least float32; -inf of the suppressed."""
+        log_probs = jax.nn.log_softmax(upcast(logits))
+        return jnp.where(self.suppressed, -jnp.inf, log_probs)
+
+
+def alphabet(V: int, blank: int, suppress_labels: Sequence[int]) -> Alphabet:
+    """Checks the ids of an alphabet of V.
+
+    Raises:
+      ValueError: if one is out of range, or the blank is suppressed.
+      TypeError: if one is no Python int.
+    """
+    blank = static_int("blank", blank, 0, V - 1, "the last id")
+    suppressed = np.zeros(V, bool)
+    for i in suppress_labels:
+        suppressed[static_int("suppress_labels", i, 0, V - 1, "the last id")] = True
+    if suppressed[blank]:
+        raise ValueError(
+            f"suppress_labels: expected ids other than the blank, got {blank} (no path "
+            "ends without it)"
+        )
+    return Alphabet(blank, suppressed)

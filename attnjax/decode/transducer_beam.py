@@ -1,5 +1,6 @@
 """Beam search of a transducer, by anti-diagonals; equal labels are merged."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -9,12 +10,13 @@ from jaxtyping import Array, Float, Int
 
 from attnjax.core._checks import static_int
 from attnjax.core.lattice._semiring import log_add, log_sum
-from attnjax.core.precision import upcast
 from attnjax.decode.transducer import (
     Advance,
+    Alphabet,
     Join,
     State,
     TransducerHypotheses,
+    alphabet,
     frame_counts,
     joint_logits,
     select_rows,
@@ -44,6 +46,7 @@ def transducer_beam_search(
     max_labels: int,
     beam_size: int,
     blank: int = 0,
+    suppress_labels: Sequence[int] = (),
 ) -> TransducerHypotheses:
     r"""Searches for the labels with the highest probability, over all their paths.
 
@@ -65,6 +68,7 @@ def transducer_beam_search(
       max_labels: as of `transducer_greedy`.
       beam_size: K, hypotheses that are kept.
       blank: id of the blank.
+      suppress_labels: as of `transducer_greedy`.
 
     Returns:
       K hypotheses for each row, with frames of -1: a sum has no single path. NaN as
@@ -80,11 +84,11 @@ def transducer_beam_search(
     )
     frames = jnp.asarray(frames)
     logits = joint_logits(join, state, frames)
-    blank = static_int("blank", blank, 0, logits.shape[1] - 1, "the last id")
+    ids = alphabet(logits.shape[1], blank, suppress_labels)
     B, T, _ = frames.shape
     counts, invalid = frame_counts(num_frames, B, T)
     empty = _Beam(
-        jnp.full((B, K, U), blank, jnp.int32),
+        jnp.full((B, K, U), ids.blank, jnp.int32),
         jnp.zeros((B, K), jnp.int32),
         jnp.full((B, K), -jnp.inf, logits.dtype),
     )
@@ -101,7 +105,7 @@ def transducer_beam_search(
         return jnp.any(left > search.finished.log_prob[:, -1])
 
     def step(search: _Search) -> _Search:
-        return _advance_beam(search, join, advance, frames, counts, U=U, blank=blank)
+        return _advance_beam(search, join, advance, frames, counts, U=U, ids=ids)
 
     if T:
         search = lax.while_loop(going, step, search)
@@ -122,7 +126,7 @@ def _advance_beam(
     num_frames: Array,
     *,
     U: int,
-    blank: int,
+    ids: Alphabet,
 ) -> _Search:
     """Moves every hypothesis by one arc, to the next anti-diagonal."""
     active = search.active
@@ -131,12 +135,11 @@ def _advance_beam(
     at = jnp.clip(t, 0, frames.shape[1] - 1)
     here = jnp.take_along_axis(frames, at[:, :, None], axis=1)  # [B, K, J]
     logits = join(here.reshape(B * K, -1), search.state)  # [B, K, J] -> [B*K, J]
-    log_probs = jax.nn.log_softmax(upcast(logits))
-    log_probs = log_probs.reshape(B, K, -1)  # [B*K, V] -> [B, K, V]
+    log_probs = ids.log_probs(logits).reshape(B, K, -1)  # [B*K, V] -> [B, K, V]
     V = log_probs.shape[-1]
     arcs = active.log_prob[:, :, None] + log_probs
-    by_blank = arcs[:, :, blank]
-    by_label = jnp.where(jnp.arange(V) == blank, -jnp.inf, arcs)
+    by_blank = arcs[:, :, ids.blank]
+    by_label = jnp.where(jnp.arange(V) == ids.blank, -jnp.inf, arcs)
     by_label = jnp.where((active.length < U)[:, :, None], by_label, -jnp.inf)
     by_blank, by_label = _merge(active, by_blank, by_label)
     last = t == num_frames[:, None] - 1
@@ -148,19 +151,19 @@ def _advance_beam(
     ways = jnp.concatenate([by_blank, by_label.reshape(B, K * V)], axis=1)
     log_prob, chosen = lax.top_k(ways, K)
     origin = jnp.where(chosen < K, chosen, (chosen - K) // V)
-    label = jnp.where(chosen < K, blank, (chosen - K) % V).astype(jnp.int32)
+    label = jnp.where(chosen < K, ids.blank, (chosen - K) % V).astype(jnp.int32)
     moved = _Beam(*(_gather(x, origin) for x in active))
     rows, beams = jnp.arange(B)[:, None], jnp.arange(K)[None]
-    where = jnp.where(label == blank, U, moved.length)  # out of range: dropped
+    where = jnp.where(label == ids.blank, U, moved.length)  # out of range: dropped
     moved = _Beam(
         moved.labels.at[rows, beams, where].set(label, mode="drop"),
-        jnp.where(label == blank, moved.length, moved.length + 1),
+        jnp.where(label == ids.blank, moved.length, moved.length + 1),
         log_prob,
     )
     source = (rows * K + origin).reshape(B * K)  # [B, K] -> [B*K]
     state = jax.tree.map(lambda x: x[source], search.state)
     label = label.reshape(B * K)  # [B, K] -> [B*K]
-    state = select_rows(label != blank, advance(state, label), state)
+    state = select_rows(label != ids.blank, advance(state, label), state)
     return _Search(search.n + 1, moved, finished, state)
 
 

@@ -1,20 +1,20 @@
 """Greedy decoding of a transducer: the most probable arc at each node."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from attnjax.core._checks import static_int
-from attnjax.core.precision import upcast
 from attnjax.decode.transducer import (
     Advance,
     Join,
     State,
     TransducerHypotheses,
+    alphabet,
     frame_counts,
     joint_logits,
     select_rows,
@@ -41,6 +41,7 @@ def transducer_greedy(
     max_labels: int,
     max_per_frame: int,
     blank: int = 0,
+    suppress_labels: Sequence[int] = (),
 ) -> TransducerHypotheses:
     """Follows the most probable arc at each node.
 
@@ -58,6 +59,8 @@ def transducer_greedy(
       max_labels: U, the most labels of a row.
       max_per_frame: the most labels of a frame, at least 1.
       blank: id of the blank.
+      suppress_labels: ids that are never put out, such as those of special tokens; the
+        probabilities of others are what they were.
 
     Returns:
       One hypothesis for each row; none for a row without frames. Its log-probability
@@ -65,15 +68,15 @@ def transducer_greedy(
       range.
 
     Raises:
-      ValueError: if a shape disagrees, a limit is below its minimum, `blank` is no id,
-        or a known count of frames is out of range.
-      TypeError: if a count or a limit is no integer.
+      ValueError: if a shape disagrees, a limit is below its minimum, or an id, or a
+        known count of frames, is out of range.
+      TypeError: if a count, a limit or an id is no integer.
     """
     max_labels = static_int("max_labels", max_labels, 1)
     max_per_frame = static_int("max_per_frame", max_per_frame, 1)
     frames = jnp.asarray(frames)
     logits = joint_logits(join, state, frames)
-    blank = static_int("blank", blank, 0, logits.shape[1] - 1, "the last id")
+    ids = alphabet(logits.shape[1], blank, suppress_labels)
     B, T, _ = frames.shape
     counts, invalid = frame_counts(num_frames, B, T)
     rows = jnp.arange(B)
@@ -83,13 +86,13 @@ def transducer_greedy(
 
     def step(c: _Greedy) -> _Greedy:
         live = c.t < counts
-        logits = join(frames[rows, jnp.minimum(c.t, T - 1)], c.state)
-        log_probs = jax.nn.log_softmax(upcast(logits))
+        frame = frames[rows, jnp.minimum(c.t, T - 1)]
+        log_probs = ids.log_probs(join(frame, c.state))
         full = (c.here >= max_per_frame) | (c.length >= max_labels)
         best = jnp.argmax(log_probs, axis=-1).astype(jnp.int32)
-        best = jnp.where(full, blank, best)
+        best = jnp.where(full, ids.blank, best)
         gained = jnp.take_along_axis(log_probs, best[:, None], axis=1)[:, 0]  # [B, 1]
-        emits = live & (best != blank)
+        emits = live & (best != ids.blank)
         at = jnp.where(emits, c.length, max_labels)  # out of range: dropped
         return _Greedy(
             jnp.where(live & ~emits, c.t + 1, c.t),
@@ -101,7 +104,7 @@ def transducer_greedy(
             select_rows(emits, advance(c.state, best), c.state),
         )
 
-    end = _start(state, B, max_labels, blank, logits.dtype)
+    end = _start(state, B, max_labels, ids.blank, logits.dtype)
     if T:
         end = lax.while_loop(going, step, end)
     log_prob = jnp.where(counts > 0, end.log_prob, -jnp.inf) + invalid

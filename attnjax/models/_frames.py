@@ -8,6 +8,7 @@ from jax import Array
 
 from attnjax.cells.bidirectional import bidirectional_layers
 from attnjax.cells.recurrent import RecurrentCell
+from attnjax.core._checks import known_value
 from attnjax.core.dropout import dropout
 from attnjax.models._checks import check_vectors
 from attnjax.models._parts import Params, embed, split_rng
@@ -58,6 +59,23 @@ def encode_frames(
     return dropout(rngs[-1], states, rate=config.dropout)
 
 
-def lengths(mask: Array) -> Array:
-    """Counts the frames, or labels, of each row that are no padding: [B, T] -> [B]."""
-    return jnp.sum(mask, axis=1, dtype=jnp.int32)
+def lengths(name: str, mask: Array) -> Array:
+    """Counts the frames, or labels, of each row that are no padding: [B, T] -> [B].
+
+    Returns:
+      The counts; -1, which no lattice has, of a row that is not known while a program
+      is traced and has padding before what is real.
+
+    Raises:
+      ValueError: if a mask that is known has such a row.
+    """
+    counts = jnp.sum(mask, axis=1, dtype=jnp.int32)
+    first = jnp.arange(mask.shape[1], dtype=jnp.int32) < counts[:, None]  # [B, 1]
+    split = jnp.any(mask != first, axis=1)
+    known = known_value(split)
+    if known is not None and known.any():
+        raise ValueError(
+            f"{name}: expected padding after what is real, got it before in row "
+            f"{known.argmax()} (move it behind)"
+        )
+    return jnp.where(split, -1, counts)

@@ -132,6 +132,9 @@ class CTC(nnx.Module):
         Returns:
           Nats, shape [B]; infinite, with gradient 0, for a row with fewer frames than
           labels and repeats.
+
+        Raises:
+          ValueError: if padding of a mask that is known is not behind what is real.
         """
 
         def loss(logits: Array, labels: Array, frames: Array, count: Array) -> Array:
@@ -139,7 +142,7 @@ class CTC(nnx.Module):
                 logits, labels, blank=BLANK, num_frames=frames, num_labels=count
             )
 
-        counts = lengths(mask), lengths(label_mask)
+        counts = lengths("mask", mask), lengths("label_mask", label_mask)
         return jax.vmap(loss)(self(source, mask, rng), labels, *counts)
 
     @batched
@@ -160,5 +163,5 @@ class CTC(nnx.Module):
             )
 
         log_probs = jax.nn.log_softmax(self(source, mask))
-        counts = lengths(mask), lengths(label_mask)
+        counts = lengths("mask", mask), lengths("label_mask", label_mask)
         return jax.vmap(trace)(log_probs, labels, *counts)

@@ -249,9 +249,12 @@ class Transducer(nnx.Module):
 
         Returns:
           Nats, shape [B]; infinite for a row without a frame.
+
+        Raises:
+          ValueError: if padding of a mask that is known is not behind what is real.
         """
         logits = self(source, mask, labels, rng)
-        counts = lengths(mask), lengths(label_mask)
+        counts = lengths("mask", mask), lengths("label_mask", label_mask)
 
         def loss(logits: Array, labels: Array, frames: Array, count: Array) -> Array:
             return transducer_loss(
@@ -277,4 +280,6 @@ class Transducer(nnx.Module):
             arcs = transducer_arcs(x, labels, blank=BLANK, num_labels=count)
             return transducer_best_path(*arcs, num_frames=frames, num_labels=count)
 
-        return jax.vmap(trace)(log_probs, labels, lengths(mask), lengths(label_mask))
+        return jax.vmap(trace)(
+            log_probs, labels, lengths("mask", mask), lengths("label_mask", label_mask)
+        )

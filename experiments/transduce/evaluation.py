@@ -52,10 +52,11 @@ def evaluate(
             raise UserError(
                 f"splits: expected some of {', '.join(data.splits)}, got {split}"
             )
+    held_out = [name for name in data.splits if name != "train"]
     reader = batch_reader(data, loaded.model, search, loaded.mesh)
     say(f"reading {reader.unit}")
     scores = {}
-    for split in splits or [name for name in data.splits if name != "train"]:
+    for split in dict.fromkeys(splits or held_out):
         entries = list(data.load(split))
         count, readings = len(entries), sum(len(e.readings) for e in entries)
         say(f"decoding {split}: {count:,} {reader.unit}")

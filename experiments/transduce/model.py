@@ -34,6 +34,8 @@ from experiments.datasets.tokenizers.sentences import (
 from experiments.datasets.tokenizers.sides import Tokenizers
 from experiments.transduce.config import Config, SearchConfig
 
+NO_LABELS = UNK, BOS, EOS  # in every vocabulary, and in no reading
+
 
 class Alphabets(Tokenizers):
     """The symbols of both sides, as vocabularies of words.
@@ -118,12 +120,12 @@ class Reader:
         model = self.rebuild(params)
         counts = jnp.sum(mask, axis=1, dtype=jnp.int32)
         if self.kind == "ctc":
-            path = ctc_greedy(model(source, mask), counts)
+            path = ctc_greedy(model(source, mask), counts, suppress_labels=NO_LABELS)
             return Readings(path.labels, path.lengths, path.log_probs)
         size = int(source.shape[1] * search.max_length_ratio) + 4
         memory = model.encode(source, mask)
         if self.kind == "rnnsearch":
-            found = beam_search(
+            best = beam_search(
                 partial(model.step, memory),
                 model.start(memory, size),
                 batch_size=source.shape[0],
@@ -135,19 +137,26 @@ class Reader:
                 pad=PAD,
                 suppress_tokens=(UNK,),
             )
-            return Readings(found.tokens, found.lengths - 1, found.log_probs)
+            return Readings(best.tokens, best.lengths - 1, best.log_probs)
         arguments = (
             *(lambda frame, state: model.join(frame, state.projected), model.advance),
             *(model.start(source.shape[0]), memory, counts),
         )
         if search.beam_size == 1:
-            limit = search.max_per_frame
-            one = transducer_greedy(*arguments, max_labels=size, max_per_frame=limit)
-            return Readings(one.labels, one.lengths, one.log_probs)
-        best = transducer_beam_search(
-            *arguments, max_labels=size, beam_size=search.beam_size
-        )
-        return Readings(best.labels, best.lengths, best.log_probs)
+            found = transducer_greedy(
+                *arguments,
+                max_labels=size,
+                max_per_frame=search.max_per_frame,
+                suppress_labels=NO_LABELS,
+            )
+        else:
+            found = transducer_beam_search(
+                *arguments,
+                max_labels=size,
+                beam_size=search.beam_size,
+                suppress_labels=NO_LABELS,
+            )
+        return Readings(found.labels, found.lengths, found.log_probs)
 
     def paths(self, params: Params, batch: Batch) -> Array:
         """The input position of each output label, [B, U]; negative at padding.

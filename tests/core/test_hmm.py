@@ -254,6 +254,19 @@ def test_no_step_has_probability_one():
     assert lattice.hmm_best_path(*chain).positions.shape == (0,)
 
 
+def test_without_a_position_there_is_no_path():
+    chain = jnp.zeros(0), jnp.zeros((0, 0)), jnp.zeros((T, 0))
+    assert lattice.hmm_log_likelihood(*chain) == -jnp.inf
+    assert lattice.hmm_posteriors(*chain).shape == (T, 0)
+    assert lattice.hmm_entropy(*chain) == 0
+    for path in (
+        lattice.hmm_best_path(*chain),
+        lattice.hmm_sample(jax.random.key(0), *chain),
+    ):
+        assert path.positions.tolist() == [-1] * T
+        assert path.log_prob == -jnp.inf
+
+
 ZEROS = jnp.zeros(S), jnp.zeros((S, S)), jnp.zeros((T, S))
 ERRORS = {
     r"transitions: expected shape \[S=3, S=3\] or \[T-1=4, S=3, S=3\], got \[5, 3, 3": (
@@ -261,6 +274,9 @@ ERRORS = {
     ),
     r"emissions: expected shape \[T, S=3\], got \[5, 2\]": (
         lambda: lattice.hmm_posteriors(*ZEROS[:2], jnp.zeros((T, 2)))
+    ),
+    r"jumps: expected at least one score, got shape \[0\]": (
+        lambda: lattice.jump_log_probs(jnp.zeros(0), jnp.ones(S, bool), lowest=0)
     ),
     r"num_steps: expected a number from 0 to 5, got 6 \(": (
         lambda: lattice.hmm_sample(jax.random.key(0), *ZEROS, num_steps=6)

@@ -205,6 +205,55 @@ def test_gathered_arcs_pass_their_gradient_on():
     np.testing.assert_allclose(got, want, **EXACT)
 
 
+@pytest.mark.parametrize("dtype", ["int8", "uint8"])
+def test_integers_of_few_bits_do_not_wrap_around(dtype):
+    """300 is 44 in 8 bits: counts and labels above that would be out of range."""
+    loss = jax.jit(partial(lattice.ctc_loss, blank=299))
+    label, frames = jnp.array([99], dtype), jnp.asarray(100, dtype)
+    got = loss(jnp.zeros((300, 300)), label, num_frames=frames)
+    # The label is at any run of frames.
+    np.testing.assert_allclose(got, 100 * np.log(300) - np.log(5050), rtol=1e-5)
+
+
+LOSSES = {
+    "transducer": lambda z: lattice.transducer_loss(z[:, :3], jnp.array([1, 3])),
+    "ctc": lambda z: lattice.ctc_loss(z[:, 0], jnp.array([1, 3])),
+}
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_second_derivatives_are_those_of_the_gradient(name):
+    """Forward over reverse; forward mode alone is refused by JAX."""
+    logits, along = draw(6, T, 3, V), draw(7, T, 3, V)
+    with jax.enable_x64(True):
+        gradient = jax.jit(jax.grad(LOSSES[name]))
+        _, got = jax.jvp(gradient, (jnp.asarray(logits),), (jnp.asarray(along),))
+        step = 1e-6 * along
+        ahead, behind = (gradient(jnp.asarray(logits + s)) for s in (step, -step))
+        want = (np.asarray(ahead) - np.asarray(behind)) / 2e-6
+        with pytest.raises(TypeError, match="forward-mode"):
+            jax.jvp(LOSSES[name], (jnp.asarray(logits),), (jnp.asarray(along),))
+    np.testing.assert_allclose(got, want, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("name", ["transducer", "ctc", "hmm"])
+def test_the_gradient_of_the_best_path_is_the_path(name):
+    logits = jnp.float32(draw(8, T, 3, V))
+
+    def best(z):
+        if name == "ctc":
+            return lattice.ctc_best_path(z[:, 0], jnp.array([1, 3])).log_prob
+        if name == "hmm":
+            moves = jnp.zeros((V, V))
+            return lattice.hmm_best_path(moves[0], moves, z[:, 0]).log_prob
+        return lattice.transducer_best_path(z[:, :, 0], z[:, :2, 1]).log_prob
+
+    gradient = jax.grad(best)(logits)
+    assert set(np.unique(gradient)) == {0, 1}
+    # Of a transducer T blanks and two labels; else one symbol at each step.
+    assert gradient.sum() == (T + 2 if name == "transducer" else T)
+
+
 def test_posteriors_are_differentiable():
     blank, label = drawn(4)
     along = draw(5, U, T)

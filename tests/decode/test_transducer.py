@@ -190,6 +190,34 @@ def test_log_probabilities_of_low_precision_add_up_in_float32(dtype):
     np.testing.assert_allclose(ctc.log_probs[0, 0], 300 * half, rtol=1e-5)
 
 
+def test_suppressed_labels_never_come_out_and_change_no_probability():
+    """As `beam_search` does it: without a new normalisation."""
+    tables, counts, no = random_tables(1), jnp.array([T, T]), {"suppress_labels": (2,)}
+    beam = transducer_beam_search(
+        *system(tables), counts, max_labels=U, beam_size=U + 1, **no
+    )
+    for row in range(B):
+        want = [probability(tables, row, (1,) * n, T) for n in range(U + 1)]
+        got = dict(zip(beam.lengths[row].tolist(), beam.log_probs[row], strict=True))
+        assert not (beam.labels[row] == 2).any()
+        np.testing.assert_allclose(
+            [np.exp(got[n]) for n in range(U + 1)], want, rtol=1e-4
+        )
+    likes_two = {k: np.tile([0.0, 1.0, 9.0], (B, T, 1)) for k in tables}
+    greedy = transducer_greedy(
+        *system(likes_two), counts, max_labels=U, max_per_frame=1, **no
+    )
+    assert greedy.labels.tolist() == [[[1] * U]] * B
+    ctc = ctc_greedy(jnp.asarray(likes_two[()], jnp.float32), counts, **no)
+    assert ctc.labels[:, 0, 0].tolist() == [1] * B
+    at_one = 1 - np.log(np.exp([0.0, 1.0, 9.0]).sum())
+    np.testing.assert_allclose(ctc.log_probs, T * at_one, rtol=1e-5)
+    with pytest.raises(ValueError, match="suppress_labels: expected ids other than"):
+        ctc_greedy(jnp.zeros((B, T, V)), counts, suppress_labels=(0,))
+    with pytest.raises(ValueError, match="suppress_labels: expected at most 2"):
+        ctc_greedy(jnp.zeros((B, T, V)), counts, suppress_labels=(3,))
+
+
 def decoders(frames=None):
     """Every decoder, as a function of counts of frames and options."""
     join, advance, state, given = system(random_tables(0))

@@ -54,6 +54,18 @@ def test_rows_and_padding_change_nothing():
     np.testing.assert_allclose(alone[0], losses[1], rtol=1e-5)
 
 
+def test_padding_is_behind_what_is_real():
+    """A count cannot say where else it is: named, or NaN where it is not known."""
+    rebuild, params = model()
+    backwards = SOURCE, MASK[:, ::-1], LABELS, LABEL_MASK
+    with pytest.raises(ValueError, match=r"^mask: expected padding after .* in row 1"):
+        rebuild(params).losses(*backwards)
+    with pytest.raises(ValueError, match=r"^label_mask: expected padding after"):
+        rebuild(params).losses(SOURCE, MASK, LABELS, LABEL_MASK[:, ::-1])
+    losses = jax.jit(lambda *x: rebuild(params).losses(*x))(*backwards)
+    assert np.isnan(losses).tolist() == [False, True, True]
+
+
 def test_it_reads_vectors():
     rebuild, params = model(source_vocab_size=0, input_dim=7)
     vectors = np.random.default_rng(1).normal(size=(B, T, 7)).astype(np.float32)

@@ -156,6 +156,14 @@ def test_the_best_path_is_the_best_of_all():
         assert found.frames[b].tolist() == [*best[1], *[-1] * (U - len(labels))]
 
 
+def test_padding_is_behind_what_is_real():
+    rebuild, params = model()
+    with pytest.raises(ValueError, match=r"^mask: expected padding after .* in row 1"):
+        rebuild(params).losses(SOURCE, MASK[:, ::-1], LABELS, LABEL_MASK)
+    with pytest.raises(ValueError, match=r"^label_mask: expected padding after"):
+        rebuild(params).best_path(SOURCE, MASK, LABELS, LABEL_MASK[:, ::-1])
+
+
 def test_vectors_are_inputs_too():
     rebuild, params = model(source_vocab_size=0, input_dim=2)
     vectors = np.random.default_rng(0).normal(size=(B, T, 2)).astype(np.float32)

@@ -41,7 +41,7 @@ def count(name: str, given: Count, size: int) -> tuple[Array, Array]:
 
 
 def _at_least_int32(x: Array) -> Array:
-    """Widens integers of 8 and 16 bits, in which the size of an axis may wrap around."""
+    """Widens integers of 8 and 16 bits, in which an axis's size may wrap around."""
     return x.astype(jnp.int32) if x.dtype.itemsize < 4 else x
 
 

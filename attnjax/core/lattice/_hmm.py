@@ -134,7 +134,9 @@ def smooth(chain: Chain, real: Array, filtered: Array) -> Chain:
         ahead = moves(chain, given) + (emission + beta)[None, :]  # [S, S] + [1, S]
         pairs = jnp.where(real, shares(before[:, None] + ahead, axis=(0, 1)), 0)
         new = log_sum(ahead, axis=1)
-        beta_before = jnp.where(real, new - finite(jnp.max(new)), beta)
+        beta_before = jnp.where(
+            real, new - finite(jnp.max(new, initial=-jnp.inf)), beta
+        )
         node = jnp.where(real, jnp.sum(pairs, axis=0), 0)
         if shared:
             return (beta_before, counts + pairs), (node, None)

@@ -49,7 +49,8 @@ def ctc_log_likelihood(
         + [l'_s \ne \varnothing, l'_s \ne l'_{s-2}]\,\alpha_{t-1}(s-2)\right)
 
     with l' the labels and a blank before, between and after them. The gradient at frame
-    t and symbol v is the posterior that the path is at v.
+    t and symbol v is the posterior that the path is at v. First derivatives are as of
+    `transducer_log_likelihood`.
 
     Source: Graves, Fernández, Gomez & Schmidhuber 2006 (ICML), eqs. 6 to 8, there with
     s and t from 1.

@@ -43,7 +43,8 @@ def hmm_log_likelihood(
     .. math:: p(y) = \sum_{a} \prod_t p(a_t \mid a_{t-1})\, p(y_t \mid a_t)
 
     Its gradient is the posterior: of the first position, of each pair of positions, of
-    the position at each step. So the gradient of `transitions` counts moves.
+    the position at each step. So the gradient of `transitions` counts moves. First
+    derivatives are as of `transducer_log_likelihood`.
 
     Source: Vogel, Ney & Tillmann 1996 (COLING), eqs. 3 and 4; in neural models Wu,
     Shapiro & Cotterell 2018 (arXiv:1808.10024) and Wu & Cotterell 2019

@@ -98,8 +98,9 @@ def _path(
 ) -> HMMPath:
     chain, real, valid = _hmm.prepare(initial, transitions, emissions, num_steps)
     dtype = chain.emissions.dtype
-    if not len(emissions):
-        return HMMPath(jnp.zeros(0, jnp.int32), jnp.zeros((), dtype))
+    if not emissions.size:
+        nowhere = jnp.where(jnp.any(real), -jnp.inf, 0).astype(dtype)
+        return HMMPath(jnp.full(len(real), -1), or_nan(valid, nowhere))
     if rng is None:
         path = _hmm.best_path(chain, real)
     else:

@@ -47,7 +47,7 @@ def jump_log_probs(
       least float32. A row without a move is -inf.
 
     Raises:
-      ValueError: if shapes disagree.
+      ValueError: if shapes disagree, or there is no jump.
       TypeError: if an array has another kind of dtype.
 
     Example:
@@ -106,6 +106,8 @@ def _move_from(
 ) -> Array:
     """Log-probabilities of moves from some places [R] to all positions, [R, S]."""
     J, S = jumps.shape[0], mask.shape[0]
+    if not J:
+        raise ValueError("jumps: expected at least one score, got shape [0]")
     dtype = jumps.dtype if content is None else precision.promoted(jumps, content)
     dtype = precision.accumulation_dtype(dtype)
     entry = (

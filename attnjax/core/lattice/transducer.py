@@ -52,7 +52,8 @@ def transducer_log_likelihood(
         \alpha(t, u) = \alpha(t-1, u)\,\varnothing(t-1, u) + \alpha(t, u-1)\,y(t, u-1),
         \qquad p = \alpha(T-1, U)\,\varnothing(T-1, U)
 
-    Its gradient is the posterior of each arc (`transducer_posteriors`).
+    Its gradient is the posterior of each arc (`transducer_posteriors`). First
+    derivatives in reverse mode only: `jax.grad` and `jax.hessian`, not `jax.jvp`.
 
     Source: Graves 2012 (arXiv:1211.3711), eqs. 16 and 17, there with u from 0 and t
     from 1.

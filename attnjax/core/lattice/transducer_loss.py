@@ -38,7 +38,8 @@ def transducer_loss(
         p(t, u)\,\mathrm{softmax}(z_{tu})_v - p(t, u \to v),
 
     whose terms are the posteriors of nodes and arcs (`transducer_posteriors`). Its sum
-    over v is 0. Log-probabilities may be given for logits. Reverse mode only.
+    over v is 0. Log-probabilities may be given for logits. First derivatives
+    are as of `transducer_log_likelihood`.
 
     Source: Graves 2012 (arXiv:1211.3711), section 2.4; from logits: Bagby, Rao & Sim
     2018 (SLT), section 3.
