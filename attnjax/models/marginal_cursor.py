@@ -38,6 +38,7 @@ from attnjax.core.dropout import dropout
 from attnjax.core.lattice import hmm_log_likelihood, hmm_posteriors
 from attnjax.core.losses import token_cross_entropy
 from attnjax.models._checks import check_num_layers
+from attnjax.models._frames import lengths
 from attnjax.models._methods import batched
 from attnjax.models._parts import (
     DeepOutput,
@@ -210,7 +211,7 @@ class MarginalCursor(SequenceModel):
         """Sums the cross-entropy of a known target, as `SequenceModel.cross_entropy`.
 
         Without smoothing it is the negative log-likelihood, summed over all paths of
-        the cursor, whose gradient is the posterior.
+        the cursor, whose gradient is the posterior; padding must be behind the tokens.
         """
         if smoothing == 0:
             arguments = source, mask, previous, rng, target, target_mask
@@ -246,14 +247,14 @@ class MarginalCursor(SequenceModel):
         target_mask: Array,
     ) -> Array:
         """Calls a function of `hmm` for each row, [B, ...]."""
+        counts = lengths("target_mask", target_mask)
         taught = self._teach(source, mask, previous, rng)
 
-        def row(taught: TaughtCursor, tokens: Array, real: Array) -> Array:
-            steps = jnp.sum(real, dtype=jnp.int32)
+        def row(taught: TaughtCursor, tokens: Array, steps: Array) -> Array:
             chain = cursors.chain(self._cursor, taught, tokens, **self._jumps)
             return function(*chain, num_steps=steps)
 
-        return jax.vmap(row)(taught, target, target_mask)
+        return jax.vmap(row)(taught, target, counts)
 
     def _teach(
         self, source: Array, mask: Array, previous: Array, rng: Array | None

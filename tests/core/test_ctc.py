@@ -191,6 +191,17 @@ def test_long_lattices_are_stable_in_float32():
     np.testing.assert_allclose(gradient.sum(axis=1), 1, rtol=1e-4)
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_low_precision_is_summed_in_float32(dtype):
+    log_probs, labels = drawn(5, T, 2)
+    half = jnp.asarray(log_probs, dtype)
+    run = jax.value_and_grad(partial(lattice.ctc_log_likelihood, blank=BLANK))
+    got, gradient = run(half, jnp.asarray(labels[:2]))
+    want = oracle_lattice.ctc(np.float64(half), labels[:2], BLANK)
+    assert (got.dtype, gradient.dtype) == (jnp.float32, half.dtype)
+    np.testing.assert_allclose(got, want["log_likelihood"], rtol=1e-5)
+
+
 ZEROS = jnp.zeros((3, 4))
 ERRORS = {
     r"labels: expected ids from 0 to 3 other than the blank \(0\), got 0": (

@@ -254,6 +254,15 @@ def test_no_step_has_probability_one():
     assert lattice.hmm_best_path(*chain).positions.shape == (0,)
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_low_precision_is_summed_in_float32(dtype):
+    half = [jnp.asarray(x, dtype) for x in drawn(7)]
+    got = lattice.hmm_log_likelihood(*half)
+    want = oracle_lattice.hmm(*map(np.float64, half), T)["log_likelihood"]
+    assert got.dtype == jnp.float32
+    np.testing.assert_allclose(got, want, rtol=1e-5)
+
+
 def test_without_a_position_there_is_no_path():
     chain = jnp.zeros(0), jnp.zeros((0, 0)), jnp.zeros((T, 0))
     assert lattice.hmm_log_likelihood(*chain) == -jnp.inf

@@ -149,6 +149,15 @@ def test_the_loss_is_the_cross_entropy_of_the_call():
     np.testing.assert_allclose(loss(0.25), 0.75 * want + 0.25 * spread, rtol=1e-5)
 
 
+def test_padding_of_a_target_is_behind_its_tokens():
+    """A chain has a number of steps; others would be summed over in silence."""
+    m = laws.model(MarginalCursor, CONFIG)
+    model, backwards = m.rebuild(m.params), (PREVIOUS, TARGET, REAL[:, ::-1])
+    for name in ("cross_entropy", "align"):
+        with pytest.raises(ValueError, match=r"^target_mask: expected padding after"):
+            getattr(model, name)(SOURCE, MASK, *backwards)
+
+
 def test_log_probabilities_sum_to_one_however_large_the_logits():
     """Each half of the logits is bounded, so that no sum over tokens is 0."""
     m = laws.model(MarginalCursor, CONFIG)

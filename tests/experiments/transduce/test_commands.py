@@ -1,18 +1,31 @@
 """Training, evaluating and decoding from the real command line."""
 
+import dataclasses
 import io
 import json
 import shutil
 import sys
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from attnjax.models.ctc import CTCConfig
+from attnjax.models.transducer import TransducerConfig
 from experiments.datasets.readings.made_up_words import MadeUpWords
+from experiments.datasets.tokenizers.sentences import (
+    BOS,
+    EOS,
+    PAD,
+    UNK,
+    WordVocabulary,
+)
 from experiments.runs.folder import Run
 from experiments.transduce.config import SearchConfig
+from experiments.transduce.configs import CONFIGS
 from experiments.transduce.loading import load_run
+from experiments.transduce.model import Alphabets, build_model
 from experiments.transduce.reading import BatchReader
 from tests.experiments.commands import contents, record, run
 from tests.experiments.transduce.conftest import train
@@ -85,6 +98,27 @@ def test_n_best_are_distinct_and_sorted(transducer, decode):
     scores = [float(score) for *_, score in cells]
     assert scores == sorted(scores, reverse=True)
     assert np.exp(scores).sum() <= 1.0001
+
+
+@pytest.mark.parametrize(
+    ("sizes", "beam_size"),
+    [
+        (TransducerConfig(embed_dim=3, hidden_dim=5, joint_dim=4), 1),
+        (TransducerConfig(embed_dim=3, hidden_dim=5, joint_dim=4), 3),
+        (CTCConfig(embed_dim=3, hidden_dim=5), 1),
+    ],
+    ids=["greedy", "beam", "ctc"],
+)
+def test_special_tokens_are_no_labels(sizes, beam_size):
+    """Not even of a model that wants nothing else."""
+    config = dataclasses.replace(CONFIGS["smoke"][1], model=sizes)
+    alphabets = Alphabets(WordVocabulary(("a", "b")), WordVocabulary(("X", "Y")))
+    reader, params = build_model(config, alphabets)
+    params["b_output"] = params["b_output"].at[jnp.array([UNK, BOS, EOS])].set(9.0)
+    search = SearchConfig(beam_size=beam_size)
+    found = reader.read(params, np.array([[4, 5, 4]]), search=search)
+    assert set(np.unique(found.tokens)) <= {PAD, 4, 5}
+    assert np.isfinite(found.log_probs).all()
 
 
 def test_the_beam_adds_up_paths_so_it_has_more_than_greedy(transducer):
