@@ -260,7 +260,8 @@ viz.alignment_plot(
 )
 
 # %% [markdown]
-# Why was it too hard for five weeks? Every node needs a prediction of its own: a
+# Dzmitry Bahdanau, an intern with five weeks left, thought this too hard to build, and
+# took the diagonal first. Why too hard? Every node needs a prediction of its own: a
 # network that runs at each pair of positions, a recursion in logarithms that underflows
 # without care, and a gradient through all of it, in the tools of 2014. Soft search
 # needs one softmax for each target word. It gave up the sum over paths, kept the
