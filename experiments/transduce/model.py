@@ -10,6 +10,7 @@ from flax import nnx
 from jax import Array
 
 from attnjax.decode import (
+    TransducerHypotheses,
     beam_search,
     ctc_greedy,
     transducer_beam_search,
@@ -125,7 +126,7 @@ class Reader:
         size = int(source.shape[1] * search.max_length_ratio) + 4
         memory = model.encode(source, mask)
         if self.kind == "rnnsearch":
-            best = beam_search(
+            found = beam_search(
                 partial(model.step, memory),
                 model.start(memory, size),
                 batch_size=source.shape[0],
@@ -137,26 +138,9 @@ class Reader:
                 pad=PAD,
                 suppress_tokens=(UNK,),
             )
-            return Readings(best.tokens, best.lengths - 1, best.log_probs)
-        arguments = (
-            *(lambda frame, state: model.join(frame, state.projected), model.advance),
-            *(model.start(source.shape[0]), memory, counts),
-        )
-        if search.beam_size == 1:
-            found = transducer_greedy(
-                *arguments,
-                max_labels=size,
-                max_per_frame=search.max_per_frame,
-                suppress_labels=NO_LABELS,
-            )
-        else:
-            found = transducer_beam_search(
-                *arguments,
-                max_labels=size,
-                beam_size=search.beam_size,
-                suppress_labels=NO_LABELS,
-            )
-        return Readings(found.labels, found.lengths, found.log_probs)
+            return Readings(found.tokens, found.lengths - 1, found.log_probs)
+        best = _search_transducer(model, memory, counts, size, search)
+        return Readings(best.labels, best.lengths, best.log_probs)
 
     def paths(self, params: Params, batch: Batch) -> Array:
         """The input position of each output label, [B, U]; negative at padding.
@@ -177,6 +161,21 @@ class Reader:
         previous = previous_tokens(target)
         _, weights = model(source, mask, previous)
         return jnp.where(real, jnp.argmax(weights, axis=-1), -1)
+
+
+def _search_transducer(
+    model: Transducer, frames: Array, counts: Array, size: int, search: SearchConfig
+) -> TransducerHypotheses:
+    """Decodes an encoder's output [B, T, J] greedily or by a beam, to `size` labels."""
+    arguments = (
+        *(lambda frame, state: model.join(frame, state.projected), model.advance),
+        *(model.start(len(counts)), frames, counts),
+    )
+    limits: dict[str, Any] = {"max_labels": size, "suppress_labels": NO_LABELS}
+    if search.beam_size == 1:
+        limit = search.max_per_frame
+        return transducer_greedy(*arguments, max_per_frame=limit, **limits)
+    return transducer_beam_search(*arguments, beam_size=search.beam_size, **limits)
 
 
 def inputs_and_mask(source: Any) -> tuple[Array, Array]:
