@@ -1,6 +1,7 @@
 """The encoder of models that read frames: ids or vectors, by a bidirectional RNN."""
 
-from typing import Any
+import dataclasses
+from typing import Literal
 
 import jax.numpy as jnp
 from flax import nnx
@@ -14,8 +15,37 @@ from attnjax.models._checks import check_vectors
 from attnjax.models._parts import Params, embed, split_rng
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FramesConfig:
+    """Settings that all models of frames have."""
+
+    vocab_size: int = 40
+    """Number of output ids, with the blank, which is id 0; a run sets it to that of its
+    labels."""
+    source_vocab_size: int = 30
+    """Number of input ids; a run sets it to that of its inputs. 0: the inputs are
+    vectors."""
+    input_dim: int = 40
+    """Width of the input vectors, where the inputs are no ids."""
+    embed_dim: int = 64
+    """Width of an embedded id."""
+    hidden_dim: int = 128
+    """Width of each direction of the encoder, and of a prediction network."""
+    num_layers: int = 1
+    """Number of bidirectional layers of the encoder."""
+    cell: Literal["gru", "lstm", "peephole_lstm"] = "lstm"
+    """Recurrent cell of the encoder, and of a prediction network."""
+    dropout: float = 0.0
+    """Rate of dropout on inputs and embeddings, between layers, and on encoder
+    states."""
+    init: Literal["paper", "glorot"] = "glorot"
+    """Initial parameters: small normal ones, or Glorot uniform."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Dtype of computation; parameters are float32."""
+
+
 def encode_frames(
-    config: Any,
+    config: FramesConfig,
     cell: RecurrentCell,
     embedding: nnx.Param | None,
     encoder: Params,
@@ -26,7 +56,7 @@ def encode_frames(
     """Runs the encoder.
 
     Args:
-      config: of the model: its `input_dim`, `num_layers`, `dropout` and `dtype`.
+      config: of the model.
       cell: the recurrent cell.
       embedding: of input ids; None if the inputs are vectors.
       encoder: bidirectional layers.

@@ -7,7 +7,7 @@ on each other; a transducer adds a network of the labels so far.
 """
 
 import dataclasses
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +20,7 @@ from attnjax.cells.recurrent import RECURRENT_CELLS, RecurrentCell
 from attnjax.core import precision
 from attnjax.core.lattice import CTCPath, ctc_best_path, ctc_loss
 from attnjax.models._checks import check_num_layers
-from attnjax.models._frames import encode_frames, lengths
+from attnjax.models._frames import FramesConfig, encode_frames, lengths
 from attnjax.models._methods import batched
 from attnjax.models._parts import Params
 
@@ -28,31 +28,8 @@ BLANK = 0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class CTCConfig:
+class CTCConfig(FramesConfig):
     """Sizes of a network trained by CTC."""
-
-    vocab_size: int = 40
-    """Number of output ids, with the blank, which is id 0; a run sets it to that of its
-    labels."""
-    source_vocab_size: int = 30
-    """Number of input ids; a run sets it to that of its inputs. 0: the inputs are
-    vectors."""
-    input_dim: int = 40
-    """Width of the input vectors, where the inputs are no ids."""
-    embed_dim: int = 64
-    """Width of an embedded input id."""
-    hidden_dim: int = 128
-    """Width of each direction of the encoder."""
-    num_layers: int = 1
-    """Number of bidirectional layers of the encoder."""
-    cell: Literal["gru", "lstm", "peephole_lstm"] = "lstm"
-    """Recurrent cell of the encoder."""
-    dropout: float = 0.0
-    """Rate of dropout on inputs, between layers, and on encoder states."""
-    init: Literal["paper", "glorot"] = "glorot"
-    """Initial parameters: small normal ones, or Glorot uniform."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    """Dtype of computation; parameters are float32."""
 
 
 class CTC(nnx.Module):

@@ -8,7 +8,7 @@ next frame. The likelihood sums over all paths (`attnjax.core.lattice`).
 
 import dataclasses
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -34,7 +34,7 @@ from attnjax.core.lattice import (
     transducer_loss,
 )
 from attnjax.models._checks import check_num_layers
-from attnjax.models._frames import encode_frames, lengths
+from attnjax.models._frames import FramesConfig, encode_frames, lengths
 from attnjax.models._methods import batched
 from attnjax.models._parts import (
     Params,
@@ -47,33 +47,11 @@ BLANK = 0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class TransducerConfig:
+class TransducerConfig(FramesConfig):
     """Sizes of an RNN Transducer."""
 
-    vocab_size: int = 40
-    """Number of output ids, with the blank, which is id 0; a run sets it to that of its
-    labels."""
-    source_vocab_size: int = 30
-    """Number of input ids; a run sets it to that of its inputs. 0: the inputs are
-    vectors."""
-    input_dim: int = 40
-    """Width of the input vectors, where the inputs are no ids."""
-    embed_dim: int = 64
-    """Width of an embedded input id and of an embedded label."""
-    hidden_dim: int = 128
-    """Width of each direction of the encoder, and of the prediction network."""
-    num_layers: int = 1
-    """Number of bidirectional layers of the encoder."""
-    cell: Literal["gru", "lstm", "peephole_lstm"] = "lstm"
-    """Recurrent cell of the encoder and of the prediction network."""
     joint_dim: int = 128
     """Width of the joint network, which has one hidden layer."""
-    dropout: float = 0.0
-    """Rate of dropout on embeddings, between layers, and on encoder states."""
-    init: Literal["paper", "glorot"] = "glorot"
-    """Initial parameters: small normal ones, or Glorot uniform."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    """Dtype of computation; parameters are float32."""
 
 
 class Predicted(NamedTuple):
