@@ -236,9 +236,23 @@ def test_bfloat16_computes_in_it_and_returns_float32(name):
     assert {x.dtype for x in jax.tree.leaves(out)} == {jnp.dtype("bfloat16")}
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_layers": 0}, "num_layers: expected at least 1, got 0"),
+        ({"num_write_heads": 0}, "num_write_heads: expected at least 1, got 0"),
+        ({"tape_size": 0}, "tape_size: expected at least 1, got 0"),
+        ({"max_shift": -1}, "max_shift: expected at least 0, got -1"),
+        ({"controller": "gpt"}, "controller: expected one of lstm, gru, feed-forward"),
+        ({"start_weights": "last"}, "start_weights: expected one of first-row, spread"),
+    ],
+)
+def test_settings_that_do_not_fit_are_named(changes, message):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        NTM(dataclasses.replace(CONFIG, **changes), rngs=nnx.Rngs(0))
+
+
 def test_wrong_sizes_are_named():
-    with pytest.raises(ValueError, match="num_layers: expected at least 1, got 0"):
-        NTM(dataclasses.replace(CONFIG, num_layers=0), rngs=nnx.Rngs(0))
     rebuild, params = machine(NTM, CONFIG)
     with pytest.raises(
         ValueError, match=r"x: expected shape \[B, T, 3\], got \[2, 5\]"
