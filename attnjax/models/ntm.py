@@ -100,10 +100,10 @@ class NTM(nnx.Module):
         N, M = config.tape_size, config.tape_width
         hidden = jnp.zeros(config.hidden_dim)
         learned = config.tape_init == "learned"
-        focus = jnp.zeros(N)
+        focus = jnp.zeros((1, N))
         if config.start_weights == "first-row":
             # Of 128 rows the first gets 96 %.
-            focus = focus.at[0].set(8)
+            focus = focus.at[:, 0].set(8)
         # Scores of 0 would never change: all rows of the tape would stay alike.
         return NTMState(
             layers=tuple([self._cell.initial_carry(hidden)] * config.num_layers),

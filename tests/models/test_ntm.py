@@ -10,6 +10,7 @@ import pytest
 from flax import nnx
 
 from attnjax.cells.aligners import HeadParams
+from attnjax.cells.aligners.addressing import to_addressing
 from attnjax.cells.feed_forward import FeedForwardParams
 from attnjax.cells.ntm import NTMParams, NTMState
 from attnjax.models.ntm import NTM, NTMConfig
@@ -225,6 +226,17 @@ def test_extreme_parameters_are_finite_in_value_and_gradient(scale):
         value, gradient = jax.jit(jax.value_and_grad(loss))(params)
     assert np.isfinite(value)
     assert all(np.isfinite(g).all() for g in jax.tree.leaves(gradient))
+
+
+def test_what_a_head_emits_is_clipped_at_20():
+    """The recipe of Collier & Beel 2018, without which some seeds diverge."""
+    signs = jnp.array([1.0, -1.0, 1.0, -1.0, 1.0, 1.0, -1.0, -1.0])
+    emit = lambda size: to_addressing(size * signs, tape_width=2)  # noqa: E731
+    far, at, within = emit(99.0), emit(20.0), emit(19.0)
+    for one, two in zip(far, at, strict=True):
+        np.testing.assert_array_equal(one, two)
+    assert float(far.strength) == 20.0
+    assert float(within.strength) == 19.0
 
 
 @each_model
