@@ -20,6 +20,7 @@ from experiments.datasets.text.streams import Segments
 from experiments.datasets.tokenizers.text import TextTokenizer
 from experiments.errors import UserError
 from experiments.language_model.config import Config, ModelConfig
+from experiments.training.weight_noise import with_posterior
 
 MODELS: dict[type, Any] = {
     GPTConfig: GPT,

@@ -210,7 +210,7 @@ def hard(model):
 
 
 def written(model):
-    text = jnp.zeros((B, S), jnp.int32), jnp.arange(S) < jnp.array([[3], [6]])
+    text = jnp.zeros((B, S), jnp.int32), np.arange(S) < np.array([[3], [6]])
     return model(model.encode(*text), POINTS)
 
 
