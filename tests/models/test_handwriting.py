@@ -178,8 +178,9 @@ def test_it_learns_two_lines_by_heart():
         for _ in range(80):
             params, state, value = update(params, state)
             costs.append(float(value))
-    # Of 24 coordinates with a deviation of 1, 34 nats are the entropy.
-    assert costs[0] > 34 > 0 > costs[-1]
+    # Of 24 coordinates with a deviation of 1, 34 nats are the entropy. At this rate the
+    # cost of a single step may spike, at which depends on the processor.
+    assert costs[0] > 34 > 0 > np.median(costs[-20:])
 
 
 def test_the_published_networks_have_the_published_sizes():
