@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import AbstractArray
+from jaxtyping import AbstractArray, Array, Int
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -64,14 +64,16 @@ def broadcasting(function: F) -> F:
 
 
 def check_ids(name: str, ids: Any, vocab: int) -> None:
-    """Checks that ids are rows of a table; ids that are not known yet pass.
+    """Checks that ids are rows of a table; values that are not known yet pass.
 
     Inside `jax.jit` an id has no value, and one that is out of range reads the nearest
     row.
 
     Raises:
       ValueError: naming an id that is out of range.
+      TypeError: if ids are no integers.
     """
+    _check_dtype(name, ids, Int[Array, "..."])
     known = known_value(ids)
     if known is None:
         return

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from attnjax.core import precision
-from attnjax.core._checks import shaped
+from attnjax.core._checks import known_value, shaped
 from attnjax.core.exponential import finite_exp
 
 
@@ -55,7 +55,8 @@ def pen_mixture(outputs: Float[Array, "N"], *, bias: float | Array = 0.0) -> Pen
       The density, in at least float32.
 
     Raises:
-      ValueError: if the number of outputs is not one more than a multiple of 6.
+      ValueError: if the number of outputs is not one more than a multiple of 6, or a
+        known bias is negative.
 
     Example:
       >>> mixture = pen_mixture(jnp.zeros(13))
@@ -68,6 +69,7 @@ def pen_mixture(outputs: Float[Array, "N"], *, bias: float | Array = 0.0) -> Pen
             f"outputs: expected 6*K + 1 numbers, got {outputs.shape[0]} (an end of "
             "stroke, and six for each of K components)"
         )
+    check_bias(bias)
     outputs = precision.upcast(outputs)
     # [6*K] -> 6 x [K]
     pi, mu_x, mu_y, sigma_x, sigma_y, rho = jnp.split(outputs[1:], 6)
@@ -79,6 +81,20 @@ def pen_mixture(outputs: Float[Array, "N"], *, bias: float | Array = 0.0) -> Pen
         atanh_correlations=rho,
         end_logit=-outputs[0],
     )
+
+
+def check_bias(bias: float | Array) -> None:
+    """Checks that biases are not negative, where they are known.
+
+    Raises:
+      ValueError: naming the least.
+    """
+    known = known_value(bias)
+    if known is not None and (known < 0).any():
+        raise ValueError(
+            f"bias: expected at least 0, got {known.min()} (0 is the density that is "
+            "trained)"
+        )
 
 
 @shaped

@@ -61,9 +61,7 @@ def position_encoding(
       >>> position_encoding(jnp.array([True, True, False]), 2).tolist()
       [[1.25, 0.75], [0.75, 1.25], [0.0, 0.0]]
     """
-    for name, size in (("width", width), ("length", length)):
-        if size is not None and size < 1:
-            raise ValueError(f"{name}: expected at least 1, got {size}")
+    _check_sizes(width=width, length=length)
     wide = precision.accumulation_dtype(dtype)
     # [..., T] -> [..., T, D]
     factors = 1 + _places(mask, length, wide)[..., None] * _components(width, wide)
@@ -97,7 +95,7 @@ def sum_words(
       m, shape [..., D], in the dtype of the table.
 
     Raises:
-      ValueError: if the table is not a matrix.
+      ValueError: if the table is not a matrix, or the length is not positive.
       TypeError: if the ids are not integers.
 
     Example:
@@ -105,6 +103,7 @@ def sum_words(
       >>> sum_words(table, jnp.array([[1, 2], [2, 0]]), encode_order=False).tolist()
       [[3.0], [2.0]]
     """
+    _check_sizes(length=length)
     if table.shape[0] <= FEW_WORDS:
         return _sum_by_counts(table, sentences, encode_order, length)
     words = table[sentences]  # [..., T] -> [..., T, D]
@@ -140,6 +139,12 @@ def _sum_by_counts(
     for j, hit in enumerate(hits):
         moved = moved + jnp.where(hit, place[..., j, None], 0)
     return total + precision.matmul(moved, table) * components.astype(dtype)
+
+
+def _check_sizes(**sizes: int | None) -> None:
+    for name, size in sizes.items():
+        if size is not None and size < 1:
+            raise ValueError(f"{name}: expected at least 1, got {size}")
 
 
 def _places(mask: Array, length: int | None, dtype: Any) -> Array:

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from attnjax.core._checks import broadcasting
-from attnjax.core.mixtures import pen_mixture, sample_pen
+from attnjax.core._checks import broadcasting, check_below
+from attnjax.core.mixtures import check_bias, pen_mixture, sample_pen
 
 # (carry, point [B, 3]) -> carry, (outputs [B, 6*K + 1], weights [B, S])
 PenStep = Callable[[Any, Array], tuple[Any, tuple[Array, Array]]]
@@ -70,7 +70,8 @@ def sample_strokes(
       The points, without `first`.
 
     Raises:
-      ValueError: if `max_length` is less than 1.
+      ValueError: if `max_length` is less than 1, a known bias is negative, or a known
+        end is no position of the weights.
 
     Example:
       >>> step = lambda carry, x: (carry, (jnp.zeros((1, 7)), jnp.zeros((1, 0))))
@@ -84,6 +85,10 @@ def sample_strokes(
         raise ValueError(f"max_length: expected at least 1, got {max_length}")
     B, T = first.shape[0], max_length
     _, (outputs, weights) = jax.eval_shape(step, carry, first)
+    check_bias(bias)
+    if ends is not None:
+        why = "a position after the text, of those that the weights have"
+        check_below("ends", ends, weights.shape[1], why)
     dtype = jnp.promote_types(outputs.dtype, jnp.float32)
     biases = jnp.broadcast_to(jnp.asarray(bias, dtype), (B,))
     rngs = jax.vmap(jax.random.fold_in, (None, 0))(rng, jnp.arange(B))

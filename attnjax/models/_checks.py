@@ -1,10 +1,13 @@
 """Checks of settings and inputs that models share."""
 
+import typing
 from typing import Any
 
+import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
-from attnjax.core._checks import known_value
+from attnjax.core._checks import check_ids, known_value
 
 
 def check_lengths(name: str, positions: Any, most: int) -> None:
@@ -35,6 +38,21 @@ def check_positive(config: Any, *names: str) -> None:
             )
 
 
+def check_choices(config: Any, *names: str) -> None:
+    """Checks settings that are one of a few words, as their annotations say.
+
+    Raises:
+      ValueError: naming the first that is another, and the choice.
+    """
+    hints = typing.get_type_hints(type(config))
+    for name in names:
+        value, choice = getattr(config, name), typing.get_args(hints[name])
+        if value not in choice:
+            raise ValueError(
+                f"{name}: expected one of {', '.join(choice)}, got {value!r}"
+            )
+
+
 def check_num_layers(num_layers: int) -> None:
     """Checks that a stack of recurrent layers is not empty."""
     if num_layers < 1:
@@ -42,6 +60,45 @@ def check_num_layers(num_layers: int) -> None:
             f"num_layers: expected at least 1, got {num_layers} (the number of "
             "recurrent layers)"
         )
+
+
+def check_mask(mask: Array, tokens: Array) -> None:
+    """Checks the mask of ids.
+
+    Raises:
+      ValueError: if the shapes differ.
+      TypeError: if `mask` is not boolean.
+    """
+    if mask.dtype != bool:
+        raise TypeError(
+            f"mask: expected a boolean mask (True = a token), got {mask.dtype} "
+            "(compare it, as in mask > 0)"
+        )
+    if mask.shape != tokens.shape:
+        raise ValueError(
+            f"mask: expected shape {list(tokens.shape)}, got {list(mask.shape)} (one "
+            "True or False per token)"
+        )
+
+
+def check_tokens(
+    name: str, tokens: Array, axes: str, vocab_size: int, mask: Array | None = None
+) -> None:
+    """Checks ids [axes] of a model of tokens; those at padding may be any.
+
+    Raises:
+      ValueError: if `tokens` has another rank, a known id is outside the vocabulary, or
+        the mask has another shape.
+      TypeError: if ids are no integers, or the mask is not boolean.
+    """
+    if np.ndim(tokens) != len(axes):
+        raise ValueError(
+            f"{name}: expected shape [{', '.join(axes)}], got {list(np.shape(tokens))}"
+        )
+    if mask is not None:
+        check_mask(mask, tokens)
+        tokens = jnp.where(mask, tokens, 0)
+    check_ids(name, tokens, vocab_size)
 
 
 def check_vectors(x: Array, axes: str, width: int) -> None:

@@ -30,11 +30,16 @@ from attnjax.cells.window import (
     WindowLayersState,
     window_layers,
 )
-from attnjax.core._checks import check_ids, known_value
+from attnjax.core._checks import known_value
 from attnjax.core.attend import Memory
 from attnjax.core.gradients import clip_gradient
 from attnjax.core.mixtures import pen_mixture_width
-from attnjax.models._checks import check_num_layers, check_positive
+from attnjax.models._checks import (
+    check_choices,
+    check_num_layers,
+    check_positive,
+    check_tokens,
+)
 from attnjax.models._methods import batched
 from attnjax.models._parts import Params, VectorOutput, repeat_rows
 
@@ -85,15 +90,7 @@ class Handwriting(nnx.Module):
     """
 
     def __init__(self, config: HandwritingConfig, *, rngs: nnx.Rngs) -> None:
-        check_num_layers(config.num_layers)
-        check_positive(config, "mixture_components", "hidden_dim")
-        if config.num_symbols:
-            check_positive(config, "num_symbols", "window_gaussians")
-        if not config.points_per_character > 0:
-            raise ValueError(
-                "points_per_character: expected more than 0, got "
-                f"{config.points_per_character}"
-            )
+        _check(config)
         self.config = config
         D, E, init = config.hidden_dim, config.num_symbols, initializers(config.init)
         widths = (POINT + E, *[POINT + E + D] * (config.num_layers - 1))
@@ -118,14 +115,15 @@ class Handwriting(nnx.Module):
           character, whose value is 0. None without a text.
 
         Raises:
-          ValueError: if a row has no padding behind its text, or a character is out of
-            range, where that is known.
+          ValueError: if a shape is another, or, where that is known, a row has no
+            padding behind its text, or a character is out of range.
+          TypeError: if characters are no integers, or `mask` is not boolean.
         """
         E = self.config.num_symbols
         if not E:
             return None
+        check_tokens("text", text, "BS", E, mask)
         _check_room(mask)
-        check_ids("text", jnp.where(mask, text, 0), E)
         values = jax.nn.one_hot(text, E, dtype=self.config.dtype)
         values = jnp.where(mask[..., None], values, 0)  # [B, S, E]
         after = jnp.roll(mask, 1, axis=1).at[:, 0].set(False)
@@ -160,8 +158,10 @@ class Handwriting(nnx.Module):
           The new carry, and the density of the next point.
 
         Raises:
-          ValueError: if `x` has another shape.
+          ValueError: if `x` has another shape, or there is no memory of the text that
+            the network reads.
         """
+        self._check_text(memory)
         _check_points("x", x, "B")
         params = self.layers(self.config.dtype)
         x = x.astype(self.config.dtype)
@@ -193,8 +193,10 @@ class Handwriting(nnx.Module):
           leaves are [B, T, ...].
 
         Raises:
-          ValueError: if `points` has another shape.
+          ValueError: if `points` has another shape, or there is no memory of the text
+            that the network reads.
         """
+        self._check_text(memory)
         _check_points("points", points, "BT")
         params = self.layers(self.config.dtype)
         if carry is None:
@@ -219,12 +221,32 @@ class Handwriting(nnx.Module):
     def _layers(self) -> Any:
         return partial(window_layers, aligner=self._aligner, cell=self._cell)
 
+    def _check_text(self, memory: Memory | None) -> None:
+        if memory is None and self.config.num_symbols:
+            raise ValueError(
+                "memory: expected the result of encode, got None (with num_symbols the "
+                "network reads a text)"
+            )
+
     def _emit(self, out: WindowLayersOutput) -> HandwritingOutput:
         outputs = self.output(out.hidden)
         limit = self.config.output_gradient_limit
         if limit is not None:
             outputs = clip_gradient(outputs, limit=limit)
         return HandwritingOutput(outputs, out.weights)
+
+
+def _check(config: HandwritingConfig) -> None:
+    check_num_layers(config.num_layers)
+    check_positive(config, "mixture_components", "hidden_dim")
+    check_choices(config, "cell", "init")
+    if config.num_symbols:
+        check_positive(config, "num_symbols", "window_gaussians")
+    positive = "points_per_character", "output_gradient_limit", "cell_gradient_limit"
+    for name in positive:
+        value = getattr(config, name)
+        if value is not None and not value > 0:
+            raise ValueError(f"{name}: expected more than 0, got {value}")
 
 
 def _check_points(name: str, points: Array, axes: str) -> None:

@@ -29,9 +29,13 @@ from attnjax.cells.skip_layers import (
     scan_skip_layers,
     step_skip_layers,
 )
-from attnjax.core._checks import check_ids
 from attnjax.core.dropout import dropout
-from attnjax.models._checks import check_num_layers, check_positive
+from attnjax.models._checks import (
+    check_choices,
+    check_num_layers,
+    check_positive,
+    check_tokens,
+)
 from attnjax.models._methods import batched
 from attnjax.models._parts import OutputLayer, Params, embed, split_rng
 
@@ -153,6 +157,7 @@ class LSTMLM(nnx.Module):
         Raises:
           ValueError: if a known id is outside the vocabulary.
         """
+        check_tokens("tokens", tokens, "BT", self.config.vocab_size, mask)
         rate, stack = self.config.dropout, self.stack(self.config.dtype)
         below, *between, above = split_rng(rng, self.config.num_layers + 1)
         carry, states = scan_skip_layers(
@@ -197,6 +202,7 @@ class LSTMLM(nnx.Module):
         Returns:
           The new carry, logits [B, V], and weights [B, 1] of 0: there is no attention.
         """
+        check_tokens("token", token, "B", self.config.vocab_size)
         stack = self.stack(self.config.dtype)
         inputs = self._project(stack, token, None)
         advance = partial(step_skip_layers, self._cell, stack)
@@ -213,7 +219,6 @@ class LSTMLM(nnx.Module):
         self, stack: SkipLayers, tokens: Array, rng: Array | None
     ) -> Projected:
         """What enters the gates of each layer from ids [...]: [..., num_gates*D]."""
-        check_ids("tokens", tokens, self.config.vocab_size)
         if self.config.embed_dim is not None:
             x = embed(self.embedding, tokens, self.config.dtype)
             x = dropout(rng, x, rate=self.config.dropout)
@@ -229,6 +234,7 @@ class LSTMLM(nnx.Module):
 def _check(config: LSTMLMConfig) -> None:
     check_num_layers(config.num_layers)
     check_positive(config, "vocab_size", "hidden_dim", "max_length")
+    check_choices(config, "cell")
     if config.embed_dim is not None:
         check_positive(config, "embed_dim")
     limit = config.gradient_limit

@@ -17,7 +17,6 @@ from jax import Array
 
 from attnjax.cells.hop import HopParams, hop
 from attnjax.core import precision
-from attnjax.core._checks import check_ids
 from attnjax.core.attend import Memory, Weighting
 from attnjax.core.sentences import (
     NULL,
@@ -27,8 +26,9 @@ from attnjax.core.sentences import (
     with_empty_slots,
 )
 from attnjax.core.weights import masked_softmax, softmax_with_sink
-from attnjax.models._checks import check_positive
+from attnjax.models._checks import check_choices, check_positive
 from attnjax.models._methods import batched
+from attnjax.models._stories import check_stories
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -117,10 +117,11 @@ class MemN2N(nnx.Module):
           [B, K, S], 0 where there is no fact.
 
         Raises:
-          ValueError: if there are more than `memory_size` facts, or a known id is
-            outside the vocabulary.
+          ValueError: if a shape is another, there are more than `memory_size` facts,
+            or a known id is outside the vocabulary.
+          TypeError: if ids are no integers.
         """
-        self._check_inputs(facts, question)
+        check_stories(facts, question, self.config)
         mask = jnp.any(facts != NULL, axis=-1)
         memories = self._embed_facts(facts, mask, rng)
         query = self._embed(self._question_table, question)
@@ -196,7 +197,7 @@ class MemN2N(nnx.Module):
         rows = facts.reshape(B * S, T)  # [B, S, T] -> [B*S, T]
         # [B, S] -> [B*S]
         found = over_filled(embed, mask.reshape(-1), rows, ages.reshape(-1))
-        return [x.reshape(B, S, -1) for x in found]  # [B*S, D] -> [B, S, D]
+        return [x.reshape(B, S, x.shape[-1]) for x in found]  # [B*S, D] -> [B, S, D]
 
     def _ages(self, mask: Array, rng: Array | None) -> Array:
         """Ages of the facts [B, S], within the table of ages."""
@@ -206,19 +207,12 @@ class MemN2N(nnx.Module):
             ages = jax.vmap(shift)(jax.random.split(rng, mask.shape[0]), ages)
         return jnp.clip(ages, 0, self.config.memory_size - 1)
 
-    def _check_inputs(self, facts: Array, question: Array) -> None:
-        V, most = self.config.vocab_size, self.config.memory_size
-        check_ids("facts", facts, V)
-        check_ids("question", question, V)
-        if facts.shape[1] > most:
-            raise ValueError(
-                f"facts: expected at most {most} a story, got {facts.shape[1]} "
-                "(memory_size; keep the most recent facts)"
-            )
-
 
 def _check(config: MemN2NConfig) -> None:
     check_positive(config, "vocab_size", "embed_dim", "num_hops", "memory_size")
+    check_choices(config, "tying")
+    if config.sentence_length is not None:
+        check_positive(config, "sentence_length")
     if not 0 <= config.empty_slots < 1:
         raise ValueError(
             f"empty_slots: expected a share in [0, 1), got {config.empty_slots} (the "

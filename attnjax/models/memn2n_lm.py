@@ -15,9 +15,8 @@ from jax import Array
 from jaxtyping import Int
 
 from attnjax.core import precision
-from attnjax.core._checks import check_ids
 from attnjax.core.recent import RecentMemory, attend_recent
-from attnjax.models._checks import check_positive
+from attnjax.models._checks import check_positive, check_tokens
 from attnjax.models._methods import batched
 from attnjax.models._parts import OutputLayer, token_positions
 
@@ -93,6 +92,7 @@ class MemN2NLM(nnx.Module):
         Raises:
           ValueError: if a known id is outside the vocabulary.
         """
+        check_tokens("tokens", tokens, "BT", self.config.vocab_size)
         _, queries, weights = self._continue(self.start(len(tokens)), tokens)
         return self.output.logits(queries), weights
 
@@ -105,6 +105,7 @@ class MemN2NLM(nnx.Module):
         The arguments are those of the call. With `output`, a loss is computed without
         all logits in memory at once: `attnjax.linear_cross_entropy`.
         """
+        check_tokens("tokens", tokens, "BT", self.config.vocab_size)
         return self._continue(self.start(len(tokens)), tokens)[1], None
 
     @property
@@ -135,12 +136,12 @@ class MemN2NLM(nnx.Module):
         Raises:
           ValueError: if a known id is outside the vocabulary.
         """
+        check_tokens("tokens", tokens, "BT", self.config.vocab_size, mask)
         T = tokens.shape[1]
         if mask is None:
             after, queries, _ = self._continue(carry, tokens)
             return after, self.output.logits(queries)
         # Padding is moved to the front, where it separates no word from the next.
-        check_ids("tokens", jnp.where(mask, tokens, 0), self.config.vocab_size)
         words = jnp.concatenate([carry.tokens, jnp.where(mask, tokens, ABSENT)], axis=1)
         order = jnp.argsort(words != ABSENT, axis=1, stable=True)
         words = jnp.take_along_axis(words, order, axis=1)  # [B, N-1+T]
@@ -163,6 +164,7 @@ class MemN2NLM(nnx.Module):
         Returns:
           The new carry, logits [B, V], and the weights [B, N] of the last hop by age.
         """
+        check_tokens("token", token, "B", self.config.vocab_size)
         after, queries, weights = self._continue(carry, token[:, None])  # [B, 1]
         # [B, 1, D] -> [B, D]; [B, K, 1, N] -> [B, N]
         return after, self.output.logits(queries[:, 0]), weights[:, -1, 0]
@@ -171,7 +173,6 @@ class MemN2NLM(nnx.Module):
         self, carry: TokenHistory, tokens: Array
     ) -> tuple[TokenHistory, Array, Array]:
         """The carry after tokens [B, T], queries [B, T, D], weights [B, K, T, N]."""
-        check_ids("tokens", tokens, self.config.vocab_size)
         words = jnp.concatenate([carry.tokens, tokens.astype(jnp.int32)], axis=1)
         queries, weights = jax.vmap(self._hops)(words)
         return TokenHistory(words[:, tokens.shape[1] :]), queries, weights

@@ -21,7 +21,6 @@ from jaxtyping import Float
 from attnjax.cells.hop import HopParams, hop
 from attnjax.core import context as contexts
 from attnjax.core import precision, scores
-from attnjax.core._checks import check_ids
 from attnjax.core.attend import Memory, Weighting
 from attnjax.core.ranking import (
     margin_ranking,
@@ -33,6 +32,12 @@ from attnjax.core.weights import hardmax
 from attnjax.models._checks import check_positive
 from attnjax.models._methods import batched
 from attnjax.models._parts import Params
+from attnjax.models._stories import (
+    check_answer,
+    check_stories,
+    check_supports,
+    names_a_fact,
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -111,9 +116,14 @@ class MemoryNetwork(nnx.Module):
           [B, K, S], 1 on the fact chosen.
 
         Raises:
-          ValueError: if a known id is outside the vocabulary.
+          ValueError: if a shape is another, there are more than `memory_size` facts, a
+            known id is outside the vocabulary, or a known support is no fact.
+          TypeError: if ids are no integers.
         """
-        self._check_inputs(facts, question)
+        check_stories(facts, question, self.config)
+        if supports is not None:
+            supports = jnp.asarray(supports)
+            check_supports(supports, facts, self.config.num_hops)
         hops = self._run(facts, question, supports)
         return self._respond(facts, question, hops.weights), hops.weights
 
@@ -139,12 +149,21 @@ class MemoryNetwork(nnx.Module):
           question: as of the call.
           supports: indices of the true facts, in the order in which to find them, shape
             [B, K]; a negative one adds no loss to its hop.
-          answer: ids, shape [B].
+          answer: ids of words, shape [B].
 
         Returns:
-          Shape [B], in at least float32.
+          Shape [B], in at least float32; NaN where the supports or the answer are
+          wrong and were not known yet.
+
+        Raises:
+          ValueError: if a shape is another, a known id is outside the vocabulary, or a
+            known support is no fact.
+          TypeError: if ids are no integers.
         """
-        self._check_inputs(facts, question)
+        check_stories(facts, question, self.config)
+        supports, answer = jnp.asarray(supports), jnp.asarray(answer)
+        check_supports(supports, facts, self.config.num_hops)
+        check_answer(answer, len(facts), self.config.vocab_size)
         hops = self._run(facts, question, supports)
         chosen = jax.vmap(self._selection_loss)
         mask = jnp.any(facts != NULL, axis=-1)
@@ -156,7 +175,10 @@ class MemoryNetwork(nnx.Module):
         margins = margin_ranking(
             jnp.broadcast_to(right, ranks.shape), ranks, margin=self.config.margin
         )
-        return found + jnp.sum(jnp.where(wrong, margins, 0), axis=-1)
+        total = found + jnp.sum(jnp.where(wrong, margins, 0), axis=-1)
+        is_word = (answer > NULL) & (answer < ranks.shape[-1])
+        told = is_word & jnp.all(names_a_fact(supports, facts), axis=-1)
+        return jnp.where(told, total, jnp.nan)
 
     def _run(self, facts: Array, question: Array, supports: Array | None) -> Hops:
         """Runs the hops, through the true facts if they are given."""
@@ -224,6 +246,8 @@ class MemoryNetwork(nnx.Module):
             ranked = self._margins(hop, right)
             return jnp.sum(jnp.where(wrong, ranked, 0))
 
+        if not len(mask):
+            return jnp.zeros((), precision.accumulation_dtype(hops.scores.dtype))
         return jnp.sum(jax.vmap(of_hop)(hops, supports))
 
     def _margins(self, hop: Hops, right: Array) -> Array:
@@ -238,10 +262,6 @@ class MemoryNetwork(nnx.Module):
         at = jnp.arange(len(zero), dtype=right.dtype)
         newer, older = rank(compared[right], zero), rank(zero, compared[:, right])
         return jnp.where(at > right, newer, older)
-
-    def _check_inputs(self, facts: Array, question: Array) -> None:
-        check_ids("facts", facts, self.config.vocab_size)
-        check_ids("question", question, self.config.vocab_size)
 
 
 def _choose(support: Array) -> Weighting:

@@ -20,7 +20,12 @@ from attnjax.cells.ntm import CONTROLLERS, NTMOutput, NTMParams, NTMState, ntm
 from attnjax.cells.recurrent import Layers, RecurrentCell, init_layers
 from attnjax.cells.scan import scan
 from attnjax.core.weights import masked_softmax
-from attnjax.models._checks import check_num_layers, check_vectors
+from attnjax.models._checks import (
+    check_choices,
+    check_num_layers,
+    check_positive,
+    check_vectors,
+)
 from attnjax.models._methods import batched
 from attnjax.models._parts import Params, VectorOutput, repeat_rows
 
@@ -71,7 +76,7 @@ class NTM(nnx.Module):
     """
 
     def __init__(self, config: NTMConfig, *, rngs: nnx.Rngs) -> None:
-        check_num_layers(config.num_layers)
+        _check(config)
         self.config = config
         cell, init, rng = self._cell, initializers(config.init), rngs.params
         D, M = config.hidden_dim, config.tape_width
@@ -95,10 +100,10 @@ class NTM(nnx.Module):
         N, M = config.tape_size, config.tape_width
         hidden = jnp.zeros(config.hidden_dim)
         learned = config.tape_init == "learned"
-        focus = jnp.zeros(N)
+        focus = jnp.zeros((1, N))
         if config.start_weights == "first-row":
             # Of 128 rows the first gets 96 %.
-            focus = focus.at[0].set(8)
+            focus = focus.at[:, 0].set(8)
         # Scores of 0 would never change: all rows of the tape would stay alike.
         return NTMState(
             layers=tuple([self._cell.initial_carry(hidden)] * config.num_layers),
@@ -183,3 +188,13 @@ class NTM(nnx.Module):
         reads = out.reads.reshape(*out.reads.shape[:-2], -1)
         # [..., D], [..., H*M] -> [..., D+H*M]
         return self.output(jnp.concatenate([out.hidden, reads], axis=-1))
+
+
+def _check(config: NTMConfig) -> None:
+    check_num_layers(config.num_layers)
+    check_positive(config, "input_dim", "output_dim", "hidden_dim")
+    check_positive(config, "num_read_heads", "num_write_heads")
+    check_positive(config, "tape_size", "tape_width")
+    check_choices(config, "controller", "tape_init", "start_weights", "init")
+    if config.max_shift < 0:
+        raise ValueError(f"max_shift: expected at least 0, got {config.max_shift}")

@@ -17,6 +17,7 @@ from experiments.algorithms.evaluation import VALIDATION_SEED
 from experiments.algorithms.loading import LoadedRun
 from experiments.algorithms.model import BITS_PER_NAT, bit_costs
 from experiments.algorithms.sequences import PrioritySort, Sequences
+from experiments.cli.checks import check_seed
 from experiments.errors import UserError
 from experiments.files import atomic_path
 
@@ -40,10 +41,11 @@ def watch(
       file: where to print; stdout if None.
 
     Raises:
-      UserError: if the pictures cannot be written.
+      UserError: if the seed is out of range, or the pictures cannot be written.
     """
     generalizations = iter(loaded.config.algorithm.generalizations().values())
     algorithm = next(generalizations)
+    check_seed(seed)
     rng = np.random.default_rng((VALIDATION_SEED, 0, seed))
     sequence = algorithm.generate(rng, 1)
     model = loaded.model.rebuild(loaded.params)

@@ -11,7 +11,7 @@ joint-1k: one end-to-end model of all twenty bAbI tasks, 1,000 questions each.
 joint-10k: the same with 10,000 questions a task, without task 3, whose file is missing
     from many copies of the data.
   Paper: 7.5 % over all twenty tasks.
-  Expect: 7.6 % over nineteen, of one seed.
+  Expect: 6.9 % over nineteen, the better of two seeds by training error.
   Cost: seven to twenty minutes on one CPU core.
   Run: python -m experiments.babi train joint-10k --data.raw-dir DIR
 

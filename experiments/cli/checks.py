@@ -77,6 +77,15 @@ def check_numbers(config: Any, prefix: str = "") -> None:
             _check(field.name, value, name)
 
 
+def check_seed(seed: int) -> None:
+    """Checks the seed of a command, as that of a config.
+
+    Raises:
+      UserError: if it is out of range.
+    """
+    _check("seed", seed, "seed")
+
+
 def _check(field: str, value: float, name: str) -> None:
     largest = LIMITS.get(field, LARGEST)
     if isinstance(value, int) and value > largest:

@@ -11,6 +11,7 @@ from experiments.datasets.omniglot_strokes.omniglot_strokes_builder import (
 )
 from experiments.datasets.pen_traces.pen_traces_builder import PenTraces
 from experiments.training.config import TrainingConfig
+from experiments.training.weight_noise import WeightNoiseConfig
 
 DataConfig = PenTraces | OmniglotStrokes | IAMOnDB
 
@@ -26,6 +27,10 @@ class Config(TrainingConfig):
     with_text: bool = True
     """Whether the network reads the text through a window (synthesis), or only predicts
     the next point."""
+    weight_noise: WeightNoiseConfig = dataclasses.field(
+        default_factory=WeightNoiseConfig
+    )
+    """Noise on the weights as a regulariser."""
     batch_size: int = 32
     """Number of lines per batch."""
     num_buckets: int = 4

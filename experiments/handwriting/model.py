@@ -20,6 +20,7 @@ from experiments.datasets.strokes.batches import StrokeBatch, StrokeLine
 from experiments.datasets.strokes.lines import Line, Statistics
 from experiments.errors import UserError
 from experiments.handwriting.config import Config
+from experiments.training.weight_noise import with_posterior
 
 
 class Prediction(NamedTuple):
@@ -95,7 +96,7 @@ def build_model(
     sized = dataclasses.replace(config.model, num_symbols=symbols)
     with invalid_settings("model"):
         model = Handwriting(sized, rngs=nnx.Rngs(params=config.seed))
-    rebuild, params = split(model)
+        rebuild, params = with_posterior(config.weight_noise, *split(model))
     return Writer(rebuild, sized, statistics, alphabet), params
 
 

@@ -63,7 +63,10 @@ def _read_json(path: Path) -> tuple[np.ndarray, str]:
             raise ValueError("a stroke is a list of [x, y]")
         if not isinstance(text, str):
             raise TypeError("its text is none")
-    except (ValueError, TypeError, KeyError, AttributeError, OSError) as error:
+    except (
+        *(ValueError, TypeError, KeyError, AttributeError),
+        *(OSError, RecursionError),
+    ) as error:
         raise UserError(
             f'{path}: expected JSON such as {{"text": "a", "strokes": [[[0, 0], [1, '
             f"2]]]}}, got: {error}"

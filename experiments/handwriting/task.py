@@ -15,6 +15,7 @@ from experiments.handwriting.evaluator import Evaluator, metrics
 from experiments.handwriting.model import build_model, learn_alphabet
 from experiments.training.parameters import count_parameters
 from experiments.training.task import Best, Task, TaskSetup, generate_batches
+from experiments.training.weight_noise import perturb, with_complexity
 
 
 class HandwritingTask(Task):
@@ -54,7 +55,11 @@ class HandwritingTask(Task):
 
     def loss(self, params: Params, batch: Batch, rng: jax.Array | None) -> Loss:
         """Computes the negative log-density of the points, in nats per line."""
-        return self.writer.loss(params, batch, rng)
+        noise = self.config.weight_noise
+        noisy, rng = perturb(noise, params, rng)
+        count = self._batches.steps_per_epoch * self.config.accumulation_steps
+        loss = self.writer.loss(noisy, batch, rng)
+        return with_complexity(noise, loss, params, num_batches=count)
 
     def batches(self, start: int) -> Iterator[Batch]:
         """Iterates over this process's rows of the batches from a step on."""

@@ -17,6 +17,7 @@ import numpy as np
 from attnjax import viz
 from attnjax.decode import Strokes, sample_strokes
 from attnjax.train import Params
+from experiments.cli.checks import check_seed
 from experiments.datasets.strokes.batches import StrokeLine, pad_lines
 from experiments.datasets.strokes.lines import Line
 from experiments.errors import UserError
@@ -63,6 +64,7 @@ def write_lines(
         raise UserError(f"bias: expected 0 or more, got {bias}")
     if max_points < 1:
         raise UserError(f"max_points: expected at least 1, got {max_points}")
+    check_seed(seed)
     writer = loaded.model
     lines = [_request(writer, text, prime) for text in texts]
     rng = jax.random.key(seed)

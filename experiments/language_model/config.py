@@ -1,7 +1,6 @@
 """The settings of a language-model run: its text, its tokeniser, its model."""
 
 import dataclasses
-from typing import Literal
 
 import tyro
 
@@ -18,24 +17,12 @@ from experiments.datasets.text.datasets import (
 from experiments.datasets.text.enwik8 import Enwik8
 from experiments.datasets.tokenizers.text import TextTokenizerConfig
 from experiments.training.config import TrainingConfig
+from experiments.training.weight_noise import WeightNoiseConfig
 
 DataConfig = (
     TextFiles | TinyShakespeare | PennTreebank | WikiText2 | Enwik8 | SourceCode
 )
 ModelConfig = GPTConfig | MemN2NLMConfig | LSTMLMConfig
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class WeightNoiseConfig:
-    """Noise on the weights, one draw for each batch of training."""
-
-    kind: Literal["none", "fixed", "adaptive"] = "none"
-    """Noise of one size for all weights (fixed), or of a size that is learned for each
-    weight, under the description length of weights and data (adaptive; Graves 2011).
-    Then the loss of training includes each batch's share of what it costs to describe
-    the weights."""
-    stddev: float = 0.075
-    """Standard deviation of the noise; the first one, if it is learned."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

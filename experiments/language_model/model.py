@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -15,12 +14,13 @@ from attnjax.models.gpt import GPT, GPTConfig
 from attnjax.models.lstm_lm import LSTMLM, LSTMLMConfig
 from attnjax.models.memn2n_lm import MemN2NLM, MemN2NLMConfig
 from attnjax.models.state import split
-from attnjax.train import Loss, Params, WeightPosterior, init_weight_posterior
+from attnjax.train import Loss, Params
 from experiments.cli.exit_codes import invalid_settings
 from experiments.datasets.text.streams import Segments
 from experiments.datasets.tokenizers.text import TextTokenizer
 from experiments.errors import UserError
 from experiments.language_model.config import Config, ModelConfig
+from experiments.training.weight_noise import with_posterior
 
 MODELS: dict[type, Any] = {
     GPTConfig: GPT,
@@ -137,11 +137,6 @@ def check_context(context_tokens: int, max_length: int) -> None:
         )
 
 
-def _rebuild_mean(rebuild: Callable[[Params], Any], posterior: WeightPosterior) -> Any:
-    """The model of the means of weights that have a posterior."""
-    return rebuild(posterior.mean)
-
-
 def build_model(
     config: Config, tokenizer: TextTokenizer
 ) -> tuple[LanguageModel, Params]:
@@ -154,11 +149,7 @@ def build_model(
     with invalid_settings("model"):
         kind: Any = MODELS[type(sized)]
         rebuild, params = split(kind(sized, rngs=nnx.Rngs(params=config.seed)))
-        noise = config.weight_noise
-        if noise.kind == "adaptive":
-            rebuild = partial(_rebuild_mean, rebuild)
-            # A tree of another kind: means, and logarithms of variances.
-            params = init_weight_posterior(params, stddev=noise.stddev)  # type: ignore[assignment]
+        rebuild, params = with_posterior(config.weight_noise, rebuild, params)
         model = LanguageModel(rebuild, tokenizer, sized, config.context_tokens)
         # Traced now, so that an invalid setting is found before the run is created.
         windows = jax.ShapeDtypeStruct((1, sized.max_length + 1), jnp.int32)

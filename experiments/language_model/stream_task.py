@@ -18,8 +18,8 @@ from experiments.errors import UserError
 from experiments.language_model.config import Config
 from experiments.language_model.stream_evaluation import StreamEvaluator
 from experiments.language_model.task import LanguageModelTask
-from experiments.language_model.weight_noise import perturb
 from experiments.training.task import TaskSetup
+from experiments.training.weight_noise import perturb
 
 
 class StreamTask(LanguageModelTask):

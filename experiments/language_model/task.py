@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from attnjax.train import Batch, Loss, Params, weight_complexity
+from attnjax.train import Batch, Loss, Params
 from experiments.datasets.data_dir import fingerprint_content
 from experiments.datasets.text.datasets import Splits
 from experiments.datasets.text.token_files import read_tokens
@@ -19,9 +19,9 @@ from experiments.language_model.config import Config
 from experiments.language_model.evaluation import Evaluator
 from experiments.language_model.model import build_model, check_context
 from experiments.language_model.text_metrics import EvaluationText
-from experiments.language_model.weight_noise import perturb
 from experiments.training.parameters import count_parameters
 from experiments.training.task import Best, Task, TaskSetup
+from experiments.training.weight_noise import perturb, with_complexity
 
 
 class LanguageModelTask(Task):
@@ -87,12 +87,10 @@ class LanguageModelTask(Task):
         return self._with_complexity(self.model.loss(noisy, batch, rng), params)
 
     def _with_complexity(self, loss: Loss, params: Params) -> Loss:
-        """Adds a batch's share of what it costs to describe the weights, if any."""
-        if self.config.weight_noise.kind != "adaptive":
-            return loss
-        return loss._replace(
-            total=loss.total + weight_complexity(params) / self._per_epoch
-        )
+        """Adds a share of what it costs to describe the weights, if any."""
+        count = self._per_epoch * self.config.accumulation_steps
+        noise = self.config.weight_noise
+        return with_complexity(noise, loss, params, num_batches=count)
 
     def batches(self, start: int) -> Iterator[Batch]:
         """Iterates over this process's rows of the batches from a step on."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from experiments.datasets.text_files import read_lines, require_file
 from experiments.errors import UserError
 
+_ID = re.compile(r"[0-9]{1,18}")  # Python converts no more than 4,300 digits
 _SEPARATOR = re.compile(r"(?:^|\s)\|\|\|(?=\s|$)")  # "a|||b" is a word
 _FEATURE_NAME = re.compile(r"[^\s=|]+")
 
@@ -67,7 +68,7 @@ def read_nbest(path: Path, *, sources: int) -> list[Entry]:
 def _parse(path: Path, number: int, line: str) -> Entry:
     """Parses one line."""
     identity, *fields = (field.strip() for field in _SEPARATOR.split(line))
-    if not fields or not (identity.isascii() and identity.isdigit()):
+    if not fields or not _ID.fullmatch(identity):
         shown = line if len(line) <= 40 else f"{line[:40]}..."
         raise UserError(
             f"{path}: expected 'id ||| hypothesis ||| features ||| score' with an id "

@@ -205,6 +205,11 @@ def test_other_numbers_of_outputs_are_refused(count):
         pen_mixture(jnp.zeros(count))
 
 
+def test_a_negative_bias_is_refused():
+    with pytest.raises(ValueError, match=r"^bias: expected at least 0, got -1\.0 \("):
+        pen_mixture(jnp.zeros(7), bias=-1.0)
+
+
 def test_a_finite_exponential_is_exp_below_its_limit_and_has_a_slope_above():
     x = jnp.array([-200.0, -3.0, 0.0, 49.0])
     np.testing.assert_array_equal(finite_exp(x), jnp.exp(x))

@@ -200,5 +200,9 @@ def test_bad_arguments_are_told_what_to_do():
         sentences.position_encoding(jnp.ones(3), 2)
     with pytest.raises(TypeError, match=r"^sentences: expected int values, got float"):
         sentences.sum_words(jnp.ones((3, 2)), jnp.ones(2), encode_order=True)
+    with pytest.raises(ValueError, match=r"^length: expected at least 1, got 0"):
+        sentences.sum_words(
+            jnp.ones((3, 2)), jnp.ones(2, int), encode_order=True, length=0
+        )
     with pytest.raises(ValueError, match=r"^table: expected shape \[V, D\], got \[3\]"):
         sentences.sum_words(jnp.ones(3), jnp.ones(2, int), encode_order=True)

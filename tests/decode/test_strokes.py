@@ -133,6 +133,14 @@ def test_it_compiles_once_for_all_ends(rng):
     assert len(traced) == 1
 
 
-def test_a_line_of_no_points_is_refused(rng):
-    with pytest.raises(ValueError, match="max_length: expected at least 1, got 0"):
-        draw(rng, max_length=0)
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"max_length": 0}, "max_length: expected at least 1, got 0"),
+        ({"bias": -0.5}, r"bias: expected at least 0, got -0\.5 \("),
+        ({"ends": ENDS + 4}, "ends: expected numbers below 7, got 8"),
+    ],
+)
+def test_what_no_line_can_have_is_refused(options, message, rng):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        draw(rng, **options)

@@ -197,3 +197,46 @@ def test_models_run_where_ranks_may_not_be_promoted():
         model = recurrent("RNNSearch", align_dim=3, aligner="local-p")
         jax.eval_shape(model, SOURCE, SOURCE > 0, TARGET)
         jax.eval_shape(transformer("alibi"), SOURCE, SOURCE > 0, TARGET)
+
+
+VECTORS, POINTS = jnp.ones((B, T, 2)), jnp.ones((B, T, 3))
+FACTS, ANSWERS = SOURCE[:, :, None], TARGET[:, 0]
+VOCAB = {"vocab_size": V}
+
+
+def hard(model):
+    supports = jnp.zeros((B, 2), jnp.int32)
+    return model.losses(FACTS, TARGET, supports, ANSWERS), model(FACTS, TARGET)
+
+
+def written(model):
+    text = jnp.zeros((B, S), jnp.int32), np.arange(S) < np.array([[3], [6]])
+    return model(model.encode(*text), POINTS)
+
+
+MEMORIES = {
+    "NTM": ({"input_dim": 2, "hidden_dim": 3, "num_read_heads": 2},
+            lambda model: model(VECTORS)),
+    "RNN": ({"input_dim": 2, "hidden_dim": 3}, lambda model: model(VECTORS)),
+    "MemN2N": (VOCAB | {"sink": True, "tying": "layer-wise"},
+               lambda model: model(FACTS, TARGET, rng=jax.random.key(0))),
+    "MemoryNetwork": (VOCAB, hard),
+    "MemN2NLM": (VOCAB, lambda model: model(TARGET)),
+    "LSTMLM": (VOCAB | {"hidden_dim": 3, "num_layers": 2},
+               lambda model: model(TARGET, rng=jax.random.key(0))),
+    "Seq2Seq": ({"source_vocab_size": V, "target_vocab_size": V, "num_layers": 2},
+                lambda model: model(SOURCE, SOURCE > 0, TARGET)),
+    "Handwriting": ({"hidden_dim": 3, "num_symbols": 4}, written),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", MEMORIES)
+def test_models_are_made_and_run_under_strict_promotion(kind):
+    settings, call = MEMORIES[kind]
+    config = getattr(aj, f"{kind}Config")(**settings)
+
+    def run():
+        return call(getattr(aj, kind)(config, rngs=nnx.Rngs(0)))
+
+    with jax.numpy_rank_promotion("raise"), jax.numpy_dtype_promotion("strict"):
+        jax.eval_shape(run)

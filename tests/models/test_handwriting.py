@@ -178,8 +178,9 @@ def test_it_learns_two_lines_by_heart():
         for _ in range(80):
             params, state, value = update(params, state)
             costs.append(float(value))
-    # Of 24 coordinates with a deviation of 1, 34 nats are the entropy.
-    assert costs[0] > 34 > 0 > costs[-1]
+    # Of 24 coordinates with a deviation of 1, 34 nats are the entropy. At this rate the
+    # cost of a single step may spike, at which depends on the processor.
+    assert costs[0] > 34 > 0 > np.median(costs[-20:])
 
 
 def test_the_published_networks_have_the_published_sizes():
@@ -209,6 +210,16 @@ def test_a_text_without_padding_behind_it_is_refused():
         rebuild(params).encode(jnp.zeros((1, 3), int), jnp.ones((1, 3), bool))
 
 
+def test_a_mask_of_numbers_or_of_another_shape_is_refused():
+    rebuild, params = built()
+    with pytest.raises(TypeError, match="mask: expected a boolean mask"):
+        rebuild(params).encode(TEXT, TEXT_MASK.astype(int))
+    with pytest.raises(
+        ValueError, match=r"mask: expected shape \[2, 5\], got \[2, 4\]"
+    ):
+        rebuild(params).encode(TEXT, TEXT_MASK[:, :4])
+
+
 def test_characters_out_of_range_are_refused():
     rebuild, params = built()
     text, mask = jnp.array([[0, E, 0]]), jnp.array([[True, True, False]])
@@ -222,6 +233,8 @@ def test_characters_out_of_range_are_refused():
         ({"num_layers": 0}, "num_layers: expected at least 1"),
         ({"mixture_components": 0}, "mixture_components: expected at least 1"),
         ({"window_gaussians": 0}, "window_gaussians: expected at least 1"),
+        ({"cell": "rnn"}, "cell: expected one of gru, lstm, peephole_lstm, got 'rnn'"),
+        ({"cell_gradient_limit": -1.0}, "cell_gradient_limit: expected more than 0"),
         ({"points_per_character": 0.0}, "points_per_character: expected more than 0"),
     ],
 )
@@ -232,5 +245,15 @@ def test_settings_out_of_range_are_refused(setting, words):
 
 def test_points_of_another_width_are_refused():
     rebuild, params = built()
+    memory = rebuild(params).encode(jnp.asarray(TEXT), jnp.asarray(TEXT_MASK))
     with pytest.raises(ValueError, match=r"points: expected shape \[B, T, 3\]"):
-        rebuild(params)(None, jnp.zeros((1, 2, 4)))
+        rebuild(params)(memory, jnp.zeros((B, 2, 4)))
+
+
+def test_a_network_that_reads_a_text_is_not_run_without_one():
+    rebuild, params = built()
+    message = "^memory: expected the result of encode, got None"
+    with pytest.raises(ValueError, match=message):
+        rebuild(params)(None, POINTS)
+    with pytest.raises(ValueError, match=message):
+        rebuild(params).step(None, rebuild(params).start(None, B), POINTS[:, 0])

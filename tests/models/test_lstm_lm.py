@@ -111,7 +111,7 @@ def test_padding_on_either_side_moves_no_state(left):
     for row, n in zip(mask, lengths, strict=True):
         row[-n:] = left
         row[:n] |= not left
-    padded = np.full((B, 6), V - 1, np.int32)
+    padded = np.full((B, 6), -1, np.int32)  # of no token
     padded[mask] = np.concatenate([TOKENS[b, :n] for b, n in enumerate(lengths)])
     carry, logits = model.prefill(model.start(B), padded, mask)
     for b, n in enumerate(lengths):
@@ -193,6 +193,7 @@ def test_the_papers_numbers_of_weights():
         ({"num_layers": 0}, "num_layers: expected at least 1, got 0"),
         ({"embed_dim": 0}, "embed_dim: expected at least 1, got 0"),
         ({"cell": "lstm"}, "gradient_limit: expected None with lstm, got 1.0"),
+        ({"cell": "rnn", "gradient_limit": None}, "cell: expected one of gru, lstm, p"),
         ({"gradient_limit": -1.0}, "gradient_limit: expected more than 0, got -1.0"),
     ],
 )
@@ -206,3 +207,25 @@ def test_an_id_outside_the_vocabulary_is_named():
     for token in (V, -1):
         with pytest.raises(ValueError, match=f"tokens: expected ids from 0 to {V - 1}"):
             rebuild(params)(np.array([[token]]))
+
+
+@pytest.mark.parametrize(
+    ("tokens", "mask", "message"),
+    [
+        (TOKENS[0], None, rf"tokens: expected shape \[B, T\], got \[{T}\]"),
+        (TOKENS * 1.5, None, "tokens: expected int values, got float"),
+        (TOKENS, np.ones((B, T), int), "mask: expected a boolean mask"),
+        (
+            TOKENS,
+            np.ones((B, 2), bool),
+            rf"mask: expected shape \[2, {T}\], got \[2, 2\]",
+        ),
+    ],
+)
+def test_other_tokens_and_masks_are_named(tokens, mask, message):
+    rebuild, params = build()
+    model = rebuild(params)
+    with pytest.raises((ValueError, TypeError), match=f"^{message}"):
+        model.prefill(model.start(B), tokens, mask)
+    with pytest.raises(ValueError, match=r"token: expected shape \[B\], got \[2, 1\]"):
+        model.step(model.start(B), TOKENS[:, :1])

@@ -111,7 +111,7 @@ def test_padding_on_either_side_changes_nothing(left):
     for row, n in zip(mask, lengths, strict=True):
         row[-n:] = left
         row[:n] |= not left
-    padded = np.full((B, 6), V - 1, np.int32)
+    padded = np.full((B, 6), -1, np.int32)  # of no token
     padded[mask] = np.concatenate([TOKENS[b, 2 : 2 + lengths[b]] for b in range(B)])
     before, _ = model.prefill(model.start(B), TOKENS[:, :2])
     carry, logits = model.prefill(before, padded, mask)
@@ -159,3 +159,25 @@ def test_an_id_outside_the_vocabulary_is_named():
         rebuild(params)(np.array([[V]]))
     with pytest.raises(ValueError, match=f"tokens: expected ids from 0 to {V - 1}"):
         rebuild(params)(np.array([[-1]]))
+
+
+@pytest.mark.parametrize(
+    ("tokens", "mask", "message"),
+    [
+        (TOKENS[0], None, rf"tokens: expected shape \[B, T\], got \[{T}\]"),
+        (TOKENS * 1.5, None, "tokens: expected int values, got float"),
+        (TOKENS, np.ones((B, T), int), "mask: expected a boolean mask"),
+        (
+            TOKENS,
+            np.ones((B, 2), bool),
+            rf"mask: expected shape \[2, {T}\], got \[2, 2\]",
+        ),
+    ],
+)
+def test_other_tokens_and_masks_are_named(tokens, mask, message):
+    rebuild, params = build()
+    model = rebuild(params)
+    with pytest.raises((ValueError, TypeError), match=f"^{message}"):
+        model.prefill(model.start(B), tokens, mask)
+    with pytest.raises(ValueError, match=r"token: expected shape \[B\], got \[2, 1\]"):
+        model.step(model.start(B), TOKENS[:, :1])

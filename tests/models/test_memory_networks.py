@@ -371,6 +371,37 @@ def test_low_precision_is_near_and_its_logits_are_wide(name):
     assert read.shape[0] == 3
 
 
+def run(built, facts, asked, **options):
+    rebuild, params = built
+    return rebuild(params)(facts, asked, **options)
+
+
+def losses(supports, answers):
+    rebuild, params = hard()
+    return rebuild(params).losses(FACTS, ASKED, supports, answers)
+
+
+def test_supports_and_answers_that_do_not_exist_cost_nan_where_they_are_unknown():
+    supports = np.array([[4, -1], [0, 1], [6, 7]])  # the story of one fact, of seven
+    costs = jax.jit(losses)(supports, np.array([4, 4, 4]))
+    assert np.isnan(costs).tolist() == [False, True, True]
+    costs = jax.jit(losses)(np.full((3, 2), -1), np.array([-1, V, V - 1]))
+    assert np.isnan(costs).tolist() == [True, True, False]
+
+
+@pytest.mark.parametrize("name", ["adjacent", "hard", "hard, no time"])
+def test_a_memory_without_slots_answers_as_an_empty_one(name):
+    rebuild, params = MODELS[name]()
+    call = jax.jit(lambda facts: rebuild(params)(facts, ASKED)[0])
+    want = call(0 * FACTS)
+    np.testing.assert_allclose(call(FACTS[:, :0]), want, rtol=1e-5, atol=1e-6)
+    assert rebuild(params)(FACTS[:0], ASKED[:0])[0].shape == (0, V)
+    if name != "adjacent":
+        none, answers = np.full((3, 2), -1), np.array([1, 2, 3])
+        cost = rebuild(params).losses(FACTS[:, :0], ASKED, none, answers)
+        assert np.isfinite(cost).all()
+
+
 BAD = {
     "facts": (
         lambda: soft()[0](soft()[1])(pad(STORIES, S + 1), ASKED),
@@ -384,6 +415,43 @@ BAD = {
         lambda: hard()[0](hard()[1])(FACTS, ASKED - 1),
         r"^question: expected ids from 0 to 12, got -1 \(",
     ),
+    "rank": (lambda: run(hard(), FACTS[0], ASKED), r"^facts: expected shape \[B, S, T"),
+    "rows": (
+        lambda: run(soft(), FACTS, ASKED[:1]),
+        r"^question: expected 3 rows, one a story, got 1",
+    ),
+    "dtype": (
+        lambda: run(soft(), FACTS * 1.5, ASKED),
+        r"^facts: expected int values, got float64 \(",
+    ),
+    "hard memory": (
+        lambda: run(hard(), pad(STORIES, S + 1), ASKED),
+        r"^facts: expected at most 7 a story, got 8 \(",
+    ),
+    "supports": (
+        lambda: run(hard(), FACTS, ASKED, supports=np.zeros((3, 1), int)),
+        r"^supports: expected shape \[3, 2\], got \[3, 1\] \(num_hops",
+    ),
+    "no fact": (
+        lambda: run(hard(), FACTS, ASKED, supports=np.array([[0, 1], [0, 1], [6, -1]])),
+        r"^supports: expected an index of a fact, got 1 in row 1 \(",
+    ),
+    "answer": (
+        lambda: losses(np.full((3, 2), -1), np.array([4, 0, 4])),
+        r"^answer: expected a word, got 0 \(the null word",
+    ),
+    "answers": (
+        lambda: losses(np.full((3, 2), -1), np.array([4])),
+        r"^answer: expected 3 ids, one a story, got 1",
+    ),
+    "choice": (
+        lambda: soft(tying="none"),
+        r"^tying: expected one of adjacent, layer-wise, got 'none'",
+    ),
+    "length": (
+        lambda: soft(sentence_length=0),
+        r"^sentence_length: expected at least 1, got 0",
+    ),
     "hops": (lambda: soft(num_hops=0), r"^num_hops: expected at least 1, got 0"),
     "memory": (lambda: hard(memory_size=0), r"^memory_size: expected at least 1, got"),
     "slots": (
@@ -395,5 +463,5 @@ BAD = {
 
 @pytest.mark.parametrize(("call", "message"), BAD.values(), ids=BAD)
 def test_bad_arguments_are_told_what_to_do(call, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((ValueError, TypeError), match=message):
         call()

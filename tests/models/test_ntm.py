@@ -10,6 +10,7 @@ import pytest
 from flax import nnx
 
 from attnjax.cells.aligners import HeadParams
+from attnjax.cells.aligners.addressing import to_addressing
 from attnjax.cells.feed_forward import FeedForwardParams
 from attnjax.cells.ntm import NTMParams, NTMState
 from attnjax.models.ntm import NTM, NTMConfig
@@ -227,6 +228,17 @@ def test_extreme_parameters_are_finite_in_value_and_gradient(scale):
     assert all(np.isfinite(g).all() for g in jax.tree.leaves(gradient))
 
 
+def test_what_a_head_emits_is_clipped_at_20():
+    """The recipe of Collier & Beel 2018, without which some seeds diverge."""
+    signs = jnp.array([1.0, -1.0, 1.0, -1.0, 1.0, 1.0, -1.0, -1.0])
+    emit = lambda size: to_addressing(size * signs, tape_width=2)  # noqa: E731
+    far, at, within = emit(99.0), emit(20.0), emit(19.0)
+    for one, two in zip(far, at, strict=True):
+        np.testing.assert_array_equal(one, two)
+    assert float(far.strength) == 20.0
+    assert float(within.strength) == 19.0
+
+
 @each_model
 def test_bfloat16_computes_in_it_and_returns_float32(name):
     kind, config = MODELS[name]
@@ -236,9 +248,23 @@ def test_bfloat16_computes_in_it_and_returns_float32(name):
     assert {x.dtype for x in jax.tree.leaves(out)} == {jnp.dtype("bfloat16")}
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_layers": 0}, "num_layers: expected at least 1, got 0"),
+        ({"num_write_heads": 0}, "num_write_heads: expected at least 1, got 0"),
+        ({"tape_size": 0}, "tape_size: expected at least 1, got 0"),
+        ({"max_shift": -1}, "max_shift: expected at least 0, got -1"),
+        ({"controller": "gpt"}, "controller: expected one of lstm, gru, feed-forward"),
+        ({"start_weights": "last"}, "start_weights: expected one of first-row, spread"),
+    ],
+)
+def test_settings_that_do_not_fit_are_named(changes, message):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        NTM(dataclasses.replace(CONFIG, **changes), rngs=nnx.Rngs(0))
+
+
 def test_wrong_sizes_are_named():
-    with pytest.raises(ValueError, match="num_layers: expected at least 1, got 0"):
-        NTM(dataclasses.replace(CONFIG, num_layers=0), rngs=nnx.Rngs(0))
     rebuild, params = machine(NTM, CONFIG)
     with pytest.raises(
         ValueError, match=r"x: expected shape \[B, T, 3\], got \[2, 5\]"

@@ -155,6 +155,12 @@ def test_every_initial_parameter_is_uniform_as_published():
     ("changes", "message"),
     [
         ({"num_layers": 0}, r"^num_layers: expected at least 1, got 0 \("),
+        ({"hidden_dim": 0}, r"^hidden_dim: expected at least 1, got 0"),
+        ({"target_vocab_size": 0}, r"^target_vocab_size: expected at least 1, got 0"),
+        (
+            {"cell": "rnn"},
+            r"^cell: expected one of gru, lstm, peephole_lstm, got 'rnn'",
+        ),
         ({"tie_output": True}, r"^hidden_dim: expected 5, got 3 \(with tie_output"),
     ],
 )

@@ -11,7 +11,9 @@ from typing import NamedTuple
 
 from experiments.errors import UserError
 
-_NUMBERED = re.compile(r"(\d+) (.*)")
+# Python converts no more than 4,300 digits; no story has so many lines.
+_NUMBER = re.compile(r"\d{1,9}")
+_NUMBERED = re.compile(rf"({_NUMBER.pattern}) (.*)")
 _WORD = re.compile(r"\w+")
 
 
@@ -135,9 +137,10 @@ def _supports(field: str, index: dict[int, int], where: str) -> tuple[int, ...]:
     """The indices of facts that the numbers of a field name."""
     found = []
     for word in field.split():
-        if not word.isdecimal() or int(word) not in index:
+        if not _NUMBER.fullmatch(word) or int(word) not in index:
             raise UserError(
-                f"{where}: expected numbers of facts before the question, got {word!r}"
+                f"{where}: expected numbers of facts before the question, got "
+                f"{word[:40]!r}"
             )
         found.append(index[int(word)])
     return tuple(found)

@@ -34,8 +34,9 @@ def to_offsets(places: np.ndarray, ends: np.ndarray) -> np.ndarray:
     offsets = np.diff(places, axis=0, prepend=places[:1])
     ends = np.asarray(ends, np.float32).copy()
     ends[-1] = 1
-    # [N, 2], [N] -> [N, 3]
-    return np.column_stack([offsets, ends]).astype(np.float32)
+    with np.errstate(over="ignore"):  # `check_line` names what becomes infinite
+        # [N, 2], [N] -> [N, 3]
+        return np.column_stack([offsets, ends]).astype(np.float32)
 
 
 def to_places(points: np.ndarray) -> np.ndarray:

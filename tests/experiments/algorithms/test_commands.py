@@ -282,6 +282,13 @@ def test_a_run_of_something_else_is_refused(tmp_path, capsys):
     assert "expected the folder of a run" in capsys.readouterr().err
 
 
+def test_a_seed_that_no_sequence_has_is_refused(copied, capsys):
+    before = contents(copied)
+    assert run("watch", copied, "--seed", -1) == 2
+    assert "seed: expected at least 0, got -1" in capsys.readouterr().err
+    assert contents(copied) == before
+
+
 def test_a_folder_that_cannot_be_written_is_named(copied, tmp_path, capsys):
     (tmp_path / "file").write_text("in the way")
     before = contents(copied)

@@ -80,6 +80,14 @@ BAD = {
         ["1 Mary slept.", "2 Who slept?\tMary\tone"],
         "line 2: expected numbers of facts before the question, got 'one'",
     ),
+    "a number of five thousand digits": (
+        ["1" * 5000 + " Mary slept."],
+        "line 1: expected a number, a space and a sentence, got '1111",
+    ),
+    "a support of five thousand digits": (
+        ["1 Mary slept.", "2 Who slept?\tMary\t" + "1" * 5000],
+        "line 2: expected numbers of facts before the question, got '1111",
+    ),
     "an empty line": (
         ["1 Mary slept.", "", "2 Mary woke."],
         "line 2: expected a numbered line, got none",

@@ -1,5 +1,6 @@
 """Handwriting from the real command line: trained, evaluated, written."""
 
+import dataclasses
 import json
 import shutil
 from functools import partial
@@ -11,6 +12,8 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
+from attnjax.parallel import make_mesh
+from attnjax.train import WeightPosterior, weight_complexity
 from experiments.datasets.pen_traces.pen_traces_builder import PenTraces
 from experiments.datasets.strokes.lines import Line, Statistics
 from experiments.handwriting import evaluator as evaluators
@@ -19,7 +22,10 @@ from experiments.handwriting.configs import CONFIGS, IAM_PREDICTION
 from experiments.handwriting.evaluator import Evaluator, LineScores, metrics
 from experiments.handwriting.loading import load_run
 from experiments.handwriting.prime import line_to_json, read_prime
+from experiments.handwriting.task import HandwritingTask
 from experiments.handwriting.writing import write_lines
+from experiments.training.task import TaskSetup
+from experiments.training.weight_noise import WeightNoiseConfig
 from tests.experiments import commands
 from tests.experiments.commands import contents, finish, launch, record
 from tests.experiments.disturbed import check_a_kill_changes_nothing
@@ -62,11 +68,12 @@ def loaded(written):
 
 @pytest.fixture(scope="session")
 def predicting(tmp_path_factory, data_dir, cache) -> Path:
-    """The folder of a run that predicts without a text. Tests must not change it."""
+    """A run without a text, with adaptive weight noise. Tests must not change it."""
 
     def train(folder: Path) -> None:
         command = ("train", "smoke", "--out", folder, "--data.data-dir", data_dir)
         command += ("--no-with-text", "--steps", 2, "--eval-every", 0)
+        command += ("--weight-noise.kind", "adaptive")
         ((code, err),) = finish(launch(*command, program="handwriting", cache=cache))
         assert code == 0, err
 
@@ -109,6 +116,7 @@ def test_an_evaluation_stands_beside_two_baselines(copy_of, capsys):
 
 def test_a_run_without_a_text_is_evaluated_and_draws(predicting, tmp_path, capsys):
     folder = Path(shutil.copytree(predicting, tmp_path / "copy"))
+    assert isinstance(load_run(folder).params, WeightPosterior)
     assert run("evaluate", folder) == 0
     assert "window" not in capsys.readouterr().out
     out = tmp_path / "drawn.png"
@@ -118,6 +126,26 @@ def test_a_run_without_a_text_is_evaluated_and_draws(predicting, tmp_path, capsy
     assert sum(len(stroke) for stroke in saved[0]["strokes"]) == 10
     assert run("write", folder, "text", "--out", out) == 2
     assert "text: expected none for a network" in capsys.readouterr().err
+
+
+def test_microbatches_pay_for_the_weights_what_their_batch_pays(data_dir):
+    smoke = CONFIGS["smoke"][1]
+    config = dataclasses.replace(
+        smoke,
+        data=dataclasses.replace(smoke.data, data_dir=data_dir),
+        weight_noise=WeightNoiseConfig(kind="adaptive"),
+    )
+    setup = TaskSetup(make_mesh(1), None, lambda text: None)
+    whole = HandwritingTask(config, setup)
+    parts = HandwritingTask(dataclasses.replace(config, accumulation_steps=2), setup)
+    params, batch = whole.init_params(), next(whole.batches(0))
+    loss = jax.jit(lambda task, batch: task.loss(params, batch, None), static_argnums=0)
+    halves = [jax.tree.map(lambda x, n=n: x[n::2], batch) for n in range(2)]
+    want, found = loss(whole, batch), [loss(parts, half) for half in halves]
+    np.testing.assert_allclose(sum(x.total for x in found), want.total, rtol=1e-5)
+    cost = want.total - whole.writer.loss(params, batch, None).total
+    steps = smoke.data.train // smoke.batch_size  # an epoch, of one shape
+    np.testing.assert_allclose(cost * steps, weight_complexity(params), rtol=1e-3)
 
 
 # --- metrics --------------------------------------------------------------------
@@ -242,6 +270,8 @@ STROKES = '"strokes": [[[0, 0], [1, 2]]]'
         (("naïve",), "text: expected characters of the training data"),
         (("a", "--bias", "-1"), "bias: expected 0 or more, got -1.0"),
         (("a", "--bias", "nan"), "bias: expected 0 or more, got nan"),
+        (("a", "--seed", "-1"), "seed: expected at least 0, got -1"),
+        (("a", "--seed", str(2**64)), "seed: expected at most"),
         (("a", "--samples", "0"), "samples: expected at least 1, got 0"),
         (("a", "--max-points", "0"), "max_points: expected at least 1, got 0"),
         (("a", "--out", "line.gif"), "out: expected a name that ends in .svg or .png"),
@@ -264,11 +294,13 @@ def test_what_cannot_be_written_is_refused(
         ("{" + STROKES + "}", "prime: expected strokes with their text, got no text"),
         ('{"text": " ", ' + STROKES + "}", "prime: expected strokes with their text"),
         ("no json", "expected JSON such as"),
+        ("[" * 10**5, "expected JSON such as"),
         ('{"text": "a"}', "expected JSON such as"),
         ("[{}, {}]", "got: 2 lines, where one is wanted"),
         ('{"text": "a", "strokes": [[1, 2]]}', "expected JSON such as"),
         ('{"text": "a", "strokes": [[[0, 0]]]}', "expected two points or more"),
         ('{"text": "a", "strokes": [[[0, 0], [NaN, 1]]]}', "expected finite numbers"),
+        ('{"text": "a", "strokes": [[[0, 0], [1e99, 1]]]}', "expected finite numbers"),
         (
             '{"text": "ß", ' + STROKES + "}",
             "prime: expected characters of the training",
@@ -315,6 +347,7 @@ def test_a_text_is_wanted_where_there_is_none(tmp_path, capsys):
         ("--data.max-text-length", 0, "data.max_text_length: expected at least 1"),
         ("--model.mixture-components", 0, "mixture_components: expected at least 1"),
         ("--model.points-per-character", 0, "points_per_character: expected more than"),
+        ("--weight-noise.stddev", 0, "weight_noise.stddev: expected more than 0"),
         ("--batch-size", 18, "batch_size: expected at most the 16 training lines"),
     ],
 )

@@ -153,8 +153,17 @@ def test_bad_texts_are_named_and_change_nothing(
     assert contents(language_run) == before
 
 
+COUNTS = {"tokens": 3, "unknown": 0, "characters": 3, "bytes": 3, "words": 1}
+
+
+def test_a_uniform_model_has_the_perplexity_of_its_vocabulary():
+    found = TextMetrics(**COUNTS, loss=np.log(50)).metrics
+    np.testing.assert_allclose(found["perplexity"], 50)
+    np.testing.assert_allclose(found["bits_per_character"], np.log2(50))
+    np.testing.assert_allclose(found["perplexity_per_word"], 50**3)
+
+
 def test_the_perplexity_of_a_diverged_run_is_inf():
-    counts = {"tokens": 3, "unknown": 0, "characters": 3, "bytes": 3, "words": 1}
-    found = TextMetrics(**counts, loss=1e4).metrics
+    found = TextMetrics(**COUNTS, loss=1e4).metrics
     assert found["perplexity"] == float("inf")
     np.testing.assert_allclose(found["bits_per_byte"], 1e4 / np.log(2))

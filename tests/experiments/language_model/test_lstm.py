@@ -15,7 +15,7 @@ import pytest
 
 from attnjax.parallel import make_mesh
 from attnjax.train import init_state, make_train_step
-from experiments.datasets.text.streams import TokenStream
+from experiments.datasets.text.streams import Segments, TokenStream
 from experiments.errors import UserError
 from experiments.language_model.configs import CONFIGS
 from experiments.language_model.evaluation import make_evaluators
@@ -26,6 +26,7 @@ from experiments.language_model.stream_evaluation import StreamEvaluator
 from experiments.language_model.text_metrics import EvaluationText
 from experiments.runs.folder import Run
 from experiments.training.parameters import abstract_params, count_parameters
+from experiments.training.weight_noise import perturb, with_complexity
 from tests.experiments import commands
 from tests.experiments.commands import finish, launch, record
 
@@ -255,20 +256,50 @@ class _Sized:
         self.vocab_size = vocab_size
 
 
-@pytest.mark.parametrize(
-    ("name", "vocab_size", "millions"),
-    [
-        ("ptb-char", 49, 4.3),
-        ("ptb-word", 10_000, 54.0),
-        ("hutter", 205, 30.5),
-        ("wikitext2-lstm", 33_281, 73.4),
-    ],
-)
-def test_the_published_configs_have_the_papers_sizes(name, vocab_size, millions):
+# The size of the vocabulary, and millions of parameters.
+PUBLISHED = {
+    "ptb-char": (49, 4.3),
+    "ptb-word": (10_000, 54.0),
+    "hutter": (205, 30.5),
+    "wikitext2-lstm": (33_281, 73.4),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_the_published_configs_have_the_papers_sizes(name):
     """None of their parameters is drawn; of `hutter` see the config's header."""
+    vocab_size, millions = PUBLISHED[name]
     config = CONFIGS[name][1]
     _, shapes = abstract_params(lambda: build_model(config, _Sized(vocab_size)))
     assert round(count_parameters(shapes) / 1e6, 1) == millions
+
+
+@pytest.mark.parametrize("noise", ["none", "adaptive"])
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_the_published_configs_take_a_step(name, noise):
+    """At full width, of two layers, over two symbols; nothing is computed."""
+    config = CONFIGS[name][1]
+    layers = min(2, config.model.num_layers)
+    small = dataclasses.replace(config.model, num_layers=layers, max_length=2)
+    noise = dataclasses.replace(config.weight_noise, kind=noise)
+    config = dataclasses.replace(config, model=small, weight_noise=noise)
+    built = partial(build_model, config, _Sized(PUBLISHED[name][0]))
+    model, shapes = abstract_params(built)
+    tx, rows = config.optimizer.build(config.steps), config.batch_size
+
+    def loss(params, segment, rng, carry):
+        noisy, rng = perturb(noise, params, rng)
+        found, carry = model.stream_loss(noisy, segment, rng, carry)
+        return with_complexity(noise, found, params, num_batches=7), carry
+
+    def start(params):
+        return init_state(params, tx, carry=model.start(params, rows))
+
+    state = jax.eval_shape(start, shapes)
+    ids, resets = np.zeros((rows, 3), np.int32), np.zeros(rows, bool)
+    step = make_train_step(loss, tx)
+    after, _ = jax.eval_shape(step, state, Segments(ids, resets), jax.random.key(0))
+    chex.assert_trees_all_equal_shapes_and_dtypes(after, state)
 
 
 @pytest.mark.parametrize(

@@ -139,6 +139,7 @@ def test_lists_without_scores_can_be_ranked_by_the_model_alone(rescore):
 BAD = {
     "0 ||| a ||| ||| -1\n4 ||| b ||| ||| -1\n": "expected ids from 0 to 3, one for",
     "0 ||| a\n\n": "with an id from 0, got '' in line 2",
+    "1" * 5000 + " ||| a\n": "with an id from 0, got '1111",
     "a line of text\n": "expected 'id ||| hypothesis ||| features ||| score'",
     "-1 ||| a ||| ||| -1\n": "got '-1 ||| a ||| ||| -1' in line 1",
     "0 ||| a ||| LM= 1 ||| good\n": "expected a finite score in the fourth field",
