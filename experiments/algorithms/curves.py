@@ -95,7 +95,7 @@ def _levels(config: Config) -> dict[str, float]:
 
 def _points(run: Run) -> tuple[list[float], list[float]]:
     """Sequences seen, and bits per sequence, of each validation of a run."""
-    lines = [line for line in run.metrics() if METRIC in line]
+    lines = [x for x in run.metrics() if METRIC in x and "sequences" in x]
     if not lines:
         raise UserError(
             f"{run.folder}: expected a run that was validated, got none (it stopped "

@@ -16,9 +16,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
+from experiments.cli.terminal import say
 from experiments.errors import UserError
 from experiments.files import delete, read_regular, write_atomic
 from experiments.runs.json_file import parse_json
+from experiments.runs.manifest import Manifest
 from experiments.runs.paths import inside
 
 NAME, FOLDER = "metrics.jsonl", "tensorboard"
@@ -37,6 +39,21 @@ class LoggedMetrics(NamedTuple):
 
     lines: list[dict[str, Any]]  # steps increase
     damage: str | None  # what is wrong with the rest; None: nothing
+
+    def find_damage(self, num_lines: int, checksum: int | None) -> str | None:
+        """Describes how the file differs from what a checkpoint says of it.
+
+        Args:
+          num_lines: that there were at least.
+          checksum: of these first lines; None if it is not known.
+        """
+        if self.damage is not None:
+            return self.damage
+        if len(self.lines) < num_lines:
+            return f"{len(self.lines)} of {num_lines} lines are there"
+        if checksum not in (None, _checksum(self.lines[:num_lines])):
+            return "its lines are not those that were logged"
+        return None
 
 
 def read_metrics(path: Path) -> LoggedMetrics:
@@ -68,6 +85,22 @@ def read_metrics(path: Path) -> LoggedMetrics:
         return LoggedMetrics(lines, None)
     which = ", ".join(map(str, wrong[:5])) + (" ..." if len(wrong) > 5 else "")
     return LoggedMetrics(lines, f"{len(wrong)} of its lines are no metrics: {which}")
+
+
+def read_lines(path: Path, manifests: Mapping[int, Manifest]) -> list[dict[str, Any]]:
+    """Reads the lines of a log, and says so if they are not those that were logged.
+
+    Args:
+      path: of the log.
+      manifests: of the run's checkpoints by step, read before; the newest one has a
+        checksum of the lines.
+    """
+    found = read_metrics(path)
+    newest: Any = manifests[max(manifests)] if manifests else {}
+    damage = found.find_damage(newest.get("num_lines", 0), newest.get("log_checksum"))
+    if damage is not None:
+        say(f"{path} is damaged ({damage}): using the lines that can be read")
+    return found.lines
 
 
 class MetricsLog:
@@ -102,15 +135,13 @@ class MetricsLog:
 
         self.path = folder / NAME
         found = read_metrics(self.path)
-        self.lines = [x for x in found.lines if x["step"] <= step]
+        found = found._replace(lines=[x for x in found.lines if x["step"] <= step])
+        self.lines = found.lines
         self.checksum = _checksum(self.lines)
         self.notices: list[str] = []
-        if found.damage is not None:
-            self._keep_aside(found.damage)
-        elif len(self.lines) < num_lines:
-            self._keep_aside(f"{len(self.lines)} of {num_lines} lines are there")
-        elif checksum not in (None, _checksum(self.lines[:num_lines])):
-            self._keep_aside("its lines are not those that were logged")
+        damage = found.find_damage(num_lines, checksum)
+        if damage is not None:
+            self._keep_aside(damage)
         events = inside(folder, FOLDER)
         try:
             events.mkdir(exist_ok=True)

@@ -10,7 +10,7 @@ import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypedDict
 
 from experiments.datasets.tokenizers.sentences import (
     BOS,
@@ -24,6 +24,7 @@ from experiments.datasets.tokenizers.sentences import (
 )
 from experiments.errors import UserError
 from experiments.files import write_atomic
+from experiments.runs.json_file import read_saved
 
 NAME = "tokenizer"  # stem of its file in a run's folder
 
@@ -215,6 +216,18 @@ class LineTokenizer:
         self._tokenizer.save(folder, NAME)
 
 
+class _Bytes(TypedDict):
+    """What the file of a `KnownByteTokenizer` holds."""
+
+    bytes: list[int]
+
+
+class _Characters(TypedDict):
+    """What the file of a `CharacterTokenizer` holds."""
+
+    characters: str
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TextTokenizerConfig:
     """How running text becomes token ids."""
@@ -291,10 +304,8 @@ class TextTokenizerConfig:
         if self.kind not in ("characters", "known-bytes"):
             return LineTokenizer(load_tokenizer(folder, NAME))
         path = folder / f"{NAME}.json"
-        try:
-            saved = json.loads(path.read_bytes())
-            if self.kind == "known-bytes":
-                return KnownByteTokenizer(saved["bytes"])
-            return CharacterTokenizer(saved["characters"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{path}: expected {self.kind}, got {error!r}") from error
+        if self.kind == "known-bytes":
+            return read_saved(path, _Bytes, lambda x: KnownByteTokenizer(x["bytes"]))
+        return read_saved(
+            path, _Characters, lambda x: CharacterTokenizer(x["characters"])
+        )
