@@ -25,6 +25,7 @@ from experiments.runs.paths import inside
 
 NAME, FOLDER = "metrics.jsonl", "tensorboard"
 _LARGEST = 1 << 30  # bytes
+_OTHERS = "its lines are not those that were logged"
 
 
 def silence_library_logs() -> None:
@@ -52,7 +53,7 @@ class LoggedMetrics(NamedTuple):
         if len(self.lines) < num_lines:
             return f"{len(self.lines)} of {num_lines} lines are there"
         if checksum not in (None, _checksum(self.lines[:num_lines])):
-            return "its lines are not those that were logged"
+            return _OTHERS
         return None
 
 
@@ -92,15 +93,22 @@ def read_lines(path: Path, manifests: Mapping[int, Manifest]) -> list[dict[str, 
 
     Args:
       path: of the log.
-      manifests: of the run's checkpoints by step, read before; the newest one has a
-        checksum of the lines.
+      manifests: of the run's checkpoints by step, read before. The newest one has a
+        checksum of the lines that there were when it was saved; each has the line of
+        its own evaluation, which is taken where the log lacks it.
     """
     found = read_metrics(path)
     newest: Any = manifests[max(manifests)] if manifests else {}
+    saved = [m["line"] for m in manifests.values() if m["line"] is not None]
+    lines = {x["step"]: x for x in found.lines}
     damage = found.find_damage(newest.get("num_lines", 0), newest.get("log_checksum"))
+    for line in filter(is_evaluated, saved):
+        logged = lines.setdefault(int(line["step"]), line)
+        if _checksum([logged]) != _checksum([line]):
+            damage = damage or _OTHERS
     if damage is not None:
         say(f"{path} is damaged ({damage}): using the lines that can be read")
-    return found.lines
+    return [lines[step] for step in sorted(lines)]
 
 
 class MetricsLog:
@@ -230,6 +238,11 @@ def _checksum(lines: Iterable[Mapping[str, Any]], before: int = 0) -> int:
     for line in lines:
         before = zlib.crc32(json.dumps(line).encode(), before)
     return before
+
+
+def is_evaluated(line: Mapping[str, float]) -> bool:
+    """Tells whether a line of the log has validation metrics."""
+    return "step" in line and any(name.startswith("validation/") for name in line)
 
 
 def best_step(

@@ -7,7 +7,7 @@ from experiments.cli.terminal import say
 from experiments.errors import DamagedError, UserError
 from experiments.runs.checkpoints import Checkpoints
 from experiments.runs.manifest import Manifest
-from experiments.runs.metrics_log import best_step
+from experiments.runs.metrics_log import best_step, is_evaluated
 
 Lines = list[dict[str, Any]]
 
@@ -140,11 +140,6 @@ def best_so_far(
     lines = evaluated_lines(checkpoints.manifests(), lambda: log)
     candidates = (*lines.values(), *more)
     return best_step(candidates, f"validation/{best[0]}", best[1])
-
-
-def is_evaluated(line: Mapping[str, float]) -> bool:
-    """Tells whether a line of the log has validation metrics."""
-    return "step" in line and any(name.startswith("validation/") for name in line)
 
 
 def no_intact_one(checkpoints: Checkpoints, step: int) -> DamagedError:

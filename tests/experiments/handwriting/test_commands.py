@@ -245,6 +245,7 @@ STROKES = '"strokes": [[[0, 0], [1, 2]]]'
         (("a", "--samples", "0"), "samples: expected at least 1, got 0"),
         (("a", "--max-points", "0"), "max_points: expected at least 1, got 0"),
         (("a", "--out", "line.gif"), "out: expected a name that ends in .svg or .png"),
+        (("a", "--out", "/dev/null/a.svg"), "out: expected a folder that can be writ"),
         (("a", "--prime-text", "b"), "prime_text: expected none without --prime"),
         (("a", "--prime", "missing.json"), "missing.json: expected a file, got"),
     ],
