@@ -34,6 +34,7 @@ from experiments.datasets.tokenizers.sides import Tokenizers
 from experiments.lineage.config import LineageConfig, System
 from experiments.runs.data_file import check_data
 from experiments.runs.folder import Run
+from experiments.runs.paths import inside
 from experiments.training.fit import fit
 from experiments.training.parameters import count_parameters
 from experiments.training.session import Session
@@ -208,9 +209,10 @@ class Comparison:
             data_dir=None,
             compilation_cache=True,
         )
-        check_data(folder / pair / system.name, self.fingerprints)
+        run_folder = inside(folder, f"{pair}/{system.name}")
+        check_data(run_folder, self.fingerprints)
         run = Run.create(
-            folder / pair / system.name,
+            run_folder,
             {"system": system.name, "pair": pair, "config": settings},
             resume=config.resume,
         )
