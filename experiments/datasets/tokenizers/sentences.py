@@ -9,10 +9,11 @@ import json
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Literal, Protocol, Self, TypedDict
+from typing import Literal, Protocol, Self
 
 import sentencepiece
 
+from experiments.datasets.tokenizers.saved import Words
 from experiments.datasets.tokenizers.sentencepiece_training import (
     SPACE,
     normalize,
@@ -227,12 +228,6 @@ class WordVocabulary:
         _write(folder, name, ".json", text.encode())
 
 
-class _Words(TypedDict):
-    """What the file of a `WordVocabulary` holds."""
-
-    words: list[str]
-
-
 def load_tokenizer(folder: Path, name: str) -> Tokenizer:
     """Loads a tokeniser that was saved under a name.
 
@@ -248,7 +243,7 @@ def load_tokenizer(folder: Path, name: str) -> Tokenizer:
             f"{got if found else 'neither'}"
         )
     if found == [words]:
-        return read_saved(words, _Words, lambda x: WordVocabulary(x["words"]))
+        return read_saved(words, Words, lambda x: WordVocabulary(x["words"]))
     try:
         return SentencePiece(read_regular(subwords, largest=LARGEST))
     except (UserError, OSError) as error:

@@ -10,8 +10,9 @@ import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, Protocol, TypedDict
+from typing import Literal, Protocol
 
+from experiments.datasets.tokenizers.saved import Bytes, Characters
 from experiments.datasets.tokenizers.sentences import (
     BOS,
     EOS,
@@ -216,18 +217,6 @@ class LineTokenizer:
         self._tokenizer.save(folder, NAME)
 
 
-class _Bytes(TypedDict):
-    """What the file of a `KnownByteTokenizer` holds."""
-
-    bytes: list[int]
-
-
-class _Characters(TypedDict):
-    """What the file of a `CharacterTokenizer` holds."""
-
-    characters: str
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TextTokenizerConfig:
     """How running text becomes token ids."""
@@ -305,7 +294,7 @@ class TextTokenizerConfig:
             return LineTokenizer(load_tokenizer(folder, NAME))
         path = folder / f"{NAME}.json"
         if self.kind == "known-bytes":
-            return read_saved(path, _Bytes, lambda x: KnownByteTokenizer(x["bytes"]))
+            return read_saved(path, Bytes, lambda x: KnownByteTokenizer(x["bytes"]))
         return read_saved(
-            path, _Characters, lambda x: CharacterTokenizer(x["characters"])
+            path, Characters, lambda x: CharacterTokenizer(x["characters"])
         )
