@@ -135,6 +135,8 @@ class CharacterTokenizer:
     def __init__(self, characters: Iterable[str]) -> None:
         """Numbers the characters of a text; the newline is always one of them."""
         self._characters = sorted({"\n", *characters})
+        if any("\ud800" <= c <= "\udfff" for c in self._characters):
+            raise UserError("tokenizer: expected UTF-8, got other bytes (known-bytes?)")
         self._ids = {c: i for i, c in enumerate(self._characters)}
         self.vocab_size = len(self._characters)
         self.newline = self._ids["\n"]
@@ -250,12 +252,11 @@ class TextTokenizerConfig:
         """
         if self.kind == "bytes":
             return ByteTokenizer()
+        lines = itertools.chain.from_iterable(splits.values())
         if self.kind == "known-bytes":
-            lines = itertools.chain.from_iterable(splits.values())
             each = map(ByteTokenizer().tokenize, lines)
             return KnownByteTokenizer(set[int]().union(*each))
         if self.kind == "characters":
-            lines = itertools.chain.from_iterable(splits.values())
             return CharacterTokenizer(set().union(*map(set, lines)))
         text = next(iter(splits.values()))
         try:
@@ -294,7 +295,5 @@ class TextTokenizerConfig:
             return LineTokenizer(load_tokenizer(folder, NAME))
         path = folder / f"{NAME}.json"
         if self.kind == "known-bytes":
-            return read_saved(path, Bytes, lambda x: KnownByteTokenizer(x["bytes"]))
-        return read_saved(
-            path, Characters, lambda x: CharacterTokenizer(x["characters"])
-        )
+            return read_saved(path, Bytes, lambda x: KnownByteTokenizer(*x.values()))
+        return read_saved(path, Characters, lambda x: CharacterTokenizer(*x.values()))
