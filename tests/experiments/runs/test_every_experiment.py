@@ -53,8 +53,8 @@ EXPERIMENTS = {
     "translate": Experiment("translate", "cldr-smoke", "target.json"),
 }
 FEW = ("--steps", 4, "--log-every", 1, "--save-every", 2, "--eval-every", 2)
-# What no checkpoint has a checksum of: its own file of them, which has one of itself;
-# the config, whose fields it holds; the log, whose lines it counts and sums up.
+# Files that are in no list of checksums. A manifest has one of itself, the fields of
+# the config, and a count and a checksum of the log's lines. The lock is empty.
 UNGUARDED = {"manifest.json", "config.json", "metrics.jsonl", ".lock"}
 each_experiment = pytest.mark.parametrize("name", EXPERIMENTS)
 
