@@ -11,6 +11,7 @@ from experiments.algorithms.sequences import (
     DynamicNGrams,
     PrioritySort,
 )
+from experiments.cli.outputs import check_file
 from experiments.errors import UserError
 from experiments.runs.folder import Run
 
@@ -48,6 +49,7 @@ def draw_curves(
       UserError: if there is no run, runs are of different tasks, or one was never
         validated; if the picture has another suffix or cannot be written.
     """
+    check_file("out", path)
     runs = [Run.open(folder) for folder in folders]
     if not runs:
         raise UserError("runs: expected at least one folder of a run, got none")
@@ -95,7 +97,7 @@ def _levels(config: Config) -> dict[str, float]:
 
 def _points(run: Run) -> tuple[list[float], list[float]]:
     """Sequences seen, and bits per sequence, of each validation of a run."""
-    lines = [line for line in run.metrics() if METRIC in line]
+    lines = [x for x in run.metrics() if METRIC in x and "sequences" in x]
     if not lines:
         raise UserError(
             f"{run.folder}: expected a run that was validated, got none (it stopped "

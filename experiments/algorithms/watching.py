@@ -20,7 +20,9 @@ from experiments.algorithms.sequences import PrioritySort, Sequences
 from experiments.cli.checks import check_seed
 from experiments.errors import UserError
 from experiments.files import atomic_path
+from experiments.runs.paths import output_path
 
+ENDS = ("png", "svg")
 # Weight below which a row of the tape counts as left alone.
 FAINT = 0.01
 
@@ -43,6 +45,10 @@ def watch(
     Raises:
       UserError: if the seed is out of range, or the pictures cannot be written.
     """
+    folder = loaded.run.folder if out is None else out
+    for end in ENDS:
+        output_path(folder, f"tape.{end}")
+        output_path(folder, f"priorities.{end}")
     generalizations = iter(loaded.config.algorithm.generalizations().values())
     algorithm = next(generalizations)
     check_seed(seed)
@@ -55,10 +61,9 @@ def watch(
     bits = float(costs.nats[0]) * BITS_PER_NAT
     heads = out_heads if isinstance(out_heads, NTMOutput) else None
     title = f"{loaded.run.folder.name}: {bits:.2f} bits, {int(costs.wrong[0])} wrong"
-    folder = loaded.run.folder if out is None else out
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for suffix in ("png", "svg"):
+        for suffix in ENDS:
             rows = _panels(sequence, output, heads)
             with atomic_path(folder / f"tape.{suffix}") as path:
                 viz.tape_plot(rows, path, title=title)

@@ -50,7 +50,7 @@ LIMITS = {
     "seed": LARGEST_SEED,
     **dict.fromkeys(("num_layers", "encoder_layers", "decoder_layers"), 1_000),
     **dict.fromkeys(("num_hops", "num_read_heads", "num_write_heads"), 1_000),
-    **dict.fromkeys(("max_shift", "max_repeats"), 1_000),
+    **dict.fromkeys(("max_shift", "max_repeats", "bits"), 1_000),
     **dict.fromkeys(("length", "max_length", "item_length", "max_items"), 1_000_000),
 }
 FRACTIONS = (

@@ -39,7 +39,7 @@ class Screen:
         self.console = Console(stderr=True) if console is None else console
         self._silent = silent
         self._bars = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=20),
             TaskProgressColumn(),
             TextColumn("{task.completed}/{task.total}"),

@@ -4,7 +4,13 @@ import time
 from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
 from experiments.cli.terminal import clean
 
@@ -29,8 +35,8 @@ class ProgressBar:
         """
         self._console = Console(stderr=True)
         self._progress = Progress(
-            *("{task.description}", BarColumn(20), MofNCompleteColumn()),
-            TimeRemainingColumn(),
+            TextColumn("{task.description}", markup=False),
+            *(BarColumn(20), MofNCompleteColumn(), TimeRemainingColumn()),
             console=self._console,
             transient=True,
         )

@@ -5,9 +5,8 @@
 with places [x, y] of the pen in the units of the training data, y downwards.
 """
 
-import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 
@@ -15,6 +14,14 @@ from experiments.datasets import text_files
 from experiments.datasets.iam_ondb.format import read_strokes
 from experiments.datasets.strokes.lines import Line, check_line, to_offsets, to_places
 from experiments.errors import UserError
+from experiments.runs.json_file import check_kind, parse_json
+
+
+class _SavedLine(TypedDict):
+    """What the file of a line holds."""
+
+    strokes: list[list[tuple[float, float]]]
+    text: NotRequired[str]
 
 
 def line_to_json(line: Line) -> dict[str, Any]:
@@ -52,24 +59,21 @@ def read_prime(path: Path, text: str | None) -> Line:
 
 def _read_json(path: Path) -> tuple[np.ndarray, str]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_bytes(), Any)
         if isinstance(content, list):
             if len(content) != 1:
                 raise ValueError(f"{len(content)} lines, where one is wanted")
             (content,) = content
+        check_kind(content, _SavedLine)
         strokes = [np.array(stroke, np.float64) for stroke in content["strokes"]]
-        text = content.get("text", "")
-        if not strokes or any(s.ndim != 2 or s.shape[1] != 2 for s in strokes):
-            raise ValueError("a stroke is a list of [x, y]")
-        if not isinstance(text, str):
-            raise TypeError("its text is none")
-    except (
-        *(ValueError, TypeError, KeyError, AttributeError),
-        *(OSError, RecursionError),
-    ) as error:
+        if not strokes or not all(map(len, strokes)):
+            raise ValueError("a stroke without a place")
+    except (ValueError, OSError) as error:
         raise UserError(
             f'{path}: expected JSON such as {{"text": "a", "strokes": [[[0, 0], [1, '
             f"2]]]}}, got: {error}"
         ) from error
     ends = np.concatenate([np.arange(len(s)) == len(s) - 1 for s in strokes])
-    return to_offsets(np.concatenate(strokes), ends), text
+    with np.errstate(over="ignore", invalid="ignore"):  # `check_line` says it better
+        points = to_offsets(np.concatenate(strokes), ends)
+    return points, content.get("text", "")

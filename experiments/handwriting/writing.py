@@ -18,6 +18,7 @@ from attnjax import viz
 from attnjax.decode import Strokes, sample_strokes
 from attnjax.train import Params
 from experiments.cli.checks import check_seed
+from experiments.cli.outputs import check_writable
 from experiments.datasets.strokes.batches import StrokeLine, pad_lines
 from experiments.datasets.strokes.lines import Line
 from experiments.errors import UserError
@@ -180,9 +181,7 @@ def save_pictures(
     """
     check_out(out)
     pictures = [one.picture for one in written]
-    paths = [out.with_suffix(suffix) for suffix in SUFFIXES]
-    moving = out.with_name(f"{out.stem}-animated.svg")
-    strokes = out.with_suffix(".json")
+    *paths, moving, strokes = _files(out)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         for path in paths:
@@ -203,7 +202,19 @@ def check_out(out: Path) -> None:
     """Checks the name of a picture, before anything slow.
 
     Raises:
-      UserError: if it has another suffix than .svg or .png.
+      UserError: if it has another suffix than .svg or .png, or one of the files cannot
+        be written there.
     """
     if out.suffix.lower() not in SUFFIXES:
         raise UserError(f"out: expected a name that ends in .svg or .png, got {out}")
+    for path in _files(out):
+        if path.is_dir():
+            raise UserError(f"out: expected a file, got the folder {path}")
+    check_writable("out", out)
+
+
+def _files(out: Path) -> list[Path]:
+    """The pictures, the animated one, and the strokes."""
+    paths = [out.with_suffix(suffix) for suffix in SUFFIXES]
+    moving = out.with_name(f"{out.stem}-animated.svg")
+    return [*paths, moving, out.with_suffix(".json")]

@@ -35,6 +35,7 @@ def run(config: LineageConfig, console: Console, progress: Console) -> list[Resu
     start = time.perf_counter()
     config.check()
     folder = _folder(config.out, config.resume)
+    report.check_outputs(config.pairs, folder)
     progress.print(f"generating phrases for {', '.join(config.pairs)}", style="bold")
     languages = read_languages(config)
     comparison = Comparison(config, languages)
@@ -51,7 +52,7 @@ def run(config: LineageConfig, console: Console, progress: Console) -> list[Resu
                 style="bold",
             )
     results.sort(key=lambda r: (systems.index(r.system), config.pairs.index(r.pair)))
-    report.write_results(results, folder / "results.json")
+    report.write_results(results, folder)
     _show(results, languages, folder, console)
     console.print(
         f"\nresults, pictures and runs: {folder} "

@@ -32,8 +32,9 @@ from experiments.datasets.pairs.tokenized import TokenizedPairs, tokenize_pairs
 from experiments.datasets.pairs.training_batches import TokenBatches
 from experiments.datasets.tokenizers.sides import Tokenizers
 from experiments.lineage.config import LineageConfig, System
-from experiments.runs.data_file import check_data, write_data
+from experiments.runs.data_file import check_data
 from experiments.runs.folder import Run
+from experiments.runs.paths import inside
 from experiments.training.fit import fit
 from experiments.training.parameters import count_parameters
 from experiments.training.session import Session
@@ -113,6 +114,12 @@ class Comparison:
         self.config, self.languages = config, languages
         self.mesh = make_mesh()
         all_pairs = [pair for language in languages.values() for pair in language.train]
+        # Of every pair: vocabularies and batch shapes depend on all of them.
+        self.fingerprints = {
+            f"{pair} {name}": fingerprint_pairs(split)
+            for pair, language in languages.items()
+            for name, split in language._asdict().items()
+        }
         self.tokenizers = Tokenizers(*config.tokenizer.train(all_pairs))
         self.encoded = {
             pair: EncodedLanguage(
@@ -202,15 +209,14 @@ class Comparison:
             data_dir=None,
             compilation_cache=True,
         )
-        fingerprints = {"training": fingerprint_pairs(self.languages[pair].train)}
-        check_data(folder / pair / system.name, fingerprints)
+        run_folder = inside(folder, f"{pair}/{system.name}")
+        check_data(run_folder, self.fingerprints)
         run = Run.create(
-            folder / pair / system.name,
+            run_folder,
             {"system": system.name, "pair": pair, "config": settings},
             resume=config.resume,
         )
-        self.tokenizers.save(run.folder)
-        write_data(run.folder, fingerprints)
+        run.write_files(self.tokenizers.save, self.fingerprints)
         trained = fit(
             run,
             state=replicate(prepared.init_state(), self.mesh),

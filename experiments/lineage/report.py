@@ -15,7 +15,9 @@ from experiments.datasets.cldr.pretokenization import detokenize, strip_marks
 from experiments.datasets.pairs.datasets import Pair
 from experiments.files import write_atomic
 from experiments.lineage.compare import Language, Result
+from experiments.runs.paths import output_path
 
+SUFFIXES = ("png", "svg")
 # In source tokens: long enough to be reordered, short enough to draw.
 LENGTH_OF_EXAMPLES = (12, 18)
 
@@ -39,8 +41,25 @@ def records(results: Sequence[Result]) -> list[dict[str, Any]]:
     ]
 
 
-def write_results(results: Sequence[Result], path: Path) -> None:
+def check_outputs(pairs: Sequence[str], folder: Path) -> None:
+    """Checks that results and pictures can be written, before the work.
+
+    Raises:
+      UserError: if one cannot.
+    """
+    names = (
+        f"{kind}-{pair}.{suffix}"
+        for kind in ("alignments", "length")
+        for pair in pairs
+        for suffix in SUFFIXES
+    )
+    for name in ("results.json", *names):
+        output_path(folder, name)
+
+
+def write_results(results: Sequence[Result], folder: Path) -> None:
     """Writes results.json atomically."""
+    path = output_path(folder, "results.json")
     write_atomic(path, json.dumps(records(results), indent=2) + "\n")
 
 
@@ -85,11 +104,11 @@ def draw_pictures(
         for result in results
     }
     paths = []
-    for suffix in ("png", "svg"):
-        alignments = folder / f"alignments-{pair}.{suffix}"
+    for suffix in SUFFIXES:
+        alignments = output_path(folder, f"alignments-{pair}.{suffix}")
         title = f"What each system attends to, {pair}"
         alignment_grid(panels, alignments, columns=3, title=title)
-        lengths = folder / f"length-{pair}.{suffix}"
+        lengths = output_path(folder, f"length-{pair}.{suffix}")
         length_plot(
             series,
             [(b.low, b.high) for b in buckets],

@@ -10,7 +10,7 @@ and what each experiment adds, such as tokenisers and pictures.
 """
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -35,11 +35,16 @@ from experiments.runs.config_json import (
     differences,
     flatten_fields,
 )
-from experiments.runs.manifest import Checksum, Manifest, checksums
-from experiments.runs.metrics_log import NAME, read_metrics, silence_library_logs
+from experiments.runs.manifest import Checksum, Manifest
+from experiments.runs.metrics_log import NAME, read_lines, silence_library_logs
 from experiments.runs.paths import inside, output_path
 from experiments.runs.processes import on_main
-from experiments.runs.selection import Selection, check_run_files, no_intact_one
+from experiments.runs.run_files import (
+    check_run_files,
+    compare_run_files,
+    write_run_files,
+)
+from experiments.runs.selection import Selection, no_intact_one
 
 T = TypeVar("T")
 
@@ -120,9 +125,22 @@ class Run:
         check_run_files(run.folder, run.checkpoints)
         return run
 
-    def record_files(self, names: Iterable[str]) -> None:
-        """Has later checkpoints guard files of the run that never change again."""
-        self.files = checksums(self.folder, names)
+    def write_files(
+        self, save: Callable[[Path], None], fingerprints: Mapping[str, str]
+    ) -> None:
+        """Writes the files of the run, and has later checkpoints guard them.
+
+        Those that a checkpoint guards stay as they are.
+
+        Args:
+          save: writes them into an empty folder.
+          fingerprints: of the data.
+
+        Raises:
+          UserError: if they cannot be written.
+        """
+        keep = bool(self.checkpoints.steps())
+        self.files = write_run_files(self.folder, save, fingerprints, keep=keep)
 
     def output(self, name: str) -> Path:
         """Returns the path of a file that a command will write into the folder.
@@ -146,8 +164,8 @@ class Run:
         return config
 
     def metrics(self) -> list[dict[str, Any]]:
-        """Reads the lines of metrics.jsonl."""
-        return read_metrics(self.folder / NAME).lines
+        """Reads the lines of metrics.jsonl, and says so if the file is damaged."""
+        return read_lines(self.folder / NAME, self.checkpoints.manifests())
 
     def load_params(
         self,
@@ -210,10 +228,10 @@ class Run:
         return newest.get("keep_last", default)
 
     def check_config(self, step: int) -> None:
-        """Checks that an intact checkpoint was saved by a run with this config.
+        """Checks that an intact checkpoint was saved with this config and these files.
 
         Raises:
-          UserError: naming the fields that differ.
+          UserError: naming the fields that differ, or the first file.
         """
         manifest: Manifest = self.checkpoints.manifest(step)
         saved = immutable_fields(manifest["config"], self.mutable_fields)
@@ -225,6 +243,7 @@ class Run:
                 f"this run, got another: {'; '.join(wrong)} (copy back config.json, "
                 f"or the checkpoints of this run)"
             )
+        compare_run_files(self.folder, manifest.get("run_files", {}))
 
     def newest_intact_step(self) -> tuple[int, list[str]]:
         """Finds the checkpoint to resume from, and renames all that are damaged.

@@ -9,12 +9,14 @@ import re
 import types
 import typing
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from experiments.errors import DamagedError
 from experiments.files import read_regular
+
+T = TypeVar("T")
 
 # Of a file. Above all it bounds the memory that a stranger's run takes.
 LARGEST = 32 << 20
@@ -52,6 +54,29 @@ def read_json(path: Path, kind: Any, name: str = "") -> Any:
     except ValueError as error:
         reason = f"damaged, {error}"
     raise DamagedError(f"{name or path}: {reason}")
+
+
+def read_saved(path: Path, kind: Any, build: Callable[[Any], T]) -> T:
+    """Builds what was saved beside a run's parameters, such as a vocabulary.
+
+    Args:
+      path: of a file of JSON.
+      kind: see `check_kind`.
+      build: makes the object of what the file holds; a ValueError says what is wrong
+        with that.
+
+    Raises:
+      DamagedError: as `read_json`, and if there is no such file.
+    """
+    try:
+        return build(_unseal(read_regular(path, largest=LARGEST), kind))
+    except OSError as error:
+        reason: Any = error.strerror or error
+    except ValueError as error:
+        reason = error
+    raise DamagedError(
+        f"{path}: cannot be read: {reason} (copy it back, or train again)"
+    )
 
 
 def _unseal(content: bytes, kind: Any) -> Any:

@@ -16,13 +16,16 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
+from experiments.cli.terminal import say
 from experiments.errors import UserError
 from experiments.files import delete, read_regular, write_atomic
 from experiments.runs.json_file import parse_json
+from experiments.runs.manifest import Manifest
 from experiments.runs.paths import inside
 
 NAME, FOLDER = "metrics.jsonl", "tensorboard"
 _LARGEST = 1 << 30  # bytes
+_OTHERS = "its lines are not those that were logged"
 
 
 def silence_library_logs() -> None:
@@ -37,6 +40,21 @@ class LoggedMetrics(NamedTuple):
 
     lines: list[dict[str, Any]]  # steps increase
     damage: str | None  # what is wrong with the rest; None: nothing
+
+    def find_damage(self, num_lines: int, checksum: int | None) -> str | None:
+        """Describes how the file differs from what a checkpoint says of it.
+
+        Args:
+          num_lines: that there were at least.
+          checksum: of these first lines; None if it is not known.
+        """
+        if self.damage is not None:
+            return self.damage
+        if len(self.lines) < num_lines:
+            return f"{len(self.lines)} of {num_lines} lines are there"
+        if checksum not in (None, _checksum(self.lines[:num_lines])):
+            return _OTHERS
+        return None
 
 
 def read_metrics(path: Path) -> LoggedMetrics:
@@ -68,6 +86,29 @@ def read_metrics(path: Path) -> LoggedMetrics:
         return LoggedMetrics(lines, None)
     which = ", ".join(map(str, wrong[:5])) + (" ..." if len(wrong) > 5 else "")
     return LoggedMetrics(lines, f"{len(wrong)} of its lines are no metrics: {which}")
+
+
+def read_lines(path: Path, manifests: Mapping[int, Manifest]) -> list[dict[str, Any]]:
+    """Reads the lines of a log, and says so if they are not those that were logged.
+
+    Args:
+      path: of the log.
+      manifests: of the run's checkpoints by step, read before. The newest one has a
+        checksum of the lines that there were when it was saved; each has the line of
+        its own evaluation, which is taken where the log lacks it.
+    """
+    found = read_metrics(path)
+    newest: Any = manifests[max(manifests)] if manifests else {}
+    saved = [m["line"] for m in manifests.values() if m["line"] is not None]
+    lines = {x["step"]: x for x in found.lines}
+    damage = found.find_damage(newest.get("num_lines", 0), newest.get("log_checksum"))
+    for line in filter(is_evaluated, saved):
+        logged = lines.setdefault(int(line["step"]), line)
+        if _checksum([logged]) != _checksum([line]):
+            damage = damage or _OTHERS
+    if damage is not None:
+        say(f"{path} is damaged ({damage}): using the lines that can be read")
+    return [lines[step] for step in sorted(lines)]
 
 
 class MetricsLog:
@@ -102,15 +143,13 @@ class MetricsLog:
 
         self.path = folder / NAME
         found = read_metrics(self.path)
-        self.lines = [x for x in found.lines if x["step"] <= step]
+        found = found._replace(lines=[x for x in found.lines if x["step"] <= step])
+        self.lines = found.lines
         self.checksum = _checksum(self.lines)
         self.notices: list[str] = []
-        if found.damage is not None:
-            self._keep_aside(found.damage)
-        elif len(self.lines) < num_lines:
-            self._keep_aside(f"{len(self.lines)} of {num_lines} lines are there")
-        elif checksum not in (None, _checksum(self.lines[:num_lines])):
-            self._keep_aside("its lines are not those that were logged")
+        damage = found.find_damage(num_lines, checksum)
+        if damage is not None:
+            self._keep_aside(damage)
         events = inside(folder, FOLDER)
         try:
             events.mkdir(exist_ok=True)
@@ -199,6 +238,11 @@ def _checksum(lines: Iterable[Mapping[str, Any]], before: int = 0) -> int:
     for line in lines:
         before = zlib.crc32(json.dumps(line).encode(), before)
     return before
+
+
+def is_evaluated(line: Mapping[str, float]) -> bool:
+    """Tells whether a line of the log has validation metrics."""
+    return "step" in line and any(name.startswith("validation/") for name in line)
 
 
 def best_step(

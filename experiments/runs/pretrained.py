@@ -2,12 +2,12 @@
 
 import contextlib
 import importlib
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from experiments.errors import UserError
+from experiments.runs.json_file import parse_json
 
 
 @contextlib.contextmanager
@@ -45,11 +45,10 @@ def read_json(path: Path) -> dict[str, Any]:
       UserError: if the file holds none.
     """
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        # Not `json_file.read_json`: in Hugging Face's cache the files are links.
+        values: dict[str, Any] = parse_json(path.read_bytes(), dict[str, Any])
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: expected JSON, got {error}") from error
-    if not isinstance(values, dict):
-        raise UserError(f"{path}: expected an object, got {type(values).__name__}")
     return values
 
 

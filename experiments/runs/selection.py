@@ -1,14 +1,13 @@
 """Which checkpoints of a run a command loads: only intact ones, and it says so."""
 
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from experiments.cli.terminal import say
 from experiments.errors import DamagedError, UserError
 from experiments.runs.checkpoints import Checkpoints
-from experiments.runs.manifest import Manifest, compare_files
-from experiments.runs.metrics_log import best_step
+from experiments.runs.manifest import Manifest
+from experiments.runs.metrics_log import best_step, is_evaluated
 
 Lines = list[dict[str, Any]]
 
@@ -143,11 +142,6 @@ def best_so_far(
     return best_step(candidates, f"validation/{best[0]}", best[1])
 
 
-def is_evaluated(line: Mapping[str, float]) -> bool:
-    """Tells whether a line of the log has validation metrics."""
-    return "step" in line and any(name.startswith("validation/") for name in line)
-
-
 def no_intact_one(checkpoints: Checkpoints, step: int) -> DamagedError:
     """Makes the error for a run whose checkpoints are all damaged."""
     return DamagedError(
@@ -155,22 +149,3 @@ def no_intact_one(checkpoints: Checkpoints, step: int) -> DamagedError:
         f"{checkpoints.find_damage(step)}, and the run has no intact one (copy it "
         f"back, or delete {checkpoints.folder} to start this run over)"
     )
-
-
-def check_run_files(folder: Path, checkpoints: Checkpoints) -> None:
-    """Checks the files of a run that its parameters are useless without.
-
-    Raises:
-      DamagedError: naming the first that is as no checkpoint of the run was saved with.
-    """
-    manifests = checkpoints.manifests().values()
-    guarded = [m["run_files"] for m in manifests if "run_files" in m]
-    error = None
-    for files in reversed(guarded):
-        try:
-            return compare_files(folder, files)
-        except DamagedError as damage:  # or it is the manifest of another run
-            error = error or damage
-    if error is not None:
-        raise DamagedError(f"{folder}/{error} (copy it back)") from error
-    return None

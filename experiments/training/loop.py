@@ -13,9 +13,9 @@ from experiments.cli.progress import duration
 from experiments.errors import UserError
 from experiments.runs.folder import Run
 from experiments.runs.manifest import describe_versions
-from experiments.runs.metrics_log import MetricsLog
+from experiments.runs.metrics_log import MetricsLog, is_evaluated
 from experiments.runs.processes import from_main, largest, on_main
-from experiments.runs.selection import best_so_far, is_evaluated
+from experiments.runs.selection import best_so_far
 from experiments.training.interrupts import Interrupted
 from experiments.training.metrics import MetricsAccumulator
 from experiments.training.schedule import Schedule

@@ -1,6 +1,6 @@
 """The one trainer: takes any task from its config to trained parameters in a run."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,11 +18,9 @@ from attnjax.parallel import (
 from attnjax.train import Batch, Params, TrainState, init_state, make_train_step
 from experiments.cli.checks import check_numbers
 from experiments.errors import UserError
-from experiments.files import delete, replace_durably
 from experiments.runs.checkpoints import Checkpoints
-from experiments.runs.data_file import DATA, check_data, write_data
+from experiments.runs.data_file import check_data
 from experiments.runs.folder import Run
-from experiments.runs.paths import cannot_write, inside
 from experiments.runs.processes import on_main, place_batch
 from experiments.training.config import TrainingConfig
 from experiments.training.fit import fit
@@ -78,7 +76,7 @@ def train(
     fingerprints = task.fingerprints()
     on_main(lambda: check_data(folder, fingerprints))
     run = Run.create(folder, config, resume=resume, mutable_fields=MUTABLE_FIELDS)
-    on_main(lambda: _save(task, run, fingerprints))
+    on_main(lambda: run.write_files(task.save, fingerprints))
     if summary := task.summary():
         say(summary)
     return _fit(task, config, tx, run, mesh, title)
@@ -92,24 +90,6 @@ def _check_steps(folder: Path, steps: int) -> None:
             f"steps: expected at least the {taken} that the run in {folder} has taken, "
             f"got {steps}"
         )
-
-
-def _save(task: Task, run: Run, fingerprints: Mapping[str, str]) -> None:
-    """Writes the files of the task, and has the checkpoints guard them."""
-    made = run.folder / ".tmp-files"
-    try:
-        delete(made)
-        made.mkdir()
-        task.save(made)
-        write_data(made, fingerprints)
-        # The data last: once they are there, so is the rest.
-        paths = sorted(made.iterdir(), key=lambda path: (path.name == DATA, path.name))
-        for path in paths:
-            replace_durably(path, inside(run.folder, path.name))
-        delete(made)
-    except OSError as error:
-        raise cannot_write(run.folder, error) from error
-    run.record_files(path.name for path in paths)
 
 
 def _fit(

@@ -61,6 +61,7 @@ class Align(RunOptions):
 
     def run(self) -> None:
         """Aligns the pairs."""
+        from experiments.cli.outputs import check_file
         from experiments.translate.aligning import (
             Extraction,
             align_pairs,
@@ -71,7 +72,6 @@ class Align(RunOptions):
             write_outputs,
         )
         from experiments.translate.loading import load_ensemble, load_run
-        from experiments.translate.outputs import check_file
 
         check_file("out", self.out)
         check_file("weights_out", self.weights_out)

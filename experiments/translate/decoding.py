@@ -12,12 +12,12 @@ import numpy as np
 
 from attnjax.align import Alignment, alignment, write_pharaoh
 from attnjax.train import Params
+from experiments.cli.outputs import check_file, check_writable
 from experiments.cli.progress_bar import ProgressBar
 from experiments.datasets.text_files import decode_lines
 from experiments.errors import UserError
 from experiments.translate.alignments import END, word_links, word_weights
 from experiments.translate.config import too_large
-from experiments.translate.outputs import check_file, check_writable
 from experiments.translate.translator import Translation, Translator
 
 CHUNK = 1024  # lines that are batched by length and written together

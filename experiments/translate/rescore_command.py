@@ -81,9 +81,9 @@ class Rescore(CompilationOptions):
         Raises:
           UserError: naming the first that is invalid.
         """
+        from experiments.cli.outputs import check_file
         from experiments.errors import UserError
         from experiments.translate.nbest import check_feature
-        from experiments.translate.outputs import check_file
 
         check_feature(self.feature)
         if not self.run_folders:

@@ -28,8 +28,8 @@ class Vectors(RunOptions):
     def run(self) -> None:
         """Draws the picture."""
         from experiments.cli.exit_codes import invalid_settings
+        from experiments.cli.outputs import check_file
         from experiments.translate.loading import load_run
-        from experiments.translate.outputs import check_file
         from experiments.translate.vectors import read_sentences, sentence_vectors
 
         check_file("out", self.out)

@@ -21,6 +21,7 @@ from attnjax.train import Loss
 from experiments.cli.exit_codes import exit_codes
 from experiments.cli.terminal import say
 from experiments.runs.folder import Run
+from experiments.runs.json_file import read_saved
 from experiments.training.config import TrainingConfig
 from experiments.training.loading import load_checkpoint
 from experiments.training.optimizer import OptimizerConfig
@@ -47,7 +48,7 @@ class TinyConfig(TrainingConfig):
 
 def read_words(folder: Path) -> list[str]:
     """Reads the vocabulary of a run."""
-    return list(json.loads((folder / "vocabulary.json").read_text()))
+    return read_saved(folder / "vocabulary.json", list[str], list)
 
 
 class TinyTask(Task):

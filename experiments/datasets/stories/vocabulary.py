@@ -6,8 +6,8 @@ from pathlib import Path
 
 from experiments.datasets.stories.datasets import TaskStory
 from experiments.datasets.stories.format import split_words
-from experiments.errors import UserError
 from experiments.files import write_atomic
+from experiments.runs.json_file import read_saved
 
 NAME = "vocabulary.json"
 NULL = 0
@@ -69,14 +69,4 @@ class Vocabulary:
         Raises:
           UserError: if there is no such file, or it is damaged.
         """
-        path = folder / NAME
-        try:
-            words = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise UserError(
-                f"{folder}: expected the run's {NAME}, got none (it stopped before it "
-                "began: train again)"
-            ) from None
-        except ValueError as error:
-            raise UserError(f"{path}: expected JSON, got: {error}") from error
-        return cls(words)
+        return read_saved(folder / NAME, list[str], cls)

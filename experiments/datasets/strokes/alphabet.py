@@ -8,6 +8,7 @@ import numpy as np
 
 from experiments.errors import UserError
 from experiments.files import write_atomic
+from experiments.runs.json_file import read_saved
 
 ALPHABET = "alphabet.json"
 
@@ -49,13 +50,4 @@ class Alphabet(NamedTuple):
         Raises:
           UserError: if the file is missing or damaged.
         """
-        path = folder / ALPHABET
-        try:
-            characters = json.loads(path.read_text(encoding="utf-8"))
-            if not isinstance(characters, str):
-                raise ValueError("no text")
-        except (OSError, ValueError) as error:
-            raise UserError(
-                f"{path}: cannot be read: {error} (copy it back, or train again)"
-            ) from error
-        return cls(characters)
+        return read_saved(folder / ALPHABET, str, cls)

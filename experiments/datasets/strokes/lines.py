@@ -8,12 +8,13 @@ its first offset is 0, and nothing predicts it.
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypedDict
 
 import numpy as np
 
 from experiments.errors import UserError
 from experiments.files import write_atomic
+from experiments.runs.json_file import read_saved
 
 STATISTICS = "offsets.json"
 
@@ -72,6 +73,13 @@ def check_line(line: Line, name: str) -> Line:
     return line
 
 
+class _Saved(TypedDict):
+    """What the file of `Statistics` holds."""
+
+    mean: tuple[float, float]
+    std: tuple[float, float]
+
+
 class Statistics(NamedTuple):
     """The mean and the standard deviation of the offsets, along x and y."""
 
@@ -121,12 +129,11 @@ class Statistics(NamedTuple):
         Raises:
           UserError: if the file is missing or damaged.
         """
-        path = folder / STATISTICS
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            mean, std = (np.array(content[n], np.float64) for n in ("mean", "std"))
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            raise UserError(
-                f"{path}: cannot be read: {error} (copy it back, or train again)"
-            ) from error
+        return read_saved(folder / STATISTICS, _Saved, cls._of_saved)
+
+    @classmethod
+    def _of_saved(cls, saved: _Saved) -> "Statistics":
+        mean, std = np.array(saved["mean"]), np.array(saved["std"])
+        if not (np.isfinite([mean, std]).all() and (std > 0).all()):
+            raise ValueError(f"expected finite numbers, std above 0, got {saved}")
         return cls(mean, std)

@@ -6,12 +6,14 @@ nor EOS: batches append EOS, and the decoder's first input is BOS.
 
 import collections
 import json
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal, Protocol, Self
 
 import sentencepiece
 
+from experiments.datasets.tokenizers.saved import Words
 from experiments.datasets.tokenizers.sentencepiece_training import (
     SPACE,
     normalize,
@@ -27,7 +29,8 @@ from experiments.datasets.tokenizers.specials import (
     UNKNOWN,
 )
 from experiments.errors import UserError
-from experiments.files import write_atomic
+from experiments.files import read_regular, write_atomic
+from experiments.runs.json_file import LARGEST, read_saved
 
 
 class Tokenizer(Protocol):
@@ -229,18 +232,23 @@ def load_tokenizer(folder: Path, name: str) -> Tokenizer:
     """Loads a tokeniser that was saved under a name.
 
     Raises:
-      UserError: if the folder holds none of that name, or its file is damaged.
+      UserError: if the folder holds none of that name, or two, or its file is damaged.
     """
     subwords, words = folder / f"{name}.model", folder / f"{name}.json"
+    found = [path for path in (subwords, words) if os.path.lexists(path)]
+    if len(found) != 1:
+        got = "both (delete the one that the run was not trained with)"
+        raise UserError(
+            f"{folder}: expected {subwords.name} or {words.name}, got "
+            f"{got if found else 'neither'}"
+        )
+    if found == [words]:
+        return read_saved(words, Words, lambda x: WordVocabulary(x["words"]))
     try:
-        if subwords.is_file():
-            return SentencePiece(subwords.read_bytes())
-        if words.is_file():
-            return WordVocabulary(json.loads(words.read_bytes())["words"])
-    except (UserError, ValueError, KeyError, TypeError) as error:
-        file = subwords if subwords.is_file() else words
-        raise UserError(f"{file}: expected a tokeniser, got {error}") from error
-    raise UserError(f"{folder}: expected {subwords.name} or {words.name}, got neither")
+        return SentencePiece(read_regular(subwords, largest=LARGEST))
+    except (UserError, OSError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"{subwords}: expected a tokeniser, got {reason}") from error
 
 
 def _until_eos(ids: Sequence[int]) -> list[int]:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, Protocol
 
+from experiments.datasets.tokenizers.saved import Bytes, Characters
 from experiments.datasets.tokenizers.sentences import (
     BOS,
     EOS,
@@ -24,6 +25,7 @@ from experiments.datasets.tokenizers.sentences import (
 )
 from experiments.errors import UserError
 from experiments.files import write_atomic
+from experiments.runs.json_file import read_saved
 
 NAME = "tokenizer"  # stem of its file in a run's folder
 
@@ -133,6 +135,8 @@ class CharacterTokenizer:
     def __init__(self, characters: Iterable[str]) -> None:
         """Numbers the characters of a text; the newline is always one of them."""
         self._characters = sorted({"\n", *characters})
+        if any("\ud800" <= c <= "\udfff" for c in self._characters):
+            raise UserError("tokenizer: expected UTF-8, got other bytes (known-bytes?)")
         self._ids = {c: i for i, c in enumerate(self._characters)}
         self.vocab_size = len(self._characters)
         self.newline = self._ids["\n"]
@@ -248,12 +252,11 @@ class TextTokenizerConfig:
         """
         if self.kind == "bytes":
             return ByteTokenizer()
+        lines = itertools.chain.from_iterable(splits.values())
         if self.kind == "known-bytes":
-            lines = itertools.chain.from_iterable(splits.values())
             each = map(ByteTokenizer().tokenize, lines)
             return KnownByteTokenizer(set[int]().union(*each))
         if self.kind == "characters":
-            lines = itertools.chain.from_iterable(splits.values())
             return CharacterTokenizer(set().union(*map(set, lines)))
         text = next(iter(splits.values()))
         try:
@@ -291,10 +294,6 @@ class TextTokenizerConfig:
         if self.kind not in ("characters", "known-bytes"):
             return LineTokenizer(load_tokenizer(folder, NAME))
         path = folder / f"{NAME}.json"
-        try:
-            saved = json.loads(path.read_bytes())
-            if self.kind == "known-bytes":
-                return KnownByteTokenizer(saved["bytes"])
-            return CharacterTokenizer(saved["characters"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{path}: expected {self.kind}, got {error!r}") from error
+        if self.kind == "known-bytes":
+            return read_saved(path, Bytes, lambda x: KnownByteTokenizer(*x.values()))
+        return read_saved(path, Characters, lambda x: CharacterTokenizer(*x.values()))

@@ -131,6 +131,24 @@ def test_a_tape_is_drawn_and_the_answer_printed(copy_of, capsys):
     assert not (copy_of / "priorities.png").exists()
 
 
+def test_what_cannot_be_drawn_is_refused_before_the_work(
+    copy_of, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr("jax.jit", lambda _: pytest.fail("it has begun"))
+    (tmp_path / "file").write_text("")
+    (tmp_path / "precious").write_text("years of work")
+    (copy_of / "priorities.svg").symlink_to(tmp_path / "precious")
+    (copy_of / "deep" / "tape.svg").mkdir(parents=True)
+    for out, message in (
+        (copy_of, "priorities.svg: expected a file or a folder, got a symbolic link"),
+        (copy_of / "deep", "tape.svg: expected a file, got a folder"),
+        (tmp_path / "file", "file: expected a folder that can be written, got: Not a"),
+    ):
+        assert run("watch", copy_of, "--out", out) == 2
+        assert message in capsys.readouterr().err
+    assert (tmp_path / "precious").read_text() == "years of work"
+
+
 def test_curves_are_drawn_against_the_sequences_seen(copied, tmp_path, capsys):
     picture = tmp_path / "curves.svg"
     assert run("curves", copied, "--out", picture) == 0
@@ -154,7 +172,7 @@ def test_curves_of_runs_with_one_name_keep_their_paths(copied, tmp_path):
     [
         ((), "runs: expected at least one folder of a run, got none"),
         (("--out", "curves.gif"), "path: expected a name that ends in .png or .svg"),
-        (("--out", "absent/curves.png"), "absent/curves.png: cannot be written"),
+        (("--out", "absent/curves.png"), "out: expected a file in an existing folder"),
     ],
     ids=["no run", "suffix", "folder"],
 )

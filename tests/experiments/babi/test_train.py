@@ -223,5 +223,5 @@ def test_a_run_without_its_vocabulary_is_named(soft_run, tmp_path, capsys):
     assert "vocabulary.json is missing (copy it back)" in capsys.readouterr().err
     shutil.rmtree(copy / "checkpoints")
     assert run("evaluate", copy) == 2
-    assert "expected the run's vocabulary.json, got none" in capsys.readouterr().err
+    assert "vocabulary.json: cannot be read: No such file" in capsys.readouterr().err
     assert load_run(soft_run, mesh=make_mesh(1)).model.vocabulary.id("mary")

@@ -23,12 +23,12 @@ def console(*, terminal: bool) -> tuple[Console, io.StringIO]:
 def test_a_bar_shows_phase_step_loss_rate_and_time_left():
     terminal, out = console(terminal=True)
     with Screen(terminal) as screen:
-        bar = screen.reporter("en-fr", step=3, steps=200)
+        bar = screen.reporter("en-fr [bold]\x1b[2J", step=3, steps=200)
         bar.phase("validating")
         bar.update(50, 1.2345, 2310.4, 61)
         bar.print("step 50  bleu 31.2 [best]")
     for text in (
-        "en-fr",
+        "en-fr [bold]\\x1b[2J",  # as it is: neither markup nor controls
         "validating",
         "25%",
         "50/200",

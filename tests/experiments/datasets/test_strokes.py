@@ -72,8 +72,24 @@ def test_statistics_and_alphabets_are_saved_and_loaded(tmp_path):
     assert Alphabet.load(tmp_path).encode("é a").tolist() == [2, 0, 1]
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"mean": [0, 0], "std": [1, NaN]}',
+        '{"mean": [0, 1e999], "std": [1, 1]}',
+        '{"mean": [0, 0], "std": [1, 0]}',
+        '{"mean": [0, 0], "std": [1]}',
+        '{"mean": [0, true], "std": [1, 1]}',
+    ],
+)
+def test_statistics_that_cannot_be_are_named(tmp_path, content):
+    (tmp_path / "offsets.json").write_text(content)
+    with pytest.raises(UserError, match=r"offsets\.json: cannot be read: .*expected"):
+        Statistics.load(tmp_path)
+
+
 @pytest.mark.parametrize("load", [Statistics.load, Alphabet.load])
-@pytest.mark.parametrize("content", [None, "{", "[1]"])
+@pytest.mark.parametrize("content", [None, "{", "[1]", "9" * 5000, "[" * 10**5])
 def test_a_damaged_file_of_a_run_is_named(tmp_path, load, content):
     if content is not None:
         for name in ("offsets.json", "alphabet.json"):

@@ -193,12 +193,19 @@ def test_a_vocabulary_size_that_the_text_does_not_support_is_refused(
         config.train({"train": text})
 
 
+def test_bytes_that_are_no_characters_are_refused_when_they_are_learnt():
+    with pytest.raises(UserError, match="tokenizer: expected UTF-8, got other bytes"):
+        TextTokenizerConfig().train(
+            {"train": [b"a\xff".decode(errors="surrogateescape")]}
+        )
+
+
 @pytest.mark.parametrize(
     "content", ['{"characters": ', '{"words": []}', '{"characters": 3}', "[]"]
 )
 def test_the_error_for_a_damaged_tokenizer_names_its_file(content, write):
     path = write("tokenizer.json", content)
-    with pytest.raises(UserError, match=r"tokenizer\.json: expected characters, got"):
+    with pytest.raises(UserError, match=r"tokenizer\.json: cannot be read: .*copy"):
         TextTokenizerConfig().load(path.parent)
 
 

@@ -137,10 +137,18 @@ def test_saving_another_kind_replaces_the_first_file(tmp_path):
 @pytest.mark.parametrize("suffix", [".model", ".json"])
 def test_the_error_for_a_damaged_file_names_it(suffix, tmp_path):
     kind = "bpe" if suffix == ".model" else "words"
+    got = "expected a tokeniser, got" if suffix == ".model" else "cannot be read: "
     TOKENIZERS[kind].save(tmp_path, "target")
     file = tmp_path / f"target{suffix}"
     file.write_bytes(file.read_bytes()[:-7])
-    with pytest.raises(UserError, match=rf"target\{suffix}: expected a tokeniser, got"):
+    with pytest.raises(UserError, match=rf"target\{suffix}: {got}"):
+        load_tokenizer(tmp_path, "target")
+
+
+def test_a_second_file_of_the_same_name_is_refused(tmp_path):
+    TOKENIZERS["words"].save(tmp_path, "target")
+    (tmp_path / "target.model").write_bytes(b"of another run")
+    with pytest.raises(UserError, match=r"target\.model or target\.json, got both"):
         load_tokenizer(tmp_path, "target")
 
 

@@ -7,6 +7,7 @@ import dataclasses
 import itertools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,10 +22,11 @@ from rich.console import Console
 from experiments.errors import UserError
 from experiments.lineage import config as lineage_config
 from experiments.lineage.commands import run
-from experiments.lineage.compare import Comparison, read_languages
+from experiments.lineage.compare import Comparison, Language, read_languages
 from experiments.lineage.config import SYSTEMS, LineageConfig
 from experiments.runs.folder import Run
 from experiments.training.session import Session, open_session
+from tests.experiments.commands import contents
 
 KEYS = {
     "model",
@@ -116,6 +118,45 @@ def test_a_resumed_lineage_ends_with_the_same_records(smoke):
     config = small(folder.parent, out=folder, resume=True)
     run(config, Console(quiet=True), Console(quiet=True))
     assert json.loads((folder / "results.json").read_text()) == records
+
+
+def test_a_lineage_with_other_vocabularies_or_data_is_refused(
+    smoke, tmp_path, monkeypatch
+):
+    folder = Path(shutil.copytree(smoke[0], tmp_path / "out"))
+    config = small(smoke[0].parent, out=folder, resume=True)
+    for system in TINY_SYSTEMS:  # the vocabularies are those of both pairs
+        file = folder / "en-fr" / system.name / "target.json"
+        whole = file.read_bytes()
+        file.write_bytes(whole.replace(b"a", b"b", 1))
+        with pytest.raises(UserError, match=r"target\.json does not match .*copy it"):
+            run(config, Console(quiet=True), Console(quiet=True))
+        assert file.read_bytes() != whole
+        file.write_bytes(whole)
+
+    def read_fewer(config: LineageConfig) -> dict[str, Language]:
+        languages = read_languages(config)
+        languages["en-ja"].train.pop()
+        return languages
+
+    monkeypatch.setattr("experiments.lineage.commands.read_languages", read_fewer)
+    with pytest.raises(UserError, match="data: expected the en-ja train data with whi"):
+        run(config, Console(quiet=True), Console(quiet=True))
+
+
+def test_a_lineage_writes_nothing_outside_of_its_folder(smoke, tmp_path):
+    folder, outside = tmp_path / "out", tmp_path / "outside"
+    outside.mkdir()
+    config = small(smoke[0].parent, out=folder, resume=True)
+    for name in ("results.json", "length-en-ja.svg", "en-fr"):
+        shutil.copytree(smoke[0], folder)
+        (folder / name).rename(outside / name)
+        before = contents(outside)
+        (folder / name).symlink_to(outside / name)
+        with pytest.raises(UserError, match=f"{name}: .* got a symbolic link"):
+            run(config, Console(quiet=True), Console(quiet=True))
+        assert contents(outside) == before
+        shutil.rmtree(folder)
 
 
 def test_an_unknown_pair_ends_the_command_with_code_2(tmp_path):
