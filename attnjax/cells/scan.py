@@ -178,12 +178,17 @@ def _run(
     swap = partial(jax.tree.map, lambda x: jnp.swapaxes(x, 0, 1))  # [B, T] <-> [T, B]
     arguments = precision.same_devices((params, carry, swap((xs, mask)), memory))
     params, carry, steps, memory = arguments
-    first = partial(jax.tree.map, lambda x: x[0])  # [B, ...] -> [...]
+    first = partial(jax.tree.map, _first)  # [B, ...] -> [...]
     program = trace(cell, params, first(carry), first(first(steps[0])), first(memory))
     weights, others = program.invariants(params)
     run = _differentiable(program, reverse)
     carry, ys = run(weights, (others, carry, steps, memory))
     return carry, swap(ys)
+
+
+def _first(x: Array) -> Array:
+    """Returns one row; zeros where there is none, since only its type is used."""
+    return x[0] if len(x) else jnp.zeros(x.shape[1:], x.dtype)
 
 
 _compiled = partial(jax.jit, static_argnums=(0, 1))(_run)

@@ -41,6 +41,15 @@ def test_is_plain_scan_in_value_and_gradient(name, reverse):
             chex.assert_trees_all_equal_shapes_and_dtypes(got, want)
 
 
+@pytest.mark.parametrize(("rows", "steps"), [(2, 0), (0, 3)])
+def test_is_plain_scan_without_rows_or_steps(rows, steps):
+    params, carry, xs, memory = inputs_of("gru", "float32")
+    cut = partial(jax.tree.map, lambda x: x[:rows])
+    inputs = params, cut(carry), jax.tree.map(lambda x: x[:rows, :steps], xs), memory
+    got, want = (run_case(f, "gru")(inputs, None) for f in (scan, plain_scan))
+    chex.assert_trees_all_equal(got, want)
+
+
 def test_is_plain_scan_in_forward_mode():
     def tangents(run, inputs):
         floating, put = _floats(inputs)
