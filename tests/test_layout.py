@@ -39,6 +39,7 @@ ARROWS = {
             "_stacks",
             "_methods",
             "_sequence_model",
+            "_stories",
         )
     },
     "attnjax/decode": ARRAYS | {"optax", "attnjax.core", "attnjax.decode"},

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
 from attnjax.core._checks import broadcasting, check_below
@@ -92,12 +93,7 @@ def sample_strokes(
     dtype = jnp.promote_types(outputs.dtype, jnp.float32)
     biases = jnp.broadcast_to(jnp.asarray(bias, dtype), (B,))
     rngs = jax.vmap(jax.random.fold_in, (None, 0))(rng, jnp.arange(B))
-    empty = Strokes(
-        jnp.zeros((B, T, 3), dtype),
-        jnp.zeros(B, jnp.int32),
-        jnp.zeros((B, T, weights.shape[1]), weights.dtype),
-        jnp.zeros(B, bool),
-    )
+    empty = _no_strokes(B, T, dtype, weights)
 
     def body(at: _Loop) -> _Loop:
         carry, (outputs, weights) = step(at.carry, at.x)
@@ -124,6 +120,16 @@ def sample_strokes(
 
     start = _Loop(jnp.zeros((), jnp.int32), carry, first, empty)
     return _end_strokes(lax.while_loop(unfinished, body, start).strokes)
+
+
+def _no_strokes(B: int, T: int, dtype: DTypeLike, weights: Any) -> Strokes:
+    """Makes room for T points of each line; of `weights` a step has [B, S]."""
+    return Strokes(
+        jnp.zeros((B, T, 3), dtype),
+        jnp.zeros(B, jnp.int32),
+        jnp.zeros((B, T, weights.shape[1]), weights.dtype),
+        jnp.zeros(B, bool),
+    )
 
 
 def _draw(rng: Array, t: Array, outputs: Array, bias: Array) -> Array:
