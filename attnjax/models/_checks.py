@@ -1,5 +1,6 @@
 """Checks of settings and inputs that models share."""
 
+import dataclasses
 import typing
 from typing import Any
 
@@ -51,6 +52,22 @@ def check_choices(config: Any, *names: str) -> None:
             raise ValueError(
                 f"{name}: expected one of {', '.join(choice)}, got {value!r}"
             )
+
+
+def check_recurrent(config: Any, *choices: str) -> None:
+    """Checks the settings that recurrent models share: layers, widths, cell and init.
+
+    Args:
+      config: of the model.
+      choices: further settings that are one of a few words.
+
+    Raises:
+      ValueError: naming the first that is out of range, or no such word.
+    """
+    check_num_layers(config.num_layers)
+    fields = dataclasses.fields(config)
+    check_positive(config, *(f.name for f in fields if f.name.endswith("_dim")))
+    check_choices(config, "cell", "init", *choices)
 
 
 def check_num_layers(num_layers: int) -> None:

@@ -19,7 +19,7 @@ from attnjax.cells.initializers import initializers
 from attnjax.cells.recurrent import RECURRENT_CELLS, RecurrentCell
 from attnjax.core import precision
 from attnjax.core.lattice import CTCPath, ctc_best_path, ctc_loss
-from attnjax.models._checks import check_num_layers
+from attnjax.models._checks import check_recurrent
 from attnjax.models._frames import FramesConfig, encode_frames, lengths
 from attnjax.models._methods import batched
 from attnjax.models._parts import Params
@@ -44,7 +44,7 @@ class CTC(nnx.Module):
     """
 
     def __init__(self, config: CTCConfig, *, rngs: nnx.Rngs) -> None:
-        check_num_layers(config.num_layers)
+        check_recurrent(config)
         self.config = config
         M, D, V = config.embed_dim, config.hidden_dim, config.vocab_size
         init, rng = initializers(config.init), rngs.params

@@ -37,7 +37,7 @@ from attnjax.core import precision
 from attnjax.core.dropout import dropout
 from attnjax.core.lattice import hmm_log_likelihood, hmm_posteriors
 from attnjax.core.losses import token_cross_entropy
-from attnjax.models._checks import check_num_layers
+from attnjax.models._checks import check_recurrent
 from attnjax.models._frames import lengths
 from attnjax.models._methods import batched
 from attnjax.models._parts import (
@@ -99,7 +99,7 @@ class MarginalCursor(SequenceModel):
     """
 
     def __init__(self, config: MarginalCursorConfig, *, rngs: nnx.Rngs) -> None:
-        check_num_layers(config.num_layers)
+        check_recurrent(config, "moves")
         self.config = config
         M, D, layers = config.embed_dim, config.hidden_dim, config.num_layers
         cell, init, rng = self._cell, initializers(config.init), rngs.params

@@ -22,12 +22,7 @@ from attnjax.cells.recurrent import (
     scan_layers,
     step_layers,
 )
-from attnjax.models._checks import (
-    check_choices,
-    check_num_layers,
-    check_positive,
-    check_vectors,
-)
+from attnjax.models._checks import check_recurrent, check_vectors
 from attnjax.models._methods import batched
 from attnjax.models._parts import Params, VectorOutput, repeat_rows
 
@@ -56,9 +51,7 @@ class RNN(nnx.Module):
     """Recurrent layers and an output layer; the first carry is learned."""
 
     def __init__(self, config: RNNConfig, *, rngs: nnx.Rngs) -> None:
-        check_num_layers(config.num_layers)
-        check_positive(config, "input_dim", "output_dim", "hidden_dim")
-        check_choices(config, "cell", "init")
+        check_recurrent(config)
         self.config = config
         D, layers, init = config.hidden_dim, config.num_layers, config.init
         widths = (config.input_dim, *[D] * (layers - 1))

@@ -26,7 +26,7 @@ from attnjax.cells.recurrent import (
 )
 from attnjax.core import precision
 from attnjax.core.dropout import dropout
-from attnjax.models._checks import check_num_layers, check_tied
+from attnjax.models._checks import check_recurrent, check_tied
 from attnjax.models._methods import batched
 from attnjax.models._parts import (
     DeepOutput,
@@ -99,7 +99,7 @@ class RNNEncoderDecoder(SequenceModel):
 
     def __init__(self, config: RNNEncoderDecoderConfig, *, rngs: nnx.Rngs) -> None:
         check_tied(config.tie_output, config.embed_dim, config.readout_dim)
-        check_num_layers(config.num_layers)
+        check_recurrent(config)
         self.config = config
         M, D, layers = config.embed_dim, config.hidden_dim, config.num_layers
         cell, init, rng = self._cell, initializers(config.init), rngs.params

@@ -30,7 +30,7 @@ from attnjax.cells.rnnsearch import (
 from attnjax.cells.scan import scan
 from attnjax.core.attend import Memory
 from attnjax.core.dropout import dropout
-from attnjax.models._checks import check_num_layers, check_tied
+from attnjax.models._checks import check_recurrent, check_tied
 from attnjax.models._methods import batched
 from attnjax.models._parts import (
     DeepOutput,
@@ -100,7 +100,7 @@ class RNNSearch(SequenceModel):
 
     def __init__(self, config: RNNSearchConfig, *, rngs: nnx.Rngs) -> None:
         check_tied(config.tie_output, config.embed_dim, config.readout_dim)
-        check_num_layers(config.num_layers)
+        check_recurrent(config, "aligner")
         self.config = config
         M, D, layers = config.embed_dim, config.hidden_dim, config.num_layers
         cell, init, rng = self._cell, initializers(config.init), rngs.params

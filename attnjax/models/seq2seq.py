@@ -25,7 +25,7 @@ from attnjax.cells.recurrent import (
     step_layers,
 )
 from attnjax.core.dropout import dropout
-from attnjax.models._checks import check_choices, check_num_layers, check_positive
+from attnjax.models._checks import check_positive, check_recurrent
 from attnjax.models._methods import batched
 from attnjax.models._parts import OutputLayer, Params, embed, split_rng
 from attnjax.models._sequence_model import SequenceModel
@@ -90,10 +90,8 @@ class Seq2Seq(SequenceModel):
     """
 
     def __init__(self, config: Seq2SeqConfig, *, rngs: nnx.Rngs) -> None:
-        check_num_layers(config.num_layers)
+        check_recurrent(config)
         check_positive(config, "source_vocab_size", "target_vocab_size")
-        check_positive(config, "embed_dim", "hidden_dim")
-        check_choices(config, "cell", "init")
         M, D, layers = config.embed_dim, config.hidden_dim, config.num_layers
         if config.tie_output and M != D:
             raise ValueError(

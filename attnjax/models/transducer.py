@@ -33,7 +33,7 @@ from attnjax.core.lattice import (
     transducer_best_path,
     transducer_loss,
 )
-from attnjax.models._checks import check_num_layers
+from attnjax.models._checks import check_recurrent
 from attnjax.models._frames import FramesConfig, encode_frames, lengths
 from attnjax.models._methods import batched
 from attnjax.models._parts import (
@@ -75,7 +75,7 @@ class Transducer(nnx.Module):
     """
 
     def __init__(self, config: TransducerConfig, *, rngs: nnx.Rngs) -> None:
-        check_num_layers(config.num_layers)
+        check_recurrent(config)
         self.config = config
         M, D, J, cell = config.embed_dim, config.hidden_dim, config.joint_dim, self.cell
         init, rng = initializers(config.init), rngs.params

@@ -240,3 +240,32 @@ def test_models_are_made_and_run_under_strict_promotion(kind):
 
     with jax.numpy_rank_promotion("raise"), jax.numpy_dtype_promotion("strict"):
         jax.eval_shape(run)
+
+
+RECURRENT = (
+    *("RNNSearch", "RNNEncoderDecoder", "MarginalCursor", "Seq2Seq"),
+    *("Transducer", "CTC", "RNN"),
+)
+
+
+@pytest.mark.parametrize("kind", RECURRENT)
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_layers": 0}, r"^num_layers: expected at least 1, got 0 \("),
+        ({"hidden_dim": 0}, "^hidden_dim: expected at least 1, got 0"),
+        ({"cell": "rnn"}, "^cell: expected one of gru, lstm, peephole_lstm, got 'rnn'"),
+        ({"init": "he"}, "^init: expected one of .*glorot.*, got 'he'"),
+    ],
+)
+def test_wrong_settings_of_recurrent_models_are_named(kind, changes, message):
+    config = getattr(aj, f"{kind}Config")(**changes)
+    with pytest.raises(ValueError, match=message):
+        getattr(aj, kind)(config, rngs=nnx.Rngs(0))
+
+
+def test_wrong_words_of_one_model_are_named():
+    with pytest.raises(ValueError, match=r"^aligner: expected one of additive, dot"):
+        recurrent("RNNSearch", aligner="soft")
+    with pytest.raises(ValueError, match=r"^moves: expected one of first-order, "):
+        recurrent("MarginalCursor", moves="any")

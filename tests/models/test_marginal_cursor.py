@@ -190,9 +190,3 @@ def test_it_is_decoded_like_every_model():
         got = five.weights[b, 0, : len(tokens)]
         np.testing.assert_allclose(got, weights[0], 1e-4, 1e-5)
         assert five.log_probs[b, 0] >= one.log_probs[b, 0] - 1e-4
-
-
-def test_a_stack_has_at_least_one_layer():
-    config = dataclasses.replace(CONFIG, num_layers=0)
-    with pytest.raises(ValueError, match=r"^num_layers: expected at least 1, got 0 \("):
-        MarginalCursor(config, rngs=nnx.Rngs(0))

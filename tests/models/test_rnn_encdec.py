@@ -105,9 +105,3 @@ def test_a_tied_output_has_the_width_of_an_embedding():
         ValueError, match=r"^readout_dim: expected 5, got 2 \(with tie_ou"
     ):
         RNNEncoderDecoder(config, rngs=nnx.Rngs(0))
-
-
-def test_a_stack_has_at_least_one_layer():
-    config = dataclasses.replace(CONFIG, num_layers=0)
-    with pytest.raises(ValueError, match=r"^num_layers: expected at least 1, got 0 \("):
-        RNNEncoderDecoder(config, rngs=nnx.Rngs(0))
