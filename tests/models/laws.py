@@ -6,6 +6,7 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from flax import nnx
 
 from attnjax.core.losses import token_cross_entropy
@@ -158,3 +159,19 @@ LAWS = [
     rows_are_independent,
     later_tokens_change_nothing,
 ]
+
+
+def check_tokens_are_named(model, tokens):
+    """A language model that carries a state says what is wrong with tokens or masks."""
+    B, T = tokens.shape
+    cases = (
+        (tokens[0], None, rf"tokens: expected shape \[B, T\], got \[{T}\]"),
+        (tokens * 1.5, None, "tokens: expected int values, got float"),
+        (tokens, np.ones((B, T), int), "mask: expected a boolean mask"),
+        (tokens, np.ones((B, 2), bool), rf"mask: expected shape \[{B}, {T}\], got "),
+    )
+    for given, mask, message in cases:
+        with pytest.raises((ValueError, TypeError), match=f"^{message}"):
+            model.prefill(model.start(B), given, mask)
+    with pytest.raises(ValueError, match=r"token: expected shape \[B\], got "):
+        model.step(model.start(B), tokens[:, :1])
