@@ -32,7 +32,7 @@ def check_stories(facts: Array, question: Array, config: Any) -> None:
 
 
 def check_supports(supports: Array, facts: Array, num_hops: int) -> None:
-    """Checks indices [B, K] of the facts [B, S, T] that K hops shall find.
+    """Checks indices [B, K] into facts [B, S, T]: what each of K hops has to find.
 
     Raises:
       ValueError: if the shape is another, or an index is known to name no fact.

@@ -34,12 +34,7 @@ from attnjax.core._checks import known_value
 from attnjax.core.attend import Memory
 from attnjax.core.gradients import clip_gradient
 from attnjax.core.mixtures import pen_mixture_width
-from attnjax.models._checks import (
-    check_choices,
-    check_num_layers,
-    check_positive,
-    check_tokens,
-)
+from attnjax.models._checks import check_positive, check_recurrent, check_tokens
 from attnjax.models._methods import batched
 from attnjax.models._parts import Params, VectorOutput, repeat_rows
 
@@ -237,9 +232,8 @@ class Handwriting(nnx.Module):
 
 
 def _check(config: HandwritingConfig) -> None:
-    check_num_layers(config.num_layers)
-    check_positive(config, "mixture_components", "hidden_dim")
-    check_choices(config, "cell", "init")
+    check_recurrent(config)
+    check_positive(config, "mixture_components")
     if config.num_symbols:
         check_positive(config, "num_symbols", "window_gaussians")
     positive = "points_per_character", "output_gradient_limit", "cell_gradient_limit"

@@ -274,6 +274,8 @@ def test_without_a_position_there_is_no_path():
     ):
         assert path.positions.tolist() == [-1] * T
         assert path.log_prob == -jnp.inf
+    with jax.enable_x64(True):
+        assert lattice.hmm_best_path(*chain).positions.dtype == jnp.int32
 
 
 ZEROS = jnp.zeros(S), jnp.zeros((S, S)), jnp.zeros((T, S))

@@ -100,7 +100,8 @@ def _path(
     dtype = chain.emissions.dtype
     if not emissions.size:
         nowhere = jnp.where(jnp.any(real), -jnp.inf, 0).astype(dtype)
-        return HMMPath(jnp.full(len(real), -1), or_nan(valid, nowhere))
+        positions = jnp.full(len(real), -1, jnp.int32)
+        return HMMPath(positions, or_nan(valid, nowhere))
     if rng is None:
         path = _hmm.best_path(chain, real)
     else:
