@@ -2,7 +2,7 @@
 
 It takes functions, no model: `join(frame, state)` scores what comes next at a node,
 `advance(state, label)` feeds a label to the prediction network. `transducer_greedy`
-follows one path, `transducer_beam` adds up those of equal labels.
+follows one path, `transducer_beam_search` adds up those of equal labels.
 """
 
 from collections.abc import Callable, Sequence

@@ -131,12 +131,12 @@ class Handwriting(nnx.Module):
         hidden = jnp.zeros(config.hidden_dim, config.dtype)
         context = jnp.zeros(config.num_symbols, config.dtype)
         layers = (self._cell.initial_carry(hidden),) * config.num_layers
-        centres: Any = ()
-        if memory is not None:
-            params = self.layers(config.dtype).aligner
-            row = jax.tree.map(lambda x: x[0], memory)  # [B, ...] -> [...]
-            centres = self._aligner.initial_carry(params, row)
-        return repeat_rows(WindowLayersState(layers, centres, context), batch_size)
+        state = repeat_rows(WindowLayersState(layers, (), context), batch_size)
+        if memory is None:
+            return state
+        params = self.layers(config.dtype).aligner
+        centres = jax.vmap(partial(self._aligner.initial_carry, params))(memory)
+        return state._replace(aligner=centres)
 
     @batched
     def step(

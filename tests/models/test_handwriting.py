@@ -51,6 +51,16 @@ def run(config, params, points=POINTS, mask=MASK, text=TEXT, text_mask=TEXT_MASK
     return call(params)
 
 
+def test_a_batch_without_rows_steps_too():
+    rebuild, params = built()
+    model = rebuild(params)
+    memory = model.encode(jnp.zeros((0, S), int), jnp.ones((0, S), bool))
+    carry, out = model.step(memory, model.start(memory, 0), jnp.zeros((0, 3)))
+    shapes = {leaf.shape[0] for leaf in jax.tree.leaves((carry, out))}
+    assert shapes == {0}
+    assert out.outputs.shape == (0, 1 + 6 * K)
+
+
 @pytest.mark.parametrize("config", [CONFIG, PREDICTION], ids=["text", "no text"])
 def test_stepping_gives_the_numbers_of_the_call(config):
     rebuild, params = built(config)
