@@ -77,7 +77,7 @@ class Recipe(NamedTuple):
 
 RECIPES = {
     "copy": Recipe(5_000),
-    "repeat-copy": Recipe(10_000, 6_000),
+    "repeat-copy": Recipe(12_000, 8_000),
     "recall": Recipe(12_000, 6_000, 1e-3),
     "ngrams": Recipe(15_000),
     # Where rows of the tape are alike at first, no head finds one by a priority.

@@ -149,11 +149,16 @@ class RepeatCopy(Generator):
         return Sequences(inputs, targets, (step >= 0) & (step <= copies))
 
     def eased(self, share: float) -> "RepeatCopy":
-        """See `Generator`: from two vectors, twice, on; their number means the same."""
+        """See `Generator`: fewest repeats for a third of it, then more and more.
+
+        So plain copying is learned first. The input that counts repeats means the same
+        at every level.
+        """
         return dataclasses.replace(
             self,
-            max_length=grow(max(2, self.min_length), self.max_length, share),
-            max_repeats=grow(max(2, self.min_repeats), self.max_repeats, share),
+            max_repeats=grow(
+                self.min_repeats, self.max_repeats, max(0, 1.5 * share - 0.5)
+            ),
             trained_repeats=self.trained_repeats
             or (self.min_repeats, self.max_repeats),
         )

@@ -217,6 +217,14 @@ def test_a_curriculum_begins_short_and_ends_with_the_task(name):
         assert found.mask.any(axis=1).all()
 
 
+def test_repeated_copying_begins_with_copying_once_at_every_length():
+    task = RepeatCopy(max_length=4, max_repeats=3)
+    shares = (0, 0.3, 0.5, 0.6, 0.7, 0.8, 1)
+    repeats = [task.eased(share).max_repeats for share in shares]
+    assert repeats == [1, 1, 1, 2, 2, 3, 3]
+    assert {task.eased(share).max_length for share in (0, 0.5, 1)} == {4}
+
+
 def test_the_number_of_repeats_means_the_same_at_every_level():
     task = RepeatCopy(max_repeats=10)
     low = task.eased(0)
