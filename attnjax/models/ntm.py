@@ -14,7 +14,11 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
-from attnjax.cells.aligners.addressing import addressing_width, init_head
+from attnjax.cells.aligners.addressing import (
+    HeadParams,
+    addressing_width,
+    init_head,
+)
 from attnjax.cells.initializers import Initializers, initializers
 from attnjax.cells.ntm import CONTROLLERS, NTMOutput, NTMParams, NTMState, ntm
 from attnjax.cells.recurrent import Layers, RecurrentCell, init_layers
@@ -61,6 +65,10 @@ class NTMConfig:
     """Weights of every head at the start, before they are trained: nearly all on the
     first row, or nearly alike on all rows. From the first row a head that only shifts
     finds again what was written."""
+    strength_bias: float = 0.0
+    """Bias of each head's key strength at the start, before the softplus: from 0, heads
+    address by content nearly alike on all rows; from 5, mostly rows that resemble the
+    key, for tasks that look up what was written."""
     init: Literal["paper", "glorot"] = "glorot"
     """Initial parameters: small normal ones, or Glorot uniform."""
     dtype: Literal["float32", "bfloat16"] = "float32"
@@ -87,12 +95,22 @@ class NTM(nnx.Module):
             NTMParams(
                 layers=init_layers(rng, widths, D, cell, init),
                 w_reads=init.kernel(rng(), (H * M, cell.num_gates * D)),
-                read_heads=init_head(rng(), D, H * P, init),
-                write_heads=init_head(rng(), D, W * (P + 2 * M), init),
+                read_heads=self._init_heads(rng(), H, P, init),
+                write_heads=self._init_heads(rng(), W, P + 2 * M, init),
             )
         )
         self.first = Params(self._init_first(rng, init))
         self.output = VectorOutput(D + H * M, config.output_dim, init, rngs=rngs)
+
+    def _init_heads(
+        self, rng: Array, heads: int, width: int, init: Initializers
+    ) -> HeadParams:
+        """Draws the layer of several heads, each of which emits so many numbers."""
+        config = self.config
+        head = init_head(rng, config.hidden_dim, heads * width, init)
+        bias = head.b.reshape(heads, width)  # [H*P] -> [H, P]
+        bias = bias.at[:, config.tape_width].set(config.strength_bias)  # after the key
+        return head._replace(b=bias.reshape(-1))  # [H, P] -> [H*P]
 
     def _init_first(self, rng: Any, init: Initializers) -> NTMState:
         """Draws what the carry is made of before the first step."""

@@ -107,6 +107,16 @@ def call(p, xs, controller):
     return rebuild(ntm_params(p, controller))(xs)
 
 
+def test_the_key_strength_of_every_head_starts_at_its_bias():
+    config = dataclasses.replace(CONFIG, strength_bias=5.0)
+    machine = NTM(config, rngs=nnx.Rngs(0)).machine(jnp.float32)
+    reads = machine.read_heads.b.reshape(H, P)
+    writes = machine.write_heads.b.reshape(W, P + 2 * M)
+    for head in [*reads, *writes[:, :P]]:
+        assert to_addressing(head, tape_width=M).strength == pytest.approx(5.0067, 1e-4)
+    assert {*np.unique(reads), *np.unique(writes)} == {0.0, 5.0}
+
+
 @each_controller
 def test_every_step_is_the_papers(controller):
     p = PAPERS[controller]
