@@ -15,6 +15,7 @@ from flax import nnx
 from jax import Array
 
 from attnjax.cells.aligners.addressing import (
+    CLIP,
     HeadParams,
     addressing_width,
     init_head,
@@ -216,3 +217,8 @@ def _check(config: NTMConfig) -> None:
     check_choices(config, "controller", "tape_init", "start_weights", "init")
     if config.max_shift < 0:
         raise ValueError(f"max_shift: expected at least 0, got {config.max_shift}")
+    if not 0 <= config.strength_bias <= CLIP:
+        raise ValueError(
+            f"strength_bias: expected 0 to {CLIP:g}, got {config.strength_bias} (heads' "
+            "numbers are clipped there)"
+        )

@@ -31,7 +31,7 @@ AMOUNTS = (  # at least 0
     *("eval_every", "save_every", "learning_rate", "warmup_steps", "end_lr_ratio"),
     *("max_grad_norm", "max_grad_value", "weight_decay", "epsilon", "seed"),
     *("norm_epsilon", "sliding_window", "max_shift", "linear_units", "context_tokens"),
-    *("curriculum_steps", "num_symbols", "jitter"),
+    *("curriculum_steps", "num_symbols", "jitter", "strength_bias"),
     *("decay_begin", "linear_start_steps", "alignment_weight", "layer", "split_seed"),
     *("length_penalty", "max_length_ratio", "coverage_penalty", "no_repeat_ngram_size"),
     *("train", "validation", "test", "held_out_validation", "held_out_test"),

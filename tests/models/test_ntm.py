@@ -265,6 +265,8 @@ def test_bfloat16_computes_in_it_and_returns_float32(name):
         ({"num_write_heads": 0}, "num_write_heads: expected at least 1, got 0"),
         ({"tape_size": 0}, "tape_size: expected at least 1, got 0"),
         ({"max_shift": -1}, "max_shift: expected at least 0, got -1"),
+        ({"strength_bias": -1.0}, "strength_bias: expected 0 to 20, got -1.0"),
+        ({"strength_bias": 21.0}, "strength_bias: expected 0 to 20, got 21.0"),
         ({"controller": "gpt"}, "controller: expected one of lstm, gru, feed-forward"),
         ({"start_weights": "last"}, "start_weights: expected one of first-row, spread"),
     ],
