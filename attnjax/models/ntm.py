@@ -219,6 +219,6 @@ def _check(config: NTMConfig) -> None:
         raise ValueError(f"max_shift: expected at least 0, got {config.max_shift}")
     if not 0 <= config.strength_bias <= CLIP:
         raise ValueError(
-            f"strength_bias: expected 0 to {CLIP:g}, got {config.strength_bias} (heads' "
-            "numbers are clipped there)"
+            f"strength_bias: expected 0 to {CLIP:g}, got {config.strength_bias} "
+            "(the numbers of heads are clipped there)"
         )
