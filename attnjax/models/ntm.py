@@ -67,9 +67,9 @@ class NTMConfig:
     first row, or nearly alike on all rows. From the first row a head that only shifts
     finds again what was written."""
     strength_bias: float = 0.0
-    """Bias of each head's key strength at the start, before the softplus: from 0, heads
-    address by content nearly alike on all rows; from 5, mostly rows that resemble the
-    key, for tasks that look up what was written."""
+    """Bias of each head's key strength at the start, before the softplus, 0 to 20: from
+    0, heads address by content nearly alike on all rows; from 5, mostly rows that
+    resemble the key, for tasks that look up what was written."""
     init: Literal["paper", "glorot"] = "glorot"
     """Initial parameters: small normal ones, or Glorot uniform."""
     dtype: Literal["float32", "bfloat16"] = "float32"
@@ -220,5 +220,5 @@ def _check(config: NTMConfig) -> None:
     if not 0 <= config.strength_bias <= CLIP:
         raise ValueError(
             f"strength_bias: expected 0 to {CLIP:g}, got {config.strength_bias} "
-            "(the numbers of heads are clipped there)"
+            "(what heads emit is clipped there)"
         )
