@@ -16,9 +16,8 @@ from jax import Array
 
 from attnjax.cells.aligners.addressing import (
     CLIP,
-    HeadParams,
     addressing_width,
-    init_head,
+    init_heads,
 )
 from attnjax.cells.initializers import Initializers, initializers
 from attnjax.cells.ntm import CONTROLLERS, NTMOutput, NTMParams, NTMState, ntm
@@ -91,27 +90,18 @@ class NTM(nnx.Module):
         D, M = config.hidden_dim, config.tape_width
         H, W = config.num_read_heads, config.num_write_heads
         P = addressing_width(M, config.max_shift)
+        heads = partial(init_heads, tape_width=M, strength_bias=config.strength_bias)
         widths = (config.input_dim, *[D] * (config.num_layers - 1))
         self.machine = Params(
             NTMParams(
                 layers=init_layers(rng, widths, D, cell, init),
                 w_reads=init.kernel(rng(), (H * M, cell.num_gates * D)),
-                read_heads=self._init_heads(rng(), H, P, init),
-                write_heads=self._init_heads(rng(), W, P + 2 * M, init),
+                read_heads=heads(rng(), D, (H, P), init),
+                write_heads=heads(rng(), D, (W, P + 2 * M), init),
             )
         )
         self.first = Params(self._init_first(rng, init))
         self.output = VectorOutput(D + H * M, config.output_dim, init, rngs=rngs)
-
-    def _init_heads(
-        self, rng: Array, heads: int, width: int, init: Initializers
-    ) -> HeadParams:
-        """Draws the layer of several heads, each of which emits so many numbers."""
-        config = self.config
-        head = init_head(rng, config.hidden_dim, heads * width, init)
-        bias = head.b.reshape(heads, width)  # [H*P] -> [H, P]
-        bias = bias.at[:, config.tape_width].set(config.strength_bias)  # after the key
-        return head._replace(b=bias.reshape(-1))  # [H, P] -> [H*P]
 
     def _init_first(self, rng: Any, init: Initializers) -> NTMState:
         """Draws what the carry is made of before the first step."""

@@ -98,6 +98,35 @@ def init_head(rng: Array, D: int, P: int, initializers: Initializers) -> HeadPar
     return HeadParams(initializers.kernel(rng, (D, P)), jnp.zeros(P))
 
 
+def init_heads(
+    rng: Array,
+    D: int,
+    widths: tuple[int, int],
+    initializers: Initializers,
+    *,
+    tape_width: int,
+    strength_bias: float,
+) -> HeadParams:
+    """Draws the linear layer of several heads, side by side.
+
+    Args:
+      rng: PRNG key.
+      D: width of the state that the heads see.
+      widths: the number of heads, and how many numbers each emits, its address first.
+      initializers: how matrices are drawn.
+      tape_width: M, the width of the tape.
+      strength_bias: bias of each head's key strength; the other biases are 0.
+
+    Returns:
+      Parameters with shapes [D, H * P] and [H * P].
+    """
+    heads, width = widths
+    head = init_head(rng, D, heads * width, initializers)
+    bias = head.b.reshape(heads, width)  # [H*P] -> [H, P]
+    bias = bias.at[:, tape_width].set(strength_bias)  # the strength follows the key
+    return head._replace(b=bias.reshape(-1))  # [H, P] -> [H*P]
+
+
 def emit(params: HeadParams, state: Float[Array, "D"]) -> Float[Array, "P"]:
     """Computes what a head emits: a linear layer of a state."""
     product = precision.matmul(state, params.w)
