@@ -76,6 +76,16 @@ def test_the_same_data_give_the_same_bytes(draw, suffix, tmp_path):
 
 
 @each_figure
+def test_a_notebook_displays_a_figure_as_it_would_be_saved(draw, tmp_path):
+    figure = draw(tmp_path / "a.png")
+    with matplotlib.rc_context({"font.size": 31, "savefig.dpi": 31}):
+        png, size = figure._repr_png_()  # what IPython asks of any object
+    assert png == (tmp_path / "a.png").read_bytes()
+    inches = figure.get_size_inches()
+    assert [size["width"], size["height"]] == [round(96 * side) for side in inches]
+
+
+@each_figure
 def test_figures_do_not_change_the_settings(draw, tmp_path):
     before = dict(matplotlib.rcParams)
     draw(tmp_path / "a.svg")

@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from attnjax import align
 from attnjax.viz import _figures, _fonts
 from attnjax.viz._curves import curve_plot as curve_plot
+from attnjax.viz._figures import Figure
 from attnjax.viz._pen import Writing as Writing
 from attnjax.viz._pen import pen_plot as pen_plot
 from attnjax.viz._pen import strokes_of as strokes_of

@@ -4,10 +4,10 @@ import os
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from attnjax.viz import _figures, _fonts
+from attnjax.viz._figures import Figure
 
 Points = tuple[Sequence[float], Sequence[float]]  # along x, along y
 

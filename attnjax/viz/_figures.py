@@ -4,18 +4,19 @@ These make figures reproducible: the same data give the same bytes under any use
 settings.
 """
 
+import io
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import matplotlib.figure
 import matplotlib.style
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backend_bases import RendererBase
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from attnjax.viz import _fonts
@@ -40,6 +41,18 @@ class _Box(NamedTuple):
     bottom: float
     right: float
     top: float
+
+
+class Figure(matplotlib.figure.Figure):
+    """A matplotlib figure that a notebook displays although pyplot is not used."""
+
+    def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
+        """Returns the PNG, and its width and height in CSS pixels (96 an inch)."""
+        picture = io.BytesIO()
+        with settings(["sans-serif"]):
+            self.savefig(picture, format="png", metadata={"Software": None})
+        width, height = (round(96 * float(inches)) for inches in self.get_size_inches())
+        return picture.getvalue(), {"width": width, "height": height}
 
 
 def settings(families: list[str]) -> AbstractContextManager[None]:

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from attnjax.viz import _figures, _fonts
+from attnjax.viz._figures import Figure
 
 _WIDTH = 9.0  # inches, of the widest line
 _TALLEST = 1.6  # inches, of a short line

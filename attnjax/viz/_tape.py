@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from attnjax.viz import _figures, _fonts
+from attnjax.viz._figures import Figure
 
 _CELL = 0.055  # inches of a step
 _HIGHEST = 3.0  # inches of a panel: rows beyond that are drawn flatter

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
 from attnjax.viz import _figures, _fonts
+from attnjax.viz._figures import Figure
 
 _HEIGHTS = (0, 6, -6, 10, -10, 14, -14)  # points above a name's own point
 
