@@ -206,7 +206,7 @@ viz.length_plot(
     exact,
     [(n, n) for n in TEST],
     score="sentences right, %",
-    title="by the number of clauses",
+    x_label="clauses",
 )
 
 # %% [markdown]

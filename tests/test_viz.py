@@ -47,7 +47,9 @@ DRAWN = {
         path,
         title="both",
     ),
-    "length": lambda path: viz.length_plot(SERIES, BUCKETS, path, counts=[7, 5, 3]),
+    "length": lambda path: viz.length_plot(
+        SERIES, BUCKETS, path, counts=[7, 5, 3], x_label="words"
+    ),
     "curves": lambda path: viz.curve_plot(
         CURVES, path, x_label="steps", y_label="bits", levels={"published": 30.0}
     ),
@@ -169,7 +171,10 @@ def test_an_svg_is_xml_and_holds_no_fonts(tmp_path):
 
 
 def test_a_line_breaks_where_a_model_has_no_score():
-    axes = viz.length_plot(SERIES, BUCKETS, counts=[7, 5, 3]).axes[0]
+    axes = viz.length_plot(
+        SERIES, BUCKETS, counts=[7, 5, 3], score="WER", x_label="letters"
+    ).axes[0]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("letters", "WER")
     first, second = (line.get_ydata() for line in axes.lines)
     np.testing.assert_array_equal(first, SERIES["RNNenc"])
     np.testing.assert_array_equal(second, SERIES["RNNsearch"])

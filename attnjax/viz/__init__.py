@@ -139,6 +139,7 @@ def length_plot(
     *,
     counts: Sequence[int] | None = None,
     score: str = "BLEU",
+    x_label: str = "source length",
     title: str = "",
 ) -> Figure:
     """Plots a score by source length, one line for each model.
@@ -152,6 +153,7 @@ def length_plot(
       path: file to save, with the suffix .png or .svg; None does not save.
       counts: number of sentences in each bucket, for the tick labels.
       score: name of the score, for the vertical axis.
+      x_label: what the buckets count, for the horizontal axis.
       title: title of the figure.
 
     Returns:
@@ -168,7 +170,7 @@ def length_plot(
     """
     _figures.check_path(path)
     _check_series(series, buckets, counts)
-    families, missing = _fonts.families_for([*series, score, title])
+    families, missing = _fonts.families_for([*series, score, x_label, title])
     with _figures.settings(families):
         figure = Figure(dpi=150)
         axes = _figures.add_axes(figure, max(3.6, 0.85 * len(buckets)), 2.9)
@@ -181,7 +183,7 @@ def length_plot(
             names = [f"{name}\nn={n}" for name, n in zip(names, counts, strict=True)]
         axes.set_xticks(np.arange(len(buckets)), names, fontsize=9)
         axes.set_xlim(-0.35, len(buckets) - 0.65)
-        axes.set_xlabel("source length", fontsize=10)
+        axes.set_xlabel(_fonts.printable(x_label, missing, 40), fontsize=10)
         axes.set_ylabel(_fonts.printable(score, missing, 40), fontsize=10)
         return _figures.finish(
             figure, [[axes]], path, _fonts.printable(title, missing, 120)

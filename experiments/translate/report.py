@@ -78,4 +78,4 @@ def draw_lengths(
         series[name] = [found.get(low, float("nan")) for low, _ in ranges]
     path.parent.mkdir(exist_ok=True)
     with atomic_path(path) as made:
-        length_plot(series, ranges, made, title="BLEU by source length, in words")
+        length_plot(series, ranges, made, x_label="words of the source")
