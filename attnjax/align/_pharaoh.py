@@ -1,5 +1,6 @@
 """The Pharaoh format: a line of links per sentence pair, `i-j` sure, `ipj` possible."""
 
+import codecs
 import gzip
 import os
 import re
@@ -105,6 +106,7 @@ def _read_lines(path: Path) -> list[str]:
                 f"{path}: expected a whole gzip file, got a damaged one ({error}; "
                 "copy it again)"
             ) from None
+    data = data.removeprefix(codecs.BOM_UTF8)
     try:
         lines = data.decode("utf-8").split("\n")
     except UnicodeDecodeError as error:

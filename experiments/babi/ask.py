@@ -84,8 +84,9 @@ def read_stories(lines: Iterable[str]) -> Iterator[tuple[tuple[str, ...], str | 
     """Reads facts and questions as they are typed.
 
     A line that ends with a question mark is a question about the facts before it; an
-    empty line begins another story. Numbers at the beginning of a line are ignored, and
-    so is what follows a tab, so that the lines of bAbI's files can be pasted.
+    empty line begins another story, and so does the number 1 at the beginning of a
+    line, so that bAbI's files can be read. Other numbers there are ignored, and so is
+    what follows a tab.
 
     Args:
       lines: with or without newlines.
@@ -100,11 +101,13 @@ def read_stories(lines: Iterable[str]) -> Iterator[tuple[tuple[str, ...], str | 
         text = line.partition("\t")[0].strip()
         number, _, rest = text.partition(" ")
         text = rest.strip() if number.isdecimal() else text
-        if not text:
+        if not text or number == "1":
             if facts and not asked:
                 yield tuple(facts), None
             facts, asked = [], True
-        elif text.endswith("?"):
+        if not text:
+            continue
+        if text.endswith("?"):
             asked = True
             yield tuple(facts), text
         else:

@@ -100,6 +100,7 @@ class Ask(RunOptions):
 
         for path in self.story:
             yield from read_lines(require_file(expand(path)))
+            yield ""  # a file ends its last story
         if not self.story:
             if sys.stdin.isatty():
                 print_status("type facts, then a question that ends with ?")

@@ -74,6 +74,8 @@ def require_file(path: Path) -> Path:
     """
     if not path.is_file():
         kind = "a folder" if path.is_dir() else "nothing of that name"
+        if path.is_fifo():
+            kind = "a pipe, which can be read only once (write it to a file)"
         raise UserError(f"{path}: expected a file, got {kind}")
     if path.stat().st_size == 0:
         raise UserError(f"{path}: expected lines of text, got an empty file")

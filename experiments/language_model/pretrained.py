@@ -4,6 +4,7 @@ The folder is in Hugging Face's format, with its tokeniser in tokenizer.json. A 
 ends at the model's EOS.
 """
 
+import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -74,8 +75,16 @@ class PretrainedTokenizer:
     def stream(self, ids: Iterable[int]) -> Iterator[str]:
         """See `TextTokenizer`: a character comes with the last of its tokens."""
         stream = self._streams(skip_special_tokens=True)
+        seen, text = [], ""
         for id_ in ids:
-            yield stream.step(self._tokenizer, int(id_)) or ""
+            piece = stream.step(self._tokenizer, int(id_)) or ""
+            seen.append(int(id_))
+            text += piece
+            yield piece
+        # A character whose tokens do not all come is only in the text of all ids.
+        whole = self.detokenize(seen)
+        if whole.startswith(text):
+            yield whole[len(text) :]
 
     def save(self, folder: Path) -> None:
         """See `TextTokenizer`."""
@@ -84,13 +93,6 @@ class PretrainedTokenizer:
 
 class PretrainedSampler(Sampler):
     """Samples tokens until the model's EOS."""
-
-    def __init__(
-        self, model: LanguageModel, params: Any, *, longest: int, **options: Any
-    ) -> None:
-        """Jits prefill and decoding, with a KV cache of at most `longest` tokens."""
-        super().__init__(model, params, **options)
-        self.max_length = min(self.max_length, longest)
 
     def tokens(self, rng: Array, prompt: Sequence[int]) -> Iterator[int]:
         """Samples tokens up to the first EOS, which is left out."""
@@ -140,11 +142,12 @@ def load_sampler(
     if not isinstance(config, GPTConfig):  # load knows no other language model
         raise UserError("pretrained: expected a language model")
     rebuild, _ = split_abstract(lambda: GPT(config, rngs=nnx.Rngs(0)))
-    model = LanguageModel(rebuild, tokenizer, config)
+    # The KV cache holds what is asked for: the whole context may be 131,072 tokens.
+    longest = min(config.max_length, len(ids) + tokens)
+    short = dataclasses.replace(config, max_length=longest)
     return PretrainedSampler(
-        model,
+        LanguageModel(rebuild, tokenizer, short),
         replicate(jax.tree.map(jnp.asarray, params), make_mesh(1)),
-        longest=len(ids) + tokens,
         **options,
     )
 

@@ -42,11 +42,19 @@ def relocate(data: DataConfig, raw_dir: Path | None) -> DataConfig:
     """Returns a data set whose raw files are in another folder.
 
     Raises:
-      UserError: if the data set has no raw files.
+      UserError: if the data set has no raw files, or two files of different folders
+        would be one.
     """
     if raw_dir is None or not isinstance(data, ParallelText):
         return with_raw_dir(data, raw_dir, "this run's data are embedded")
     data = with_raw_dir(data, None, "")
+    came_from: dict[str, Path] = {}
+    for path in (*data.train, *data.validation, *data.test):
+        if came_from.setdefault(path.name, path) != path:
+            raise UserError(
+                f"raw_dir: expected files of different names, got {path} and "
+                f"{came_from[path.name]} (rename one, and move both into {raw_dir})"
+            )
     train, validation, test = (
         tuple(raw_dir / path.name for path in paths)
         for paths in (data.train, data.validation, data.test)

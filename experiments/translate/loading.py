@@ -92,7 +92,7 @@ def build_translator(
     words = None
     if dictionary is not None:
         search_settings["replace_unk"] = True
-        words = dict(read_pairs([dictionary]))
+        words = dict(read_pairs([dictionary], remedy="fix the file"))
     changed = {k: x for k, x in search_settings.items() if x is not None}
     search = dataclasses.replace(search, **changed)
     search.check(model.tokenizers.target.vocab_size)

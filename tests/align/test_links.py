@@ -64,6 +64,14 @@ def test_reading_inverts_writing(tmp_path_factory, name, pairs):
     assert [p.name for p in path.parent.iterdir()] == [name]
 
 
+def test_a_byte_order_mark_is_no_part_of_a_link(tmp_path):
+    (tmp_path / "a").write_bytes(b"\xef\xbb\xbf0-1 2-2\n")
+    assert align.read_pharaoh(tmp_path / "a") == [align.alignment([(0, 1), (2, 2)])]
+    (tmp_path / "b").write_bytes(b"\xef\xbb\xbf0-1\n\xff")
+    with pytest.raises(ValueError, match=r"b:2: .* got the byte 0xff"):
+        align.read_pharaoh(tmp_path / "b")
+
+
 def test_gzip_is_detected_by_its_bytes_and_has_no_time_stamp(tmp_path):
     align.write_pharaoh(tmp_path / "a.gz", [[(0, 1)]])
     data = (tmp_path / "a.gz").read_bytes()

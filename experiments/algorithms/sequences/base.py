@@ -47,7 +47,10 @@ class Generator(Protocol):
 
     @abstractmethod
     def generalizations(self) -> Mapping[str, Any]:
-        """Names harder ranges than those of training: name -> task."""
+        """Names what a run is evaluated on: name -> task.
+
+        The first are the longest sequences of training, the others are harder.
+        """
 
     @abstractmethod
     def rows_needed(self) -> int:

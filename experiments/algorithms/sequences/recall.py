@@ -79,10 +79,10 @@ class AssociativeRecall(Generator):
 
     def generalizations(self) -> Mapping[str, "AssociativeRecall"]:
         """As many items as the longest has, and more: those of figure 12."""
+        longest = self.max_items
         return {
             f"{n} items": dataclasses.replace(self, min_items=n, max_items=n)
-            for n in (6, 8, 10, 12, 15, 20)
-            if n >= self.max_items
+            for n in (longest, *(n for n in (6, 8, 10, 12, 15, 20) if n > longest))
         }
 
     def rows_needed(self) -> int:

@@ -201,6 +201,13 @@ def test_generalizations_are_harder_than_training(task, least):
     assert least >= generate(task, 20).mask.sum(axis=1).max() or task == RepeatCopy()
 
 
+@pytest.mark.parametrize("items", [2, 6, 7, 20, 25])
+def test_recall_is_evaluated_on_its_own_longest_first(items):
+    first, *harder = AssociativeRecall(max_items=items).generalizations().values()
+    assert (first.min_items, first.max_items) == (items, items)
+    assert all(task.min_items > items for task in harder)
+
+
 @each_task
 def test_a_curriculum_begins_short_and_ends_with_the_task(name):
     task = TASKS[name]

@@ -133,6 +133,12 @@ def test_lines_become_stories():
     assert list(read_stories(lines)) == [(("A.", "B."), "C?"), (("D.",), "E?")]
 
 
+def test_number_one_begins_a_story_as_in_babis_files():
+    lines = ["1 A.", "2 C?\tx\t1", "1 B.", "2 D?\ty\t1", "1 E.", "10 F."]
+    want = [(("A.",), "C?"), (("B.",), "D?"), (("E.", "F."), None)]
+    assert list(read_stories(lines)) == want
+
+
 def test_bars_keep_wide_characters_in_line():
     asked = Asked("どこ?", "駅", ("駅へ行った", "abc"), np.array([[0.96, 0.04]]))
     first, second = draw_hops(asked, "#").splitlines()[1:3]

@@ -5,9 +5,11 @@ import re
 import sys
 from functools import partial
 
+import jax
 import numpy as np
 import pytest
 
+from experiments.language_model.pretrained import PretrainedTokenizer, load_sampler
 from tests.experiments import commands
 from tests.pretrained.folders import LLAMA, MARIAN, llama_logits, tensors_of, write
 
@@ -93,6 +95,33 @@ def test_a_text_may_be_longer_than_the_context(folder, capsysbinary):
     code, out, err = sample(folder, capsysbinary, "--tokens", 25, "--samples", 2)
     assert code == 0, err
     assert out.count("---\n") == 1
+
+
+def test_the_cache_has_no_more_slots_than_the_sample_needs(folder):
+    settings = SETTINGS | {"max_position_embeddings": 131_072}
+    (folder / "config.json").write_text(json.dumps(settings))
+    sampler = load_sampler(folder, prompt="the cat", tokens=9)
+    cache = jax.eval_shape(lambda: sampler.model.start(sampler._params, 1))
+    longest = len(make_tokenizer().encode("the cat").ids) + 9
+    assert cache.positions.shape[1] == longest
+
+
+def test_a_stream_is_the_whole_text_though_its_last_character_is_cut(folder):
+    made = make_tokenizer()
+    made.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = tokenizers.decoders.ByteLevel()
+    alphabet = tokenizers.pre_tokenizers.ByteLevel.alphabet()
+    trainer = tokenizers.trainers.BpeTrainer(
+        initial_alphabet=alphabet, special_tokens=["<s>", "</s>"], show_progress=False
+    )
+    made.train_from_iterator([TEXT], trainer)
+    made.save(str(folder / "tokenizer.json"))
+    tokenizer = PretrainedTokenizer(folder, {})
+    ids = tokenizer.tokenize("né café 駅")
+    for end in range(len(ids) + 1):
+        pieces = "".join(tokenizer.stream(ids[:end]))
+        assert pieces == tokenizer.detokenize(ids[:end])
+    assert pieces == "né café 駅"
 
 
 ERRORS = {

@@ -1,7 +1,9 @@
 """Parallel text of one's own, with a Transformer that has learned few positions."""
 
+import dataclasses
 import io
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -9,9 +11,13 @@ import numpy as np
 import pytest
 
 from experiments.datasets.pairs.tokenized import TokenizedPairs
+from experiments.datasets.parallel_text.parallel_text_builder import ParallelText
+from experiments.datasets.text_files import require_file
+from experiments.errors import UserError
 from experiments.runs.folder import Run
 from experiments.translate.batch_shapes import enough_buckets, plan_batches
 from experiments.translate.configs import CONFIGS, TEXT_TRANSFORMER
+from experiments.translate.data import relocate
 from experiments.translate.loading import load_run
 from tests.experiments.commands import contents, run
 
@@ -178,3 +184,24 @@ def test_few_data_have_few_shapes(count, want):
     assert enough_buckets(TEXT_TRANSFORMER, examples) == want
     batches = plan_batches(TEXT_TRANSFORMER, examples, devices=1)
     assert len(batches.shapes) <= want
+
+
+def test_files_are_found_in_another_folder_unless_two_would_be_one(tmp_path):
+    def at(*folders):
+        return [(Path(one, "s"), Path(one, "t")) for one in folders]
+
+    train, test = at("a", "c")
+    data = ParallelText(train=train, test=(Path("c/s2"), Path("c/t2")))
+    moved = relocate(data, tmp_path)
+    assert moved.train == (tmp_path / "s", tmp_path / "t")
+    assert moved.test == (tmp_path / "s2", tmp_path / "t2")
+    # One file in two splits is one file still.
+    assert relocate(dataclasses.replace(data, validation=train), tmp_path)
+    with pytest.raises(UserError, match=r"raw_dir: .* got c/s and a/s \(rename one"):
+        relocate(dataclasses.replace(data, test=test), tmp_path)
+
+
+def test_a_pipe_is_named(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UserError, match="got a pipe, which can be read only once"):
+        require_file(tmp_path / "pipe")
