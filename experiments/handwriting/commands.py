@@ -91,7 +91,8 @@ class Write(RunOptions):
     """File of one line whose hand is continued: JSON of this command, or XML of
     IAM-OnDB."""
     prime_text: str | None = None
-    """What the line of --prime says. None: its JSON file has it."""
+    """What the line of --prime says. None: its JSON file has it, or the network
+    predicts without a text."""
     max_points: int = 2000
     """Most pen points of a line."""
     animate: bool = False
@@ -113,10 +114,13 @@ class Write(RunOptions):
             raise UserError(f"samples: expected at least 1, got {self.samples}")
         if self.prime is None and self.prime_text is not None:
             raise UserError("prime_text: expected none without --prime")
-        prime = self.prime and read_prime(self.prime, self.prime_text)
         loaded = load_run(self.run_folder, self.checkpoint)
+        with_text = loaded.model.alphabet is not None
+        prime = self.prime and read_prime(
+            self.prime, self.prime_text, with_text=with_text
+        )
         texts = self.text
-        if not texts and loaded.model.alphabet is not None:
+        if not texts and with_text:
             raise UserError("text: expected a text to write, got none")
         written = write_lines(
             loaded,
@@ -127,7 +131,7 @@ class Write(RunOptions):
             max_points=self.max_points,
         )
         for one in written:
-            if not one.finished and loaded.model.alphabet is not None:
+            if not one.finished and with_text:
                 print_status(
                     f"{one.line.text!r}: cut off after {self.max_points} points (raise "
                     "--max-points, or the bias)"

@@ -28,20 +28,21 @@ def line_to_json(line: Line) -> dict[str, Any]:
     """What the file of a line holds."""
     places = to_places(line.points).round(4)
     cuts = np.flatnonzero(line.points[:-1, 2]) + 1
-    strokes = [stroke.tolist() for stroke in np.split(places, cuts)]
+    strokes = [stroke.tolist() for stroke in np.split(places, cuts) if len(stroke)]
     return {"text": line.text, "strokes": strokes}
 
 
-def read_prime(path: Path, text: str | None) -> Line:
+def read_prime(path: Path, text: str | None, *, with_text: bool = True) -> Line:
     """Reads a line that was written before, with its text.
 
     Args:
       path: a JSON file of `write`, or an XML file of IAM-OnDB.
       text: what it says; None takes the text of a JSON file.
+      with_text: whether a text must be known, as for a network that reads one.
 
     Raises:
       UserError: if the file cannot be read, its strokes are invalid, or no text is
-        known.
+        known where one must be.
     """
     path = text_files.require_file(text_files.absolute(path))
     if path.suffix.lower() == ".xml":
@@ -49,7 +50,7 @@ def read_prime(path: Path, text: str | None) -> Line:
     else:
         points, known = _read_json(path)
     line = Line(known if text is None else text, points, np.zeros(0, np.int32))
-    if not line.text.strip():
+    if with_text and not line.text.strip():
         raise UserError(
             f"prime: expected strokes with their text, got no text for {path} (say "
             "with --prime-text what is written there)"

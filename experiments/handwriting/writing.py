@@ -144,15 +144,21 @@ def _written(
     """Restores the units of a drawn line, and joins it to the prime."""
     first = np.zeros((1, 3), np.float32)
     drawn = writer.statistics.restore(np.concatenate([first, points[:length]]))
-    line = Line(text, drawn, np.zeros(0, np.int32))
-    given = first if prime is None else prime.points
+    given, own = first, drawn
+    if prime is not None:
+        # The pen comes from the prime: to the line's own first point it does not jump.
+        given, own = prime.points, drawn[1:].copy()
+        own[:1, :2] = 0
+    line = Line(text, own, np.zeros(0, np.int32))
     whole = np.concatenate([given, drawn[1:]])
     if writer.alphabet is None:
         return Written(line, viz.Writing(whole, prime=_given(prime)), bool(finished))
     said = text if prime is None else f"{prime.text} {text}"
     # Weights belong to the point that they predict; nothing predicts the first one.
     path = np.concatenate([before, weights[:length]])
-    path = np.concatenate([path[:1], path])[: len(whole), : len(said) + 1]
+    # It repeats the second's, or is 0 where the line ends at its first step.
+    start = path[:1] if len(path) else np.zeros_like(path, shape=(1, path.shape[1]))
+    path = np.concatenate([start, path])[: len(whole), : len(said) + 1]
     picture = viz.Writing(whole, said, path, _given(prime))
     return Written(line, picture, bool(finished))
 

@@ -237,6 +237,16 @@ def test_what_is_wrong_and_not_known_gives_nan():
     assert jnp.isfinite(loss(ZEROS, good, num_frames=2))
 
 
+@pytest.mark.parametrize("symbol", [0, 1, 3])  # the blank, a label, neither
+def test_nan_in_a_real_frame_comes_out(symbol):
+    labels = jnp.array([1, 2])
+    spoiled = ZEROS.at[1, symbol].set(jnp.nan)
+    assert jnp.isnan(lattice.ctc_loss(spoiled, labels))
+    # Log-probabilities of symbols that no path has are not read.
+    total = lattice.ctc_log_likelihood(spoiled, labels)
+    assert jnp.isnan(total) == (symbol != 3)
+
+
 def test_nothing_inside_is_nan():
     """Eagerly, under `jax_debug_nans`, where no path is possible."""
     with jax.debug_nans(True):

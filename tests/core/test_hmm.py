@@ -307,6 +307,14 @@ def test_a_number_of_steps_that_is_not_known_gives_nan():
     assert jnp.isfinite(run(*ZEROS, num_steps=4))
 
 
+@pytest.mark.parametrize("step", [0, 2])
+def test_nan_in_a_real_step_comes_out(step):
+    chain = *ZEROS[:2], ZEROS[2].at[step, 1].set(jnp.nan)
+    assert jnp.isnan(lattice.hmm_log_likelihood(*chain))
+    assert jnp.isnan(lattice.hmm_filter(*chain).predictive[step:]).all()
+    assert jnp.isnan(lattice.hmm_entropy(*chain))
+
+
 def test_nothing_inside_is_nan():
     """Eagerly, under `jax_debug_nans`, where no path is possible."""
     with jax.debug_nans(True):

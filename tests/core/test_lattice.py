@@ -299,6 +299,17 @@ def test_low_precision_is_summed_in_float32():
     assert gradient.dtype == jnp.bfloat16
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_the_loss_of_low_precision_logits_is_summed_in_float32(dtype):
+    """The label is in any of 300 frames: 300 paths of 301 arcs, each of 1/4."""
+    loss = partial(lattice.transducer_loss, labels=jnp.array([2]))
+    logits = jnp.zeros((300, 2, 4), dtype)
+    got, gradient = jax.jit(jax.value_and_grad(loss))(logits)
+    assert (got.dtype, gradient.dtype) == (jnp.float32, logits.dtype)
+    np.testing.assert_allclose(got, 301 * np.log(4) - np.log(300), rtol=1e-5)
+    assert jnp.isfinite(gradient).all()
+
+
 def test_a_batch_is_its_rows():
     blank, label = (
         jnp.stack([jnp.float32(x) for x in arrays])
@@ -394,6 +405,23 @@ def test_what_is_wrong_and_not_known_gives_nan():
     assert jnp.isfinite(loss(logits, good, num_frames=2))
     arcs = jax.jit(lattice.transducer_arcs)
     assert jnp.isnan(arcs(logits, jnp.array([0, 1]))[1]).all()
+
+
+@pytest.mark.parametrize("symbol", [0, 2, 3])  # the blank, the label, neither
+def test_nan_in_a_real_frame_comes_out_of_the_loss(symbol):
+    logits = jnp.zeros((3, 2, 4)).at[1, 0, symbol].set(jnp.nan)
+    run = jax.jit(jax.value_and_grad(lattice.transducer_loss))
+    loss, gradient = run(logits, jnp.array([2]))
+    assert jnp.isnan(loss)
+    assert jnp.isnan(gradient).any()
+
+
+@pytest.mark.parametrize("kind", ["blank", "label"])
+def test_nan_in_a_real_arc_comes_out_of_sums_over_paths(kind):
+    arcs = {"blank": ZEROS[0], "label": ZEROS[1]}
+    arcs[kind] = arcs[kind].at[1, 0].set(jnp.nan)
+    assert jnp.isnan(lattice.transducer_log_likelihood(**arcs))
+    assert jnp.isnan(lattice.transducer_entropy(**arcs))
 
 
 def test_nothing_inside_is_nan():

@@ -53,11 +53,11 @@ def shares(x: Array, axis: int | tuple[int, ...] = -1) -> Array:
 
 
 def finite(x: Array) -> Array:
-    """Replaces -inf by 0, so that it can be subtracted."""
-    return jnp.where(x > -jnp.inf, x, 0)
+    """Replaces -inf by 0, so that it can be subtracted; NaN stays NaN."""
+    return jnp.where(x == -jnp.inf, 0, x)
 
 
 def xlogx(x: Array) -> Array:
-    """Computes x log x, with value and gradient 0 at x = 0."""
-    positive = x > 0
-    return jnp.where(positive, x * jnp.log(jnp.where(positive, x, 1)), 0)
+    """Computes x log x, with value and gradient 0 at x = 0; NaN of NaN."""
+    zero = x == 0
+    return jnp.where(zero, 0, x * jnp.log(jnp.where(zero, 1, x)))

@@ -21,9 +21,10 @@ from experiments.handwriting.baselines import fit_mixture, nats
 from experiments.handwriting.configs import CONFIGS, IAM_PREDICTION
 from experiments.handwriting.evaluator import Evaluator, LineScores, metrics
 from experiments.handwriting.loading import load_run
+from experiments.handwriting.model import build_model
 from experiments.handwriting.prime import line_to_json, read_prime
 from experiments.handwriting.task import HandwritingTask
-from experiments.handwriting.writing import write_lines
+from experiments.handwriting.writing import save_pictures, write_lines
 from experiments.training.task import TaskSetup
 from experiments.training.weight_noise import WeightNoiseConfig
 from tests.experiments import commands
@@ -112,6 +113,11 @@ def test_an_evaluation_stands_beside_two_baselines(copy_of, capsys):
             assert f"{split}, {kind}" in out
             assert f"{values['nats_per_line']:.3f}" in out
     assert saved["lines"] == {"test": 4}
+    scale = saved["nats_per_point_of_the_scale"]
+    deviations = json.loads((copy_of / "offsets.json").read_text())["std"]
+    assert scale == pytest.approx(np.log(deviations).sum())
+    printed = " ".join(out.split())  # a title may be on two lines
+    assert f"in the units of the data a point costs {scale:+.3f} nats" in printed
 
 
 def test_a_run_without_a_text_is_evaluated_and_draws(predicting, tmp_path, capsys):
@@ -257,6 +263,70 @@ def test_a_written_line_primes_another_from_the_command_line(written, tmp_path):
     command = ("write", written, "two", "--prime", first.with_suffix(".json"))
     assert run(*command, "--out", second, "--max-points", 9) == 0
     assert second.with_suffix(".png").stat().st_size > 1000
+
+
+def test_a_primed_line_is_saved_without_the_jump_from_its_prime(loaded):
+    prime = loaded.config.data.load("validation")[0]
+    (one,) = write_lines(loaded, ["xyz"], prime=prime, max_points=30)
+    new = one.picture.points[len(prime.points) :]
+    found = one.line.points
+    assert found.shape == new.shape
+    assert found[0].tolist() == [0, 0, new[0, 2]]  # a line begins without a jump
+    np.testing.assert_array_equal(found[1:], new[1:])
+    lengths = np.diff(np.flatnonzero(new[:, 2]), prepend=-1)
+    assert len(lengths) > 1  # or this shows nothing
+    strokes = line_to_json(one.line)["strokes"]
+    assert [len(stroke) for stroke in strokes] == lengths.tolist()
+
+
+def ending_at_once(loaded):
+    """An untrained network whose window is behind the text "a" at its first step."""
+    sizes = dataclasses.replace(loaded.config.model, points_per_character=0.5)
+    config = dataclasses.replace(loaded.config, model=sizes)
+    given = loaded.model.statistics, loaded.model.alphabet
+    model, params = build_model(config, *given)
+    return dataclasses.replace(loaded, model=model, params=params)
+
+
+def test_a_line_that_ends_at_its_first_step_is_drawn(loaded, tmp_path):
+    (one,) = write_lines(ending_at_once(loaded), ["a"])
+    assert one.finished
+    assert one.line.points.tolist() == [[0, 0, 0]]
+    np.testing.assert_array_equal(one.picture.weights, np.zeros((1, 2)))
+    save_pictures([one], tmp_path / "a.svg", animate=True, say=lambda text: None)
+    saved = json.loads((tmp_path / "a.json").read_text())
+    assert saved == [{"text": "a", "strokes": [[[0, 0]]]}]
+
+
+def test_a_line_of_which_only_the_prime_is_drawn_has_no_strokes(loaded):
+    prime = loaded.config.data.load("validation")[0]
+    empty = Line("a", prime.points[:0], prime.characters[:0])
+    assert line_to_json(empty) == {"text": "a", "strokes": []}
+
+
+def test_a_line_without_a_text_primes_another(predicting, tmp_path, capsys):
+    own, out = tmp_path / "own.svg", tmp_path / "next.svg"
+    assert run("write", predicting, "--out", own, "--max-points", 9) == 0
+    saved = json.loads(own.with_suffix(".json").read_text())
+    assert saved[0]["text"] == ""
+    command = ("write", predicting, "--prime", own.with_suffix(".json"), "--out", out)
+    assert run(*command, "--max-points", 9) == 0, capsys.readouterr().err
+    (line,) = json.loads(out.with_suffix(".json").read_text())
+    assert sum(len(stroke) for stroke in line["strokes"]) == 9
+
+
+def test_a_bias_makes_a_line_tidier(written, tmp_path):
+    """Offsets spread less: a bias of b divides the deviations by exp(b)."""
+    spreads = []
+    for bias in (0, 3):
+        out = tmp_path / f"{bias}.svg"
+        command = ("write", written, "abc", "--bias", bias, "--seed", 3, "--out", out)
+        assert run(*command, "--max-points", 200) == 0
+        (line,) = json.loads(out.with_suffix(".json").read_text())
+        offsets = np.diff(np.concatenate(line["strokes"]), axis=0)
+        assert len(offsets) > 50
+        spreads.append(offsets.std(axis=0))
+    assert (spreads[1] < 0.3 * spreads[0]).all()
 
 
 STROKES = '"strokes": [[[0, 0], [1, 2]]]'
