@@ -16,7 +16,7 @@ from experiments.cli.outputs import check_file, check_writable
 from experiments.cli.progress_bar import ProgressBar
 from experiments.datasets.text_files import decode_lines
 from experiments.errors import UserError
-from experiments.translate.alignments import END, word_links, word_weights
+from experiments.translate.alignments import END
 from experiments.translate.config import too_large
 from experiments.translate.translator import Translation, Translator
 
@@ -128,13 +128,13 @@ def _format(
 def _links(translator: Translator, hypotheses: Sequence[Translation]) -> Alignment:
     if not hypotheses:
         return _NO_LINKS
-    return word_links(_word_weights(translator, hypotheses[0]))
+    return translator.how.links(_word_weights(translator, hypotheses[0]))
 
 
 def _word_weights(translator: Translator, found: Translation) -> np.ndarray:
     source, target = translator.model.tokenizers
     ids = found.source_ids[:-1]
-    return word_weights(found.weights, (source, ids), (target, found.ids))
+    return translator.how.words(found.weights, (source, ids), (target, found.ids))
 
 
 class Pictures:
