@@ -151,7 +151,8 @@ class Decode(RunOrPretrainedOptions, SearchOptions):
 
     n_best: int = 1
     """Number of hypotheses per line; above 1, each is printed as
-    "line number from 0 ||| text ||| score"."""
+    "line number from 0 ||| text ||| score", and a word ||| as Moses escapes it,
+    &#124;&#124;&#124;."""
     alignments: Path | None = None
     """File for word alignments in Pharaoh format, source-target: 0-0 1-2 ... The
     weights are those that --replace-unk takes."""
