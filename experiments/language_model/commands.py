@@ -47,8 +47,8 @@ class Evaluate(RunOptions):
     """
 
     text: tuple[Path, ...] = ()
-    """Files to evaluate on, each separately; by default all splits but the training
-    data."""
+    """Files to evaluate on, each separately, and read as the run's data set reads its
+    own; by default all splits but the training data."""
     raw_dir: Path | None = None
     """Folder of the raw data, if they have moved since training."""
     context_tokens: int | None = None

@@ -16,11 +16,11 @@ from attnjax.train import Params
 from experiments.cli.progress_bar import ProgressBar
 from experiments.cli.tables import print_table
 from experiments.datasets.data_dir import with_raw_dir
-from experiments.datasets.text.datasets import Text
 from experiments.datasets.text.token_files import read_tokens
 from experiments.datasets.text.windows import consecutive_windows
 from experiments.errors import UserError
 from experiments.files import write_atomic
+from experiments.language_model.config import read_as
 from experiments.language_model.loading import LoadedRun
 from experiments.language_model.model import LanguageModel, check_context
 from experiments.language_model.stream_evaluation import StreamEvaluator
@@ -115,7 +115,8 @@ def evaluate(
 
     Args:
       loaded: the run.
-      texts: files to evaluate on; by default all splits but the training text.
+      texts: files to evaluate on, read as the run's data set reads its own; by default
+        all splits but the training text.
       raw_dir: where the raw data are, if not where the config says.
       context_tokens: number of tokens at the start of every window that are not
         predicted; None: as in training.
@@ -142,7 +143,7 @@ def evaluate(
     model, config = loaded.model, loaded.config
     why = "this run's text is no data set in a folder; name files with --text"
     data = with_raw_dir(config.data, None if texts else raw_dir, why)
-    chosen = {str(path): Text((path,)) for path in texts}
+    chosen = {str(path): read_as(data, path) for path in texts}
     if not chosen:
         chosen = data.splits()
         del chosen["train"]

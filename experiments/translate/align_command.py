@@ -63,7 +63,6 @@ class Align(RunOptions):
         """Aligns the pairs."""
         from experiments.cli.outputs import check_file
         from experiments.translate.aligning import (
-            Extraction,
             align_pairs,
             print_scores,
             read_links,
@@ -71,6 +70,7 @@ class Align(RunOptions):
             score_links,
             write_outputs,
         )
+        from experiments.translate.alignments import Extraction
         from experiments.translate.loading import load_ensemble, load_run
 
         check_file("out", self.out)

@@ -4,10 +4,10 @@ A run is read with its target given (teacher forcing), and its attention weights
 links between the words of the text, that is, between what is separated by blanks.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Literal, NamedTuple, TextIO
+from typing import Any, Literal, NamedTuple, TextIO
 
 import numpy as np
 
@@ -20,51 +20,23 @@ from attnjax.align import (
     symmetrise,
     write_pharaoh,
 )
+from attnjax.train import Params
 from experiments.cli.exit_codes import invalid_settings
 from experiments.cli.tables import print_table
+from experiments.datasets.pairs.evaluation_batches import EvaluationBatch
 from experiments.datasets.text_files import read_pairs, require_file
 from experiments.errors import UserError
 from experiments.files import atomic_path
-from experiments.translate.alignments import OnEnd, Row, flip, word_links, word_weights
+from experiments.translate.alignments import Extraction, flip
 from experiments.translate.batch_shapes import batch_pairs
-from experiments.translate.config import (
-    Config,
-    GuidedAlignmentConfig,
-    check_aligns,
-)
+from experiments.translate.config import check_aligns
 from experiments.translate.loading import LoadedRun
+from experiments.translate.translator import Translator
 
 Pairs = Sequence[tuple[str, str]]
 Method = Literal[
     "intersection", "union", "grow-diag", "grow-diag-final", "grow-diag-final-and"
 ]
-
-
-class Extraction(NamedTuple):
-    """How weights of a model become weights between words, and links.
-
-    What is not given is what the run's attention was trained on, if it was guided.
-    """
-
-    layer: int | None = None  # of a Transformer's decoder; None is its own choice
-    heads: tuple[int, ...] = ()  # whose mean is taken; by default all
-    row: Row | None = None  # by default "before"
-    on_end: OnEnd = "unlinked"
-
-    def of_run(self, config: Config) -> "Extraction":
-        """Fills in what is not given."""
-        guided = config.guided_alignment
-        if guided.links is None:
-            guided = GuidedAlignmentConfig()
-        return self._replace(
-            layer=guided.layer if self.layer is None else self.layer,
-            heads=self.heads or guided.heads,
-            row=self.row or guided.row,
-        )
-
-    def links(self, weights: np.ndarray) -> Alignment:
-        """Links each target word to a source word."""
-        return word_links(weights, on_end=self.on_end)
 
 
 class Aligned(NamedTuple):
@@ -116,13 +88,37 @@ def extract_weights(
         batch_tokens=loaded.config.batch_tokens,
         devices=loaded.mesh.size,
     )
-    words: list[np.ndarray] = [np.empty(0)] * len(pairs)
+    words = align_batches(translator, loaded.params, encoded, batches, how)
+    for n, weights in enumerate(words):
+        _check_words(n, weights, pairs[n])
+    return words
+
+
+def align_batches(
+    translator: Translator,
+    params: Params,
+    encoded: Sequence[Any],
+    batches: Iterable[EvaluationBatch],
+    how: Extraction,
+) -> list[np.ndarray]:
+    """Computes the weights between the words of batches of pairs.
+
+    Args:
+      translator: of the model.
+      params: the model's parameters.
+      encoded: source and target ids of each pair, without EOS.
+      batches: the same pairs, each once.
+      how: which weights.
+
+    Returns:
+      For each pair, weights [target words + 1, source words + 1], EOS last.
+    """
+    tokenizers = translator.model.tokenizers
+    words: list[np.ndarray] = [np.empty(0)] * len(encoded)
     for n, weights in translator.align(
-        loaded.params, batches, layer=how.layer, heads=how.heads
+        params, batches, layer=how.layer, heads=how.heads
     ):
-        sides = zip(loaded.model.tokenizers, encoded[n], strict=True)
-        words[n] = word_weights(weights, *sides, row=how.row or "before")
-        _check_words(n, words[n], pairs[n])
+        words[n] = how.words(weights, *zip(tokenizers, encoded[n], strict=True))
     return words
 
 

@@ -1,17 +1,54 @@
 """Turns attention weights between subwords into word alignments."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from attnjax.align import Alignment, alignment, hard_alignment, merge_subwords
 from experiments.datasets.pairs.guided import Row
 from experiments.datasets.tokenizers.sentences import Tokenizer
+from experiments.translate.config import Config, GuidedAlignmentConfig
 
 END = "</s>"  # the label of EOS in pictures
 
 OnEnd = Literal["unlinked", "next-best"]
+
+
+class Extraction(NamedTuple):
+    """How weights of a model become weights between words, and links.
+
+    What is not given is what the run's attention was trained on, if it was guided.
+    """
+
+    layer: int | None = None  # of a Transformer's decoder; None is its own choice
+    heads: tuple[int, ...] = ()  # whose mean is taken; by default all
+    row: Row | None = None  # by default "before"
+    on_end: OnEnd = "unlinked"
+
+    def of_run(self, config: Config) -> "Extraction":
+        """Fills in what is not given."""
+        guided = config.guided_alignment
+        if guided.links is None:
+            guided = GuidedAlignmentConfig()
+        return self._replace(
+            layer=guided.layer if self.layer is None else self.layer,
+            heads=self.heads or guided.heads,
+            row=self.row or guided.row,
+        )
+
+    def words(
+        self,
+        weights: np.ndarray,
+        source: tuple[Tokenizer, Sequence[int]],
+        target: tuple[Tokenizer, Sequence[int]],
+    ) -> np.ndarray:
+        """Merges weights between subwords, as `word_weights` with the row."""
+        return word_weights(weights, source, target, row=self.row or "before")
+
+    def links(self, weights: np.ndarray) -> Alignment:
+        """Links each target word to a source word."""
+        return word_links(weights, on_end=self.on_end)
 
 
 def word_weights(

@@ -81,7 +81,9 @@ class SearchOptions(ModelOptions):
     suppress_unk: bool = False
     """Never generate UNK."""
     replace_unk: bool = False
-    """Replace each UNK by the source word with the largest attention weight."""
+    """Replace each UNK by the source word with the largest attention weight. The
+    weights are of the row, the layer and the heads that guided alignment trained; by
+    default they are those with which the search predicted the UNK."""
     dictionary: Path | None = None
     """File of lines "source word, tab, target word"; UNK is replaced by the target
     word, or by the source word if it is not in the file."""
@@ -106,7 +108,8 @@ class Evaluate(SearchOptions):
 
     Prints tables, and writes evaluation.json and pictures/bleu_by_length.png into the
     run's folder; an ensemble writes ensemble.json and
-    pictures/ensemble_by_length.png. AER needs gold alignments in the data.
+    pictures/ensemble_by_length.png. AER needs gold alignments in the data, and is that
+    of the links that `align` makes by default.
     """
 
     splits: tuple[str, ...] = ()
@@ -148,11 +151,14 @@ class Decode(RunOrPretrainedOptions, SearchOptions):
 
     n_best: int = 1
     """Number of hypotheses per line; above 1, each is printed as
-    "line number from 0 ||| text ||| score"."""
+    "line number from 0 ||| text ||| score", and a word ||| as Moses escapes it,
+    &#124;&#124;&#124;."""
     alignments: Path | None = None
-    """File for word alignments in Pharaoh format, source-target: 0-0 1-2 ..."""
+    """File for word alignments in Pharaoh format, source-target: 0-0 1-2 ... The
+    weights are those that --replace-unk takes."""
     plot: Path | None = None
-    """New or empty folder for a picture of each line's alignment."""
+    """New or empty folder for a picture of each line's alignment, by the same
+    weights."""
 
     def load(self) -> Any:
         """Loads the run, the ensemble, or the pretrained model."""

@@ -16,8 +16,9 @@ from experiments.cli.outputs import check_file, check_writable
 from experiments.cli.progress_bar import ProgressBar
 from experiments.datasets.text_files import decode_lines
 from experiments.errors import UserError
-from experiments.translate.alignments import END, word_links, word_weights
+from experiments.translate.alignments import END
 from experiments.translate.config import too_large
+from experiments.translate.nbest import escape
 from experiments.translate.translator import Translation, Translator
 
 CHUNK = 1024  # lines that are batched by length and written together
@@ -57,7 +58,7 @@ def decode_stream(
     A blank line gives an empty line. With `n_best` above 1 every
     hypothesis is a line `number ||| text ||| score`, as in Moses: lines are numbered
     from 0, the score is the one that ranks hypotheses, and an empty line gives
-    `number |||  ||| 0.0000`.
+    `number |||  ||| 0.0000`. The text is escaped (`nbest.escape`).
 
     Args:
       translator: the model with its search settings.
@@ -122,19 +123,19 @@ def _format(
         yield f"{number} |||  ||| {0:.4f}"
     else:
         for found in hypotheses:
-            yield f"{number} ||| {found.text} ||| {found.score:.4f}"
+            yield f"{number} ||| {escape(found.text)} ||| {found.score:.4f}"
 
 
 def _links(translator: Translator, hypotheses: Sequence[Translation]) -> Alignment:
     if not hypotheses:
         return _NO_LINKS
-    return word_links(_word_weights(translator, hypotheses[0]))
+    return translator.how.links(_word_weights(translator, hypotheses[0]))
 
 
 def _word_weights(translator: Translator, found: Translation) -> np.ndarray:
     source, target = translator.model.tokenizers
     ids = found.source_ids[:-1]
-    return word_weights(found.weights, (source, ids), (target, found.ids))
+    return translator.how.words(found.weights, (source, ids), (target, found.ids))
 
 
 class Pictures:

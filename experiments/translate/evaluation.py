@@ -10,15 +10,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from experiments.cli.progress_bar import ProgressBar
 from experiments.datasets.pairs.evaluation_batches import evaluation_batches
 from experiments.errors import UserError
 from experiments.files import write_atomic
 from experiments.training.metrics import perplexity
 from experiments.training.parameters import count_parameters
-from experiments.translate.alignments import word_weights
+from experiments.translate.aligning import align_batches
+from experiments.translate.alignments import Extraction
 from experiments.translate.batch_shapes import evaluation_shapes
 from experiments.translate.data import Splits, bleu_tokenizer, read_splits, relocate
 from experiments.translate.loading import LoadedRun
@@ -88,18 +87,20 @@ class Evaluator:
         }
 
     def _alignment(self, split: str) -> dict[str, float]:
-        """AER of the references' attention weights, where there are gold links."""
+        """AER of the references' attention weights, where there are gold links.
+
+        The weights are those that `align` takes by default.
+        """
         gold = [i for i, pair in enumerate(self.splits[split]) if pair.alignment]
         if not gold:
             return {}
-        tokenizers, encoded = self.loaded.model.tokenizers, self.encoded[split]
-        examples = [encoded[i] for i in gold]
+        examples = [self.encoded[split][i] for i in gold]
         batches = evaluation_batches(examples, self.shapes)
-        words: list[np.ndarray] = [np.empty(0)] * len(gold)
-        for n, weights in self.translator.align(self.loaded.params, batches):
-            sides = zip(tokenizers, examples[n], strict=True)
-            words[n] = word_weights(weights, *sides)
-        score = score_alignments(words, [self.splits[split][i] for i in gold])
+        how = Extraction().of_run(self.loaded.config)
+        params = self.loaded.params
+        words = align_batches(self.translator, params, examples, batches, how)
+        pairs = [self.splits[split][i] for i in gold]
+        score = score_alignments(words, pairs, link=how.links)
         return {"aer": score.aer, "precision": score.precision, "recall": score.recall}
 
 

@@ -17,6 +17,7 @@ from experiments.datasets.tokenizers.sides import Tokenizers
 from experiments.errors import UserError
 from experiments.runs.folder import Run
 from experiments.training.parameters import abstract_params
+from experiments.translate.alignments import Extraction
 from experiments.translate.config import Config, SearchConfig
 from experiments.translate.model import (
     Ensemble,
@@ -63,6 +64,7 @@ class LoadedRun(NamedTuple):
             if max_source_length is None
             else max_source_length,
             dictionary=dictionary,
+            how=Extraction().of_run(self.config),
             **search_settings,
         )
 
@@ -74,6 +76,7 @@ def build_translator(
     *,
     max_source_length: int,
     dictionary: Path | None = None,
+    how: Extraction = Extraction(),  # noqa: B008  immutable
     **search_settings: Any,
 ) -> Translator:
     """Builds a translator of a model; `LoadedRun.build_translator` has the rest.
@@ -84,6 +87,7 @@ def build_translator(
       mesh: the devices.
       max_source_length: longest source in token ids.
       dictionary: file of lines "source word, tab, target word".
+      how: which weights align a translation.
       **search_settings: fields of `SearchConfig`; None takes the one of `search`.
 
     Raises:
@@ -106,6 +110,7 @@ def build_translator(
         max_source_length=max_source_length,
         mesh=mesh,
         dictionary=words,
+        how=how,
     )
 
 

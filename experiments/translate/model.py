@@ -117,8 +117,29 @@ class TranslationModel:
         *,
         search: SearchConfig,
         n_best: int = 1,
+        layer: int | None = None,
+        heads: tuple[int, ...] = (),
     ) -> Hypotheses:
-        """Translates source ids [B, S] by beam search; padding rows stay empty."""
+        """Translates source ids [B, S] by beam search; padding rows stay empty.
+
+        The weights are those of the search. Those of a layer or of heads, as of
+        `SequenceModel.features_and_weights`, are computed once it has ended: the
+        hypotheses are read again (teacher forcing).
+        """
+        found = self._beam_search(params, source, search, n_best)
+        if layer is None and not heads:
+            return found
+        B, K, T = found.tokens.shape
+        rows = jnp.repeat(source, K, axis=0)  # [B, S] -> [B*K, S]
+        tokens = found.tokens.reshape(B * K, T)  # [B, K, T] -> [B*K, T]
+        read = Batch._make((rows, tokens))
+        weights = self.align(params, read, layer=layer, heads=heads)
+        weights = weights.reshape(B, K, T, -1)  # [B*K, T, S] -> [B, K, T, S]
+        return found._replace(weights=weights)
+
+    def _beam_search(
+        self, params: Params, source: Array, search: SearchConfig, n_best: int
+    ) -> Hypotheses:
         mask = source != PAD
         lengths = jnp.sum(mask, axis=1)
         limit = (lengths.astype(jnp.float32) * search.max_length_ratio).astype(

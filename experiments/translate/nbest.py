@@ -2,6 +2,11 @@
 
 The id is the line of the source, from 0. Features are `Name= value value ...`. The
 lists that `decode` writes have no features: `id ||| hypothesis ||| score`.
+
+Moses escapes the text it is trained on, `|` as `&#124;` and `&` as `&amp;`, so that its
+lists have no word `|||`. A run reads text that was not escaped, or tokens such as
+`&apos;` that its training text had too: nothing but that word is escaped and unescaped
+here, and the lists of other systems are scored as they are written.
 """
 
 import dataclasses
@@ -15,6 +20,9 @@ from experiments.errors import UserError
 
 _ID = re.compile(r"[0-9]{1,18}")  # Python converts no more than 4,300 digits
 _SEPARATOR = re.compile(r"(?:^|\s)\|\|\|(?=\s|$)")  # "a|||b" is a word
+_BARS = "&#124;" * 3
+_BARE = re.compile(rf"(?<!\S)(?:\|\|\||&(?:amp;)*{_BARS[1:]})(?!\S)")
+_ESCAPED = re.compile(rf"(?<!\S)&(?:amp;)*{_BARS[1:]}(?!\S)")
 _FEATURE_NAME = re.compile(r"[^\s=|]+")
 
 
@@ -24,7 +32,7 @@ class Entry:
 
     Attributes:
       id: line of the source, from 0.
-      text: the hypothesis; empty if the translation is.
+      text: the hypothesis, not escaped; empty if the translation is.
       features: as they are written.
       score: what the list is ranked by, the higher the better, as it is written; None
         if there is none.
@@ -38,6 +46,29 @@ class Entry:
     score: str | None = None
     rest: tuple[str, ...] = ()
     line: int = 0
+
+
+def escape(text: str) -> str:
+    """Escapes each word `|||`, which would end its field, as Moses does.
+
+    A word that looks like an escaped one has its `&` escaped. All else stays as it is.
+
+    Example:
+      >>> escape("a ||| b|c &apos;")
+      'a &#124;&#124;&#124; b|c &apos;'
+      >>> unescape(escape("&#124;&#124;&#124;"))
+      '&#124;&#124;&#124;'
+    """
+    return _BARE.sub(
+        lambda m: _BARS if m[0] == "|||" else m[0].replace("&", "&amp;", 1), text
+    )
+
+
+def unescape(text: str) -> str:
+    """Returns the text that `escape` was given."""
+    return _ESCAPED.sub(
+        lambda m: "|||" if m[0] == _BARS else m[0].replace("&amp;", "&", 1), text
+    )
 
 
 def read_nbest(path: Path, *, sources: int) -> list[Entry]:
@@ -85,7 +116,7 @@ def _parse(path: Path, number: int, line: str) -> Entry:
             f"{path}: expected a finite score in the fourth field, got {score!r} in "
             f"line {number}"
         )
-    return Entry(int(identity), text, features, score, rest, number)
+    return Entry(int(identity), unescape(text), features, score, rest, number)
 
 
 def _number(text: str) -> float | None:
@@ -180,5 +211,6 @@ def best_texts(entries: Iterable[Entry], *, sources: int) -> list[str]:
 def format_entry(entry: Entry) -> str:
     """Writes an entry as a line."""
     score = () if entry.score is None else (entry.score,)
-    fields = (str(entry.id), entry.text, entry.features, *score, *entry.rest)
+    text = escape(entry.text)
+    fields = (str(entry.id), text, entry.features, *score, *entry.rest)
     return " ||| ".join(fields)

@@ -16,7 +16,8 @@ class Rescore(CompilationOptions):
     or "id ||| hypothesis ||| score", as `decode --n-best` does; further fields are
     kept. The id is the line of the source, from 0; ids may be missing, or in any order.
     The new feature is a natural logarithm, the higher the better, and includes EOS; an
-    empty hypothesis has that of EOS. It is what `score` prints.
+    empty hypothesis has that of EOS. It is what `score` prints. The word ||| of a
+    hypothesis is read and written as Moses escapes it, &#124;&#124;&#124;.
     """
 
     run_folders: RunFolders

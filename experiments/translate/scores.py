@@ -1,12 +1,17 @@
 """Translation metrics: BLEU, chrF, exact match, alignment error rate."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from sacrebleu.metrics import BLEU, CHRF
 
-from attnjax.align import AlignmentScore, alignment_error_rate, parse_pharaoh
+from attnjax.align import (
+    Alignment,
+    AlignmentScore,
+    alignment_error_rate,
+    parse_pharaoh,
+)
 from experiments.datasets.pairs.datasets import Pair
 from experiments.translate.alignments import word_links
 
@@ -100,7 +105,10 @@ def _source_lengths(pairs: Sequence[Pair]) -> np.ndarray:
 
 
 def score_alignments(
-    weights: Sequence[np.ndarray], pairs: Sequence[Pair]
+    weights: Sequence[np.ndarray],
+    pairs: Sequence[Pair],
+    *,
+    link: Callable[[np.ndarray], Alignment] = word_links,
 ) -> AlignmentScore:
     """Computes the AER of argmax links of weights [T, S] against gold links.
 
@@ -108,8 +116,9 @@ def score_alignments(
       weights: of each pair, between words; the last row and column belong to EOS. A
         word whose largest weight is on EOS is left unlinked.
       pairs: pairs with gold alignments.
+      link: links the words of a pair by its weights.
     """
-    hypotheses = [word_links(matrix) for matrix in weights]
+    hypotheses = list(map(link, weights))
     return alignment_error_rate(hypotheses, [parse_pharaoh(p.alignment) for p in pairs])
 
 

@@ -21,7 +21,7 @@ from experiments.datasets.pairs.tokenized import TokenizedPairs
 from experiments.datasets.tokenizers.sentences import EOS, PAD, UNKNOWN
 from experiments.errors import UserError
 from experiments.runs.processes import gather_rows, place_batch
-from experiments.translate.alignments import word_weights
+from experiments.translate.alignments import Extraction
 from experiments.translate.config import SearchConfig
 from experiments.translate.model import TranslationModel
 
@@ -49,6 +49,7 @@ class Translator:
         mesh: Mesh | None = None,
         rows: int = 64,
         dictionary: Mapping[str, str] | None = None,
+        how: Extraction = Extraction(),  # noqa: B008  immutable
     ) -> None:
         """Jits the uses of a model; each batch shape is compiled on first use.
 
@@ -60,13 +61,14 @@ class Translator:
           rows: most sentences in a batch.
           dictionary: source word to target word, which replaces UNK if
             `search.replace_unk`; a word that is not in it is copied.
+          how: which weights align a translation.
         """
         self.model, self.search = model, search
         self.max_source_length = max_source_length
         self.mesh = make_mesh() if mesh is None else mesh
-        self.rows, self.dictionary = rows, dictionary
+        self.rows, self.dictionary, self.how = rows, dictionary, how
         self._beam_search = jax.jit(
-            partial(model.search, search=search),
+            partial(model.search, search=search, layer=how.layer, heads=how.heads),
             static_argnames="n_best",
             out_shardings=batch_sharding(self.mesh),
         )
@@ -278,7 +280,7 @@ class Translator:
         """Replaces each UNK by the source word with the largest attention weight."""
         tokenizers = self.model.tokenizers
         sides = (tokenizers.source, source), (tokenizers.target, ids)
-        word_to_word = word_weights(weights, *sides)[:-1, :-1]  # without EOS
+        word_to_word = self.how.words(weights, *sides)[:-1, :-1]  # without EOS
         words = replace_unknown(
             sentence.split(),
             text.split(),

@@ -1,15 +1,26 @@
 """Measuring language models from the real command line."""
 
+import dataclasses
 import json
 import shutil
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
+from typing import get_args
 
 import numpy as np
 import pytest
 
+from attnjax import BlockConfig
+from attnjax.models.gpt import GPTConfig
 from attnjax.parallel import make_mesh
-from experiments.language_model.loading import load_run
+from experiments.datasets.text.datasets import PennTreebank, TinyShakespeare
+from experiments.datasets.tokenizers.text import TextTokenizerConfig
+from experiments.language_model.config import DataConfig, read_as
+from experiments.language_model.configs import CONFIGS
+from experiments.language_model.evaluation import evaluate
+from experiments.language_model.loading import LoadedRun, load_run
+from experiments.language_model.model import build_model
 from experiments.language_model.text_metrics import TextMetrics
 from experiments.runs.folder import Run
 from tests.experiments import commands
@@ -87,6 +98,52 @@ def test_other_texts_can_be_measured_each_apart(
     table = [line.split() for line in out.splitlines()]
     assert table[0] == ["step", "8,", *out.splitlines()[0].split()[2:]]
     assert table[3][:4] == [str(two), "80", "0", f"{texts[str(two)]['loss']:.4f}"]
+
+
+@pytest.fixture
+def treebank(tmp_path):
+    """Lines with a blank at both ends, as those of the Penn Treebank have."""
+    for name, count in (("train", 9), ("valid", 2), ("test", 3)):
+        lines = (f" the cat saw {'N ' * n}dogs <unk> \n" for n in range(count))
+        (tmp_path / f"ptb.{name}.txt").write_text("".join(lines))
+    return PennTreebank(raw_dir=tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["characters", "words"])
+def test_a_file_is_read_as_the_data_set_reads_its_own(treebank, data_dir, kind):
+    config = dataclasses.replace(
+        CONFIGS["ptb-char-laptop"][1],
+        data=treebank,
+        tokenizer=TextTokenizerConfig(kind=kind, vocab_size=50),
+        model=GPTConfig(
+            num_layers=1,
+            max_length=CONTEXT,
+            block=BlockConfig(d_model=6, num_heads=3, d_ff=7, dropout=0.0),
+        ),
+    )
+    model, params = build_model(config, config.tokenizer.train(treebank.splits()))
+    folder = SimpleNamespace(output=lambda name: treebank.raw_dir / name)
+    loaded = LoadedRun(folder, config, model, params, 0, make_mesh(1))
+    file = treebank.raw_dir / "ptb.test.txt"
+    want = evaluate(loaded)["texts"]["test"]
+    assert evaluate(loaded, texts=[file])["texts"] == {str(file): want}
+    assert want["characters"] == len(file.read_text()) - 2 * 3
+
+
+def test_files_are_read_by_the_class_of_each_data_sets_texts(treebank):
+    folder = treebank.raw_dir
+    for name in ("train", "valid", "test"):
+        (folder / f"wiki.{name}.tokens").write_text("a line\n")
+    (folder / "enwik8").write_text("a line\n" * 99)
+    file = folder / "ptb.test.txt"
+    for kind in get_args(DataConfig):
+        fields = {field.name for field in dataclasses.fields(kind)}
+        given = {"raw_dir": folder, "text": (file,)}
+        if kind is TinyShakespeare:
+            (folder / "input.txt").write_text("a line\n" * 9)
+        data = kind(**{name: given[name] for name in fields & set(given)})
+        classes = {type(text) for text in data.splits().values()}
+        assert classes == {type(read_as(data, file))}, kind
 
 
 def test_windows_may_overlap_so_that_every_token_has_a_context(

@@ -18,8 +18,12 @@ from attnjax.models.rnnsearch import RNNSearchConfig
 from attnjax.models.transformer import TransformerConfig
 from experiments.datasets.tokenizers.sentences import SentencePiece
 from experiments.errors import UserError
-from experiments.translate.aligning import Extraction
-from experiments.translate.alignments import flip, word_links, word_weights
+from experiments.translate.alignments import (
+    Extraction,
+    flip,
+    word_links,
+    word_weights,
+)
 from experiments.translate.config import GuidedAlignmentConfig, check_aligns
 from experiments.translate.data import read_splits
 from experiments.translate.loading import load_run

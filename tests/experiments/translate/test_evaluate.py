@@ -1,18 +1,24 @@
 """Evaluating from the real command line, against numbers found another way."""
 
+import dataclasses
 import io
 import json
 import shutil
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 import sacrebleu
 
 from attnjax.align import alignment, alignment_error_rate, parse_pharaoh
 from experiments.training.metrics import perplexity
+from experiments.translate.aligning import align_pairs, score_links
+from experiments.translate.alignments import Extraction
+from experiments.translate.config import GuidedAlignmentConfig
 from experiments.translate.data import read_splits
+from experiments.translate.evaluation import Evaluator
 from experiments.translate.loading import load_run
 from experiments.translate.translator import Translator
 from tests.experiments.commands import contents, run
@@ -88,6 +94,35 @@ def test_perplexity_and_aer_are_those_of_stepping_through_each_reference(
     # Weights of equal size may tie otherwise: a link or two.
     assert abs(scores["aer"] - want.aer) < 0.02
     assert abs(scores["recall"] - want.recall) < 0.02
+
+
+def test_aer_is_that_of_the_row_the_run_was_trained_on(loaded, splits, monkeypatch):
+    """Against `align`, whose default it is; the other row has another AER."""
+    guided = GuidedAlignmentConfig(links=Path("links"), row="after")
+    leaves, tree = jax.tree.flatten(loaded.params)
+    rng = np.random.default_rng(0)
+    noisy = [x + rng.normal(size=x.shape).astype(np.float32) for x in leaves]
+    changed = loaded._replace(
+        config=dataclasses.replace(loaded.config, guided_alignment=guided),
+        params=jax.tree.unflatten(tree, noisy),
+    )
+    test = splits["test"]
+    # Neither is in question, and both take long to compile.
+    monkeypatch.setattr(Translator, "translate", lambda *_, **__: [[]] * len(test))
+    monkeypatch.setattr(Translator, "nats_per_token", lambda *_: 0.0)
+    translator = changed.build_translator()
+    found = Evaluator(changed, translator, {"test": test}, "none").evaluate("test")
+    pairs = [(pair.source, pair.target) for pair in test]
+    gold = [parse_pharaoh(pair.alignment) for pair in test]
+
+    def align(row):
+        aligned = align_pairs(changed, pairs, Extraction(row=row))
+        return score_links(aligned.links, gold)["forward"]
+
+    assert align(None) == align("after")
+    assert align("after").aer != align("before").aer
+    got = found["aer"], found["precision"], found["recall"]
+    assert got == align("after")[:3]
 
 
 def test_lengths_are_cut_alike_for_all_splits(record, splits):

@@ -1,16 +1,18 @@
 """Guided alignment: batches of links, the loss against loops, training."""
 
 import dataclasses
+import io
 
 import jax
 import numpy as np
 import pytest
 
 from attnjax import BlockConfig
-from attnjax.align import alignment
+from attnjax.align import alignment, read_pharaoh
 from attnjax.core.guidance import alignment_cross_entropy
 from attnjax.models.rnnsearch import RNNSearchConfig
 from attnjax.models.transformer import TransformerConfig
+from attnjax.parallel import make_mesh
 from experiments.cli.commands import print_status
 from experiments.datasets.pairs.batching import Batch
 from experiments.datasets.pairs.bucketing import Shape
@@ -19,10 +21,13 @@ from experiments.datasets.pairs.tokenized import TokenizedPairs
 from experiments.datasets.tokenizers.sentences import PAD, SentencePiece, WordVocabulary
 from experiments.errors import UserError
 from experiments.training.task import TaskSetup
+from experiments.translate.aligning import align_pairs, extract_weights
+from experiments.translate.alignments import Extraction
 from experiments.translate.config import GuidedAlignmentConfig
 from experiments.translate.configs import CONFIGS
 from experiments.translate.data import read_splits
-from experiments.translate.loading import load_run
+from experiments.translate.decoding import _word_weights, decode_stream
+from experiments.translate.loading import LoadedRun, load_run
 from experiments.translate.task import TranslationTask
 from tests import oracles
 from tests.experiments.commands import TINY, contents, run
@@ -167,6 +172,36 @@ def test_loss_and_gradient_are_the_tokens_and_the_weighted_links(name, gold, dat
     )
     count = made.loss(params, batch, None).num_tokens
     assert count == (batch.target != PAD).sum()
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_decoding_aligns_what_it_wrote_as_align_does(name, gold, data_dir, tmp_path):
+    """By the row, the layer and the heads that were trained."""
+    made = task(name, gold, data_dir, row="after")
+    rng = np.random.default_rng(0)  # larger parameters: no two rows are alike
+    params = jax.tree.map(
+        lambda x: x + rng.normal(size=x.shape).astype(np.float32), made.init_params()
+    )
+    loaded = LoadedRun(None, made.config, made.model, params, 0, make_mesh(1))
+    translator = loaded.build_translator(beam_size=2, suppress_unk=True)
+    lines, written = ["3 May", "1 0 : 3 0 PM"], io.BytesIO()
+    decode_stream(
+        *(translator, loaded.params, io.BytesIO("\n".join(lines).encode()), written),
+        alignments=tmp_path / "links",
+    )
+    pairs = list(zip(lines, written.getvalue().decode().splitlines(), strict=True))
+    links = align_pairs(loaded, pairs).links["forward"]
+    assert read_pharaoh(tmp_path / "links") == links
+    found = [best[0] for best in translator.translate(params, lines)]
+    got = [_word_weights(translator, one) for one in found]
+    for n, want in enumerate(extract_weights(loaded, pairs)):
+        np.testing.assert_allclose(got[n], want, rtol=1e-4, atol=1e-6)
+    others = [Extraction(row="before")]
+    if name == "transformer":
+        others.append(Extraction(layer=1, heads=(0, 1, 2)))  # those of the search
+    for other in others:
+        for n, weights in enumerate(extract_weights(loaded, pairs, other)):
+            assert np.abs(got[n] - weights).max() > 1e-2
 
 
 def test_without_links_the_loss_is_the_program_that_it_was(gold, data_dir):

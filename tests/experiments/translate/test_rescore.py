@@ -2,11 +2,16 @@
 
 import io
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from experiments.translate.decoding import decode_stream
 from experiments.translate.loading import load_run
+from experiments.translate.nbest import format_entry, read_nbest
+from experiments.translate.rescoring import write_rescored
+from experiments.translate.translator import Translation
 from tests.experiments.commands import run
 
 SOURCES = ["3 May", "1 0 : 3 0 PM", "an unheard-of phrase", "1 km"]
@@ -100,6 +105,66 @@ def test_lists_that_decode_writes_have_the_score_of_the_search(
         np.testing.assert_allclose(
             float(line.split(" ||| ")[3]), added(line), atol=2e-3
         )
+
+
+class Parrot:
+    """A translator that writes each line twice, as it is."""
+
+    model = SimpleNamespace(
+        tokenizers=SimpleNamespace(target=SimpleNamespace(vocab_size=7))
+    )
+
+    def tokenize_sources(self, lines):
+        return [[] for _ in lines]
+
+    def translate(self, params, lines, **_):
+        scores = [-1.0, -2.0]
+        return [
+            [Translation([], [], line, score, score, np.empty(0)) for score in scores]
+            for line in lines
+        ]
+
+
+BARS = "&#124;&#124;&#124;"
+HYPOTHESES = [
+    *("a ||| b", "|||", "||| |||", "||| 1 ||| -3", "a|||b ||||", "| a"),
+    *(
+        "&#124;",
+        BARS,
+        f"x {BARS} ||| y",
+        f"&amp;{BARS[1:]}",
+        f"a{BARS}",
+        "&amp; &apos;",
+    ),
+]
+
+
+def test_any_hypothesis_comes_back_from_a_list_of_decode_and_from_a_rescored(tmp_path):
+    text, written = "\n".join(HYPOTHESES).encode(), io.BytesIO()
+    decode_stream(Parrot(), None, io.BytesIO(text), written, n_best=2)
+    path, out, best = (tmp_path / name for name in ("list", "out", "best"))
+    path.write_bytes(written.getvalue())
+    count = len(HYPOTHESES)
+    for feature in ("f", "g"):  # the list of `decode`, then that of `rescore`
+        entries = read_nbest(path, sources=count)
+        texts = [(entry.id, entry.text) for entry in entries]
+        assert texts == [(n, h) for n, h in enumerate(HYPOTHESES) for _ in range(2)]
+        assert [float(entry.score) for entry in entries] == [-1, -2] * count
+        how = {"sources": count, "feature": feature, "out": out, "best_out": best}
+        write_rescored(entries, [0.0] * len(entries), **how)
+        assert best.read_text().splitlines() == HYPOTHESES
+        path = out
+
+
+def test_words_that_other_systems_escape_stay_as_they_are(tmp_path):
+    """Their `|||` too is the word of three bars, and is written as it was."""
+    words = "&#124; a&#124;b &amp; &apos;s &quot; &#91; &lt; &bar; 1|2"
+    lines = [f"0 ||| {words} ||| LM= -1 ||| -1", f"0 ||| {BARS} ||| LM= -1 ||| -2"]
+    path = tmp_path / "list"
+    path.write_text("".join(f"{line}\n" for line in lines))
+    entries = read_nbest(path, sources=1)
+    assert [entry.text for entry in entries] == [words, "|||"]
+    assert list(map(format_entry, entries)) == lines
 
 
 @pytest.mark.parametrize("weight", [0.25, 1])
