@@ -12,7 +12,10 @@ import numpy as np
 import pytest
 
 from attnjax.models.ctc import CTCConfig
+from attnjax.models.rnnsearch import RNNSearchConfig
 from attnjax.models.transducer import TransducerConfig
+from attnjax.parallel import make_mesh
+from experiments.datasets.readings.datasets import Entry
 from experiments.datasets.readings.made_up_words import MadeUpWords
 from experiments.datasets.tokenizers.sentences import (
     BOS,
@@ -119,6 +122,33 @@ def test_special_tokens_are_no_labels(sizes, beam_size):
     found = reader.read(params, np.array([[4, 5, 4]]), search=search)
     assert set(np.unique(found.tokens)) <= {PAD, 4, 5}
     assert np.isfinite(found.log_probs).all()
+
+
+@pytest.mark.parametrize(
+    ("sizes", "beam_size", "length"),
+    [
+        (TransducerConfig(embed_dim=3, hidden_dim=5, joint_dim=4), 1, 10),
+        (TransducerConfig(embed_dim=3, hidden_dim=5, joint_dim=4), 3, 10),
+        (RNNSearchConfig(embed_dim=3, hidden_dim=5, align_dim=4, readout_dim=3), 1, 9),
+    ],
+    ids=["greedy", "beam", "rnnsearch"],
+)
+def test_a_runaway_is_cut_alike_in_any_batch(sizes, beam_size, length):
+    """Two letters and the end: 3 * 2 + 4 outputs, of which RNNSearch's EOS is one."""
+    config = dataclasses.replace(CONFIGS["smoke"][1], model=sizes)
+    alphabets = Alphabets(WordVocabulary(("a", "b")), WordVocabulary(("X", "Y")))
+    model, params = build_model(config, alphabets)
+    output = params["deep_output"] if model.kind == "rnnsearch" else params
+    output["b_output"] = output["b_output"].at[4].set(9.0)
+    search = SearchConfig(beam_size=beam_size, max_per_frame=9, max_length_ratio=2)
+    reader = BatchReader(model, search, make_mesh())
+    alone, company = (
+        reader.read(params, words)[0] for words in (["ab"], ["ab", "ab" * 10])
+    )
+    assert alone[0][0] == [4] * length
+    assert [ids for ids, _ in alone] == [ids for ids, _ in company]
+    scores = [[x for _, x in found] for found in (alone, company)]
+    np.testing.assert_allclose(*scores, rtol=1e-5)
 
 
 def test_the_beam_adds_up_paths_so_it_has_more_than_greedy(transducer):
