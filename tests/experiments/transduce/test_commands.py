@@ -185,6 +185,53 @@ def test_rnnsearch_reads_too(rnnsearch, tmp_path):
     assert 0 < found["splits"]["validation"]["per"] < 10
 
 
+@pytest.mark.parametrize("option", ["--beam-size", "--n-best"])
+def test_a_beam_beyond_the_vocabulary_of_rnnsearch_is_named(rnnsearch, decode, option):
+    size = load_run(rnnsearch).model.alphabets.target.vocab_size
+    code, lines, err = decode(rnnsearch, "kat\n", option, 99)
+    assert (code, lines) == (2, [])
+    name = option[2:].replace("-", "_")
+    expected = f"{name}: expected at most {size} (the target vocabulary), got 99"
+    assert expected in err
+    assert len(err.splitlines()) == 1
+
+
+def test_evaluate_names_a_beam_beyond_the_vocabulary_too(rnnsearch, capsys):
+    before = contents(rnnsearch)
+    assert run("evaluate", rnnsearch, "--beam-size", 99, program="transduce") == 2
+    assert "beam_size: expected at most" in capsys.readouterr().err
+    assert contents(rnnsearch) == before
+
+
+def test_a_word_with_a_letter_not_seen_counts_as_wrong(
+    transducer, tmp_path, monkeypatch, capsys
+):
+    """With an empty output: 1 more word, and 2 edits of 2 phones, the shortest's."""
+    shutil.copytree(transducer, tmp_path / "run")
+    load = MadeUpWords.load
+    odd = Entry(("k", "ñ"), (("K", "EY", "T"), ("K", "T")))
+
+    def evaluate(*more):
+        monkeypatch.setattr(MadeUpWords, "load", lambda *x: [*more, *load(*x)])
+        options = ("--splits", "test")
+        assert run("evaluate", tmp_path / "run", *options, program="transduce") == 0
+        saved = json.loads((tmp_path / "run" / "evaluation.json").read_text())
+        return saved["splits"]["test"], capsys.readouterr().out.splitlines()[-1]
+
+    (plain, row), (found, line) = evaluate(), evaluate(odd)
+    assert (plain["unreadable"], found["unreadable"]) == (0, 1)
+    assert (plain["words"], found["words"]) == (13, 14)
+    np.testing.assert_allclose(14 * found["wer"], 13 * plain["wer"] + 1)
+    # e / n becomes (e + 2) / (n + 2): the share of right phones shrinks by n / (n + 2).
+    phones = sum(len(e.readings[0]) for e in load(WORDS, "test"))
+    kept = (1 - found["per"]) / (1 - plain["per"])
+    np.testing.assert_allclose(kept, phones / (phones + 2))
+    assert row.startswith("test ")
+    assert line == (
+        "test: words with a letter that no training word has, which count as wrong: 1"
+    )
+
+
 def test_stopped_and_resumed_it_ends_with_the_same_bits(tmp_path):
     for folder, steps in (("whole", 6), ("parts", 4), ("parts", 6)):
         code = train(
