@@ -135,13 +135,16 @@ def test_a_place_is_where_the_next_vector_begins(runs):
         assert counts.tolist() == [n + 1, n + 2]
 
 
-def test_ctc_is_decoded_greedily_and_says_so(runs, tmp_path, capsys, decode):
+def test_ctc_is_decoded_greedily_and_says_so(runs, tmp_path, capsys):
     shutil.copytree(runs / "ctc", tmp_path / "run")
     options = ("--splits", "seen", "--beam-size", 4)
     assert run("evaluate", tmp_path / "run", *options, program="transduce") == 0
     found = json.loads((tmp_path / "run" / "evaluation.json").read_text())
     assert found["search"]["beam_size"] == 1
     assert capsys.readouterr().out.splitlines()[0].endswith("beam 1")
+
+
+def test_ctc_has_one_reading_only(runs, decode):
     code, lines, err = decode(runs / "ctc", [], "--n-best", 4)
     assert (code, lines) == (2, [])
     assert "n_best: expected 1 (CTC is decoded greedily), got 4" in err
