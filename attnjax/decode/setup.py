@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Int
 
 from attnjax.core._checks import check_ids, static_int
-from attnjax.decode.arguments import int32_array
+from attnjax.decode.arguments import int32_array, row_limits
 from attnjax.decode.constraints import ForcedPrefix, SpecialTokens, TokenConstraints
 from attnjax.decode.contract import Step, step_output_shapes
 
@@ -53,7 +53,9 @@ def set_up(
     B = static_int("batch_size", batch_size, 1)
     logits, weights = step_output_shapes(step, carry, B)
     V = logits.shape[1]
-    max_lengths, T = _max_lengths(lengths.max_length, lengths.max_decode_length, B)
+    max_lengths, T = row_limits(
+        "max_length", lengths.max_length, lengths.max_decode_length, B
+    )
     min_length = static_int(
         "min_length", lengths.min_length, 0, T, "the longest hypothesis"
     )
@@ -77,26 +79,6 @@ def set_up(
         dtype=logits.dtype,
         weights=weights,
     )
-
-
-def _max_lengths(
-    max_length: int | Int[Array, "B"], max_decode_length: int | None, B: int
-) -> tuple[Int[Array, "B"], int]:
-    """Returns the maximum length of every row and the static number of positions T."""
-    if jnp.ndim(max_length) == 0:
-        longest = static_int("max_length", max_length, 1)
-        T = longest
-        if max_decode_length is not None:
-            T = static_int("max_decode_length", max_decode_length, 1)
-        return jnp.full(B, min(longest, T), jnp.int32), T
-    if max_decode_length is None:
-        raise ValueError(
-            "max_decode_length: expected an int where max_length is an array, got None "
-            "(shapes are static, so an array cannot set the number of positions)"
-        )
-    T = static_int("max_decode_length", max_decode_length, 1)
-    hint = "one length per row, or one int for all"
-    return jnp.clip(int32_array("max_length", max_length, (B,), hint), 0, T), T
 
 
 def _suppressed(

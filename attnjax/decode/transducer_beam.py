@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Int
 
 from attnjax.core._checks import static_int
 from attnjax.core.lattice._semiring import log_add, log_sum
+from attnjax.decode.arguments import row_limits
 from attnjax.decode.transducer import (
     Advance,
     Alphabet,
@@ -43,8 +44,9 @@ def transducer_beam_search(
     frames: Float[Array, "B T J"],
     num_frames: Int[Array, "B"],
     *,
-    max_labels: int,
+    max_labels: int | Int[Array, "B"],
     beam_size: int,
+    max_decode_length: int | None = None,
     blank: int = 0,
     suppress_labels: Sequence[int] = (),
 ) -> TransducerHypotheses:
@@ -67,6 +69,7 @@ def transducer_beam_search(
       num_frames: as of `transducer_greedy`.
       max_labels: as of `transducer_greedy`.
       beam_size: K, hypotheses that are kept.
+      max_decode_length: as of `transducer_greedy`.
       blank: id of the blank.
       suppress_labels: as of `transducer_greedy`.
 
@@ -78,14 +81,12 @@ def transducer_beam_search(
       ValueError: as `transducer_greedy`.
       TypeError: as `transducer_greedy`.
     """
-    K, U = (
-        static_int("beam_size", beam_size, 1),
-        static_int("max_labels", max_labels, 1),
-    )
+    K = static_int("beam_size", beam_size, 1)
     frames = jnp.asarray(frames)
     logits = joint_logits(join, state, frames)
     ids = alphabet(logits.shape[1], blank, suppress_labels)
     B, T, _ = frames.shape
+    limits, U = row_limits("max_labels", max_labels, max_decode_length, B)
     counts, invalid = frame_counts(num_frames, B, T)
     empty = _Beam(
         jnp.full((B, K, U), ids.blank, jnp.int32),
@@ -105,7 +106,7 @@ def transducer_beam_search(
         return jnp.any(left > search.finished.log_prob[:, -1])
 
     def step(search: _Search) -> _Search:
-        return _advance_beam(search, join, advance, frames, counts, U=U, ids=ids)
+        return _advance_beam(search, join, advance, frames, counts, limits, ids=ids)
 
     if T:
         search = lax.while_loop(going, step, search)
@@ -124,13 +125,13 @@ def _advance_beam(
     advance: Advance,
     frames: Array,
     num_frames: Array,
+    limits: Array,
     *,
-    U: int,
     ids: Alphabet,
 ) -> _Search:
     """Moves every hypothesis by one arc, to the next anti-diagonal."""
     active = search.active
-    B, K, _ = active.labels.shape
+    B, K, U = active.labels.shape
     t = search.n - active.length  # [B, K]
     at = jnp.clip(t, 0, frames.shape[1] - 1)
     here = jnp.take_along_axis(frames, at[:, :, None], axis=1)  # [B, K, J]
@@ -140,7 +141,8 @@ def _advance_beam(
     arcs = active.log_prob[:, :, None] + log_probs
     by_blank = arcs[:, :, ids.blank]
     by_label = jnp.where(jnp.arange(V) == ids.blank, -jnp.inf, arcs)
-    by_label = jnp.where((active.length < U)[:, :, None], by_label, -jnp.inf)
+    may_emit = active.length < limits[:, None]  # [B] -> [B, 1]
+    by_label = jnp.where(may_emit[:, :, None], by_label, -jnp.inf)
     by_blank, by_label = _merge(active, by_blank, by_label)
     last = t == num_frames[:, None] - 1
     finished = _best(

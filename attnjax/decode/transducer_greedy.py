@@ -9,6 +9,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from attnjax.core._checks import static_int
+from attnjax.decode.arguments import row_limits
 from attnjax.decode.transducer import (
     Advance,
     Join,
@@ -38,8 +39,9 @@ def transducer_greedy(
     frames: Float[Array, "B T J"],
     num_frames: Int[Array, "B"],
     *,
-    max_labels: int,
+    max_labels: int | Int[Array, "B"],
     max_per_frame: int,
+    max_decode_length: int | None = None,
     blank: int = 0,
     suppress_labels: Sequence[int] = (),
 ) -> TransducerHypotheses:
@@ -56,8 +58,11 @@ def transducer_greedy(
       state: of the prediction network before the first label, leaves [B, ...].
       frames: the encoder's output, shape [B, T, J].
       num_frames: frames of each row that are real, at most T, shape [B].
-      max_labels: U, the most labels of a row.
+      max_labels: the most labels of a row, after which only blanks are taken. An int,
+        or one per row; a row with 0 gets no label.
       max_per_frame: the most labels of a frame, at least 1.
+      max_decode_length: U, the static number of labels that there is room for; default
+        `max_labels`, required where that is an array.
       blank: id of the blank.
       suppress_labels: ids that are never put out, such as those of special tokens; the
         probabilities of others are what they were.
@@ -72,12 +77,12 @@ def transducer_greedy(
         known count of frames, is out of range.
       TypeError: if a count, a limit or an id is no integer.
     """
-    max_labels = static_int("max_labels", max_labels, 1)
     max_per_frame = static_int("max_per_frame", max_per_frame, 1)
     frames = jnp.asarray(frames)
     logits = joint_logits(join, state, frames)
     ids = alphabet(logits.shape[1], blank, suppress_labels)
     B, T, _ = frames.shape
+    limits, U = row_limits("max_labels", max_labels, max_decode_length, B)
     counts, invalid = frame_counts(num_frames, B, T)
     rows = jnp.arange(B)
 
@@ -88,12 +93,12 @@ def transducer_greedy(
         live = c.t < counts
         frame = frames[rows, jnp.minimum(c.t, T - 1)]
         log_probs = ids.log_probs(join(frame, c.state))
-        full = (c.here >= max_per_frame) | (c.length >= max_labels)
+        full = (c.here >= max_per_frame) | (c.length >= limits)
         best = jnp.argmax(log_probs, axis=-1).astype(jnp.int32)
         best = jnp.where(full, ids.blank, best)
         gained = jnp.take_along_axis(log_probs, best[:, None], axis=1)[:, 0]  # [B, 1]
         emits = live & (best != ids.blank)
-        at = jnp.where(emits, c.length, max_labels)  # out of range: dropped
+        at = jnp.where(emits, c.length, U)  # out of range: dropped
         return _Greedy(
             jnp.where(live & ~emits, c.t + 1, c.t),
             jnp.where(emits, c.here + 1, 0),
@@ -104,7 +109,7 @@ def transducer_greedy(
             select_rows(emits, advance(c.state, best), c.state),
         )
 
-    end = _start(state, B, max_labels, ids.blank, logits.dtype)
+    end = _start(state, B, U, ids.blank, logits.dtype)
     if T:
         end = lax.while_loop(going, step, end)
     log_prob = jnp.where(counts > 0, end.log_prob, -jnp.inf) + invalid

@@ -40,7 +40,8 @@ class SearchOptions(RunOptions):
     """Settings of decoding; None takes the setting of the run's config."""
 
     beam_size: int | None = None
-    """Number of hypotheses that beam search keeps; 1 is greedy search."""
+    """Number of hypotheses that beam search keeps; 1 is greedy search, which CTC always
+    has."""
     max_per_frame: int | None = None
     """Most labels that greedy search of a transducer emits at one input position."""
 
@@ -64,8 +65,9 @@ class Evaluate(SearchOptions):
     """Evaluates a run on held-out words or sounds: error rates, in per cent.
 
     A word is right (WER) if it is one of its readings; phone errors (PER) are the edits
-    to the nearest one, over the summed lengths. Of sounds these are the rates of
-    sentences (SER) and of words (WER). Writes evaluation.json into the run's folder.
+    to the nearest one, over the summed lengths. A word with a letter that no training
+    word has counts as wrong, with no phones. Of sounds these are the rates of sentences
+    (SER) and of words (WER). Writes evaluation.json into the run's folder.
     """
 
     splits: tuple[str, ...] | None = None
@@ -100,15 +102,15 @@ class Decode(SearchOptions):
 
     n_best: int = 1
     """Number of readings per line; above 1, each is a line of input, labels and
-    log-probability in nats, with tabs between them."""
+    log-probability in nats, with tabs between them. CTC has one reading only."""
     paths: bool = False
     """Show with each phone the number of the letter at which it comes out, from 1: on
     the most probable path of a transducer, exactly; by the largest weight of RNNSearch.
-    The end of the word counts as one more letter. Of sounds, show the second."""
+    The end of the word counts as one more letter. Of sounds, show the second at which
+    that vector ends."""
 
     def run(self) -> None:
         """Decodes stdin."""
-        from experiments.cli.checks import check_numbers
         from experiments.errors import UserError
         from experiments.transduce.decoding import decode_stream
         from experiments.transduce.loading import load_run
@@ -117,10 +119,11 @@ class Decode(SearchOptions):
         if self.n_best < 1:
             raise UserError(f"n_best: expected at least 1, got {self.n_best}")
         loaded = load_run(self.run_folder, self.checkpoint)
-        search = self.search(loaded.config.search)
-        if self.n_best > search.beam_size:
-            search = dataclasses.replace(search, beam_size=self.n_best)
-            check_numbers(search)
+        search = self.search(loaded.config.search).fit(
+            loaded.config.model,
+            loaded.model.alphabets.target.vocab_size,
+            n_best=self.n_best,
+        )
         if sys.stdin is None:
             raise UserError("stdin: expected lines, got a closed stream")
         if sys.stdin.isatty():

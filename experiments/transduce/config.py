@@ -1,15 +1,18 @@
 """The settings of a run that reads: its data, its model, its search."""
 
 import dataclasses
+from typing import Self
 
 import tyro
 
 from attnjax.models.ctc import CTCConfig
 from attnjax.models.rnnsearch import RNNSearchConfig
 from attnjax.models.transducer import TransducerConfig
+from experiments.cli.checks import check_numbers
 from experiments.datasets.cmudict.cmudict_builder import CMUdict
 from experiments.datasets.readings.made_up_words import MadeUpWords
 from experiments.datasets.spoken_digits.spoken_digits_builder import SpokenDigits
+from experiments.errors import UserError
 from experiments.training.config import TrainingConfig
 
 DataConfig = CMUdict | MadeUpWords | SpokenDigits
@@ -27,7 +30,36 @@ class SearchConfig:
     """Most labels that greedy search of a transducer emits at one input position; beam
     search has no such limit."""
     max_length_ratio: float = 2.0
-    """Longest output as a multiple of the input's length, plus 4."""
+    """Longest output as a multiple of the input's length, plus 4; the end of a word is
+    one more letter."""
+
+    def fit(self, model: ModelConfig, vocab_size: int, *, n_best: int = 1) -> Self:
+        """Fits the beam to a model, and to the number of outputs that are asked for.
+
+        Args:
+          model: the config of the model; CTC has a beam of 1.
+          vocab_size: of the outputs; the beam of RNNSearch is at most that.
+          n_best: the least that the beam may be.
+
+        Raises:
+          UserError: naming the first setting that is out of range.
+        """
+        beam_size = max(self.beam_size, n_best)
+        if isinstance(model, CTCConfig):
+            if n_best > 1:
+                raise UserError(
+                    f"n_best: expected 1 (CTC is decoded greedily), got {n_best}"
+                )
+            beam_size = 1
+        made = dataclasses.replace(self, beam_size=beam_size)
+        check_numbers(made)
+        if isinstance(model, RNNSearchConfig) and beam_size > vocab_size:
+            name = "n_best" if n_best > self.beam_size else "beam_size"
+            raise UserError(
+                f"{name}: expected at most {vocab_size} (the target vocabulary), got "
+                f"{beam_size}"
+            )
+        return made
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -5,6 +5,7 @@ RUN/evaluation.json     the error rates of each split
 
 import dataclasses
 import json
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TextIO
@@ -34,7 +35,7 @@ def evaluate(
 
     Args:
       loaded: the run.
-      search: how inputs are decoded.
+      search: how inputs are decoded, fitted to the model.
       splits: of the run's data; None means all but that of training.
       raw_dir: where the raw data are, if not where the config says.
       say: reports what is being done.
@@ -43,8 +44,11 @@ def evaluate(
       The content of evaluation.json.
 
     Raises:
-      UserError: if the data are missing, or a split is unknown.
+      UserError: if the data are missing, a split is unknown, or a setting of the search
+        is out of range.
     """
+    vocab_size = loaded.model.alphabets.target.vocab_size
+    search = search.fit(loaded.config.model, vocab_size)
     output = loaded.run.output(RECORD)
     data = with_raw_dir(loaded.config.data, raw_dir, "this run's words are made up")
     for split in splits or ():
@@ -62,8 +66,9 @@ def evaluate(
         say(f"decoding {split}: {count:,} {reader.unit}")
         with ProgressBar(f"decoding {split}", count) as counter:
             rates = reader.error_rates(loaded.params, entries, progress=counter.advance)
-        named = dict(zip(reader.rates, rates, strict=True))
-        scores[split] = {reader.unit: count, "readings": readings, **named}
+        unreadable = count - len(reader.readable(entries))
+        counts = {reader.unit: count, "readings": readings, "unreadable": unreadable}
+        scores[split] = counts | dict(zip(reader.rates, rates, strict=True))
     record = {
         "step": loaded.step,
         "parameters": count_parameters(loaded.params),
@@ -76,7 +81,7 @@ def evaluate(
 
 
 def print_report(record: dict[str, Any], file: TextIO | None = None) -> None:
-    """Prints the error rates of every split, in per cent."""
+    """Prints the error rates of every split in per cent, and counts words unread."""
     unit, *rates = record["columns"]
     print_table(
         ["split", unit, *(f"{rate.upper()} %" for rate in rates)],
@@ -92,3 +97,10 @@ def print_report(record: dict[str, Any], file: TextIO | None = None) -> None:
         f"beam {record['search']['beam_size']}",
         file=file,
     )
+    for split, scores in record["splits"].items():
+        if scores["unreadable"]:
+            print(
+                f"{split}: {unit} with a letter that no training word has, which count "
+                f"as wrong: {scores['unreadable']:,}",
+                file=file or sys.stdout,
+            )

@@ -123,7 +123,7 @@ class Reader:
         if self.kind == "ctc":
             path = ctc_greedy(model(source, mask), counts, suppress_labels=NO_LABELS)
             return Readings(path.labels, path.lengths, path.log_probs)
-        size = int(source.shape[1] * search.max_length_ratio) + 4
+        limits, size = _output_limits(counts, source.shape[1], search.max_length_ratio)
         memory = model.encode(source, mask)
         if self.kind == "rnnsearch":
             found = beam_search(
@@ -131,7 +131,7 @@ class Reader:
                 model.start(memory, size),
                 batch_size=source.shape[0],
                 beam_size=search.beam_size,
-                max_length=jnp.where(counts > 0, size, 0),
+                max_length=limits,
                 max_decode_length=size,
                 bos=BOS,
                 eos=EOS,
@@ -139,7 +139,7 @@ class Reader:
                 suppress_tokens=(UNK,),
             )
             return Readings(found.tokens, found.lengths - 1, found.log_probs)
-        best = _search_transducer(model, memory, counts, size, search)
+        best = _search_transducer(model, memory, counts, limits, size, search)
         return Readings(best.labels, best.lengths, best.log_probs)
 
     def paths(self, params: Params, batch: Batch) -> Array:
@@ -163,19 +163,37 @@ class Reader:
         return jnp.where(real, jnp.argmax(weights, axis=-1), -1)
 
 
+def _output_limits(counts: Array, width: int, ratio: float) -> tuple[Array, int]:
+    """The longest output of each row, [B], 0 of a padding row; and of any row.
+
+    It depends on the row's own length, whatever the batch that it is padded for.
+    """
+    # Rounded here, not in float32 on the device, so that both are the same function.
+    longest = [int(count * ratio) + 4 for count in range(width + 1)]
+    return jnp.array([0, *longest[1:]], jnp.int32)[counts], longest[-1]
+
+
 def _search_transducer(
-    model: Transducer, frames: Array, counts: Array, size: int, search: SearchConfig
+    model: Transducer,
+    frames: Array,
+    counts: Array,
+    limits: Array,
+    size: int,
+    search: SearchConfig,
 ) -> TransducerHypotheses:
     """Decodes an encoder's output [B, T, J] greedily or by a beam, to `size` labels."""
     arguments = (
         *(lambda frame, state: model.join(frame, state.projected), model.advance),
         *(model.start(len(counts)), frames, counts),
     )
-    limits: dict[str, Any] = {"max_labels": size, "suppress_labels": NO_LABELS}
+    options: dict[str, Any] = {
+        **{"max_labels": limits, "max_decode_length": size},
+        "suppress_labels": NO_LABELS,
+    }
     if search.beam_size == 1:
         limit = search.max_per_frame
-        return transducer_greedy(*arguments, max_per_frame=limit, **limits)
-    return transducer_beam_search(*arguments, beam_size=search.beam_size, **limits)
+        return transducer_greedy(*arguments, max_per_frame=limit, **options)
+    return transducer_beam_search(*arguments, beam_size=search.beam_size, **options)
 
 
 def inputs_and_mask(source: Any) -> tuple[Array, Array]:

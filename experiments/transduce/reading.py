@@ -47,6 +47,8 @@ class BatchReader:
     def __init__(self, reader: Reader, search: SearchConfig, mesh: Mesh) -> None:
         """Jits the uses of a model; each batch shape is compiled on first use."""
         self.reader, self.mesh = reader, mesh
+        source = reader.alphabets.source
+        self._known = frozenset(source.ids_to_tokens(range(source.vocab_size)))
         sharding = batch_sharding(mesh)
         self._read = jax.jit(
             partial(reader.read, search=search), out_shardings=sharding
@@ -65,11 +67,13 @@ class BatchReader:
         """Names an input position: its number, from 1."""
         return str(position + 1)
 
+    def can_read(self, symbols: Any) -> bool:
+        """Tells whether all symbols of an input occurred in training."""
+        return self._known.issuperset(symbols)
+
     def readable(self, entries: Sequence[Entry]) -> list[Entry]:
         """Those without a symbol that never occurred in training."""
-        source = self.reader.alphabets.source
-        known = set(source.ids_to_tokens(range(source.vocab_size)))
-        return [entry for entry in entries if known.issuperset(entry.symbols)]
+        return [entry for entry in entries if self.can_read(entry.symbols)]
 
     def tokenize(self, inputs: Any) -> Any:
         """Numbers the symbols of inputs.
@@ -78,9 +82,8 @@ class BatchReader:
           UserError: if a symbol never occurred in training.
         """
         source = self.reader.alphabets.source
-        known = set(source.ids_to_tokens(range(source.vocab_size)))
         for number, symbols in enumerate(inputs, start=1):
-            unknown = [symbol for symbol in symbols if symbol not in known]
+            unknown = [symbol for symbol in symbols if symbol not in self._known]
             if unknown:
                 raise UserError(
                     f"line {number}: expected letters of the training words, got "
@@ -165,8 +168,18 @@ class BatchReader:
         *,
         progress: Callable[[int], None] = lambda count: None,
     ) -> ErrorRates:
-        """Compares the best output of each entry with its readings."""
+        """Compares the best output of each entry with its readings.
+
+        The output of one that cannot be read, for a symbol that never occurred in
+        training, is empty.
+        """
         entries = list(entries)  # a sound is made when it is asked for
-        found = self.read(params, [e.symbols for e in entries], progress=progress)
-        best = [self.symbols(one[0][0]) if one else [] for one in found]
+        readable = [n for n, e in enumerate(entries) if self.can_read(e.symbols)]
+        progress(len(entries) - len(readable))
+        inputs = [entries[n].symbols for n in readable]
+        best: list[list[str]] = [[] for _ in entries]
+        found = self.read(params, inputs, progress=progress)
+        for n, one in zip(readable, found, strict=True):
+            if one:
+                best[n] = self.symbols(one[0][0])
         return error_rates(best, [entry.readings for entry in entries])

@@ -9,7 +9,6 @@ from jax.sharding import Mesh
 
 from experiments.datasets.pairs.batching import PADDING_ROW, Ids, fill_row
 from experiments.datasets.pairs.bucketing import Shape
-from experiments.datasets.readings.datasets import Entry
 from experiments.datasets.spoken_digits.filterbank import SHIFT_MS
 from experiments.datasets.spoken_digits.spoken_digits_builder import SpokenDigits
 from experiments.datasets.spoken_digits.utterances import Features, Utterances
@@ -105,9 +104,9 @@ class SoundReader(BatchReader):
         super().__init__(reader, search, mesh)
         self.features = features
 
-    def readable(self, entries: Sequence[Entry]) -> list[Entry]:
-        """All of them."""
-        return list(entries)
+    def can_read(self, symbols: Any) -> bool:
+        """Every sound can be read."""
+        return True
 
     def tokenize(self, inputs: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
         """Returns the vectors as they are."""
@@ -135,7 +134,10 @@ class SoundReader(BatchReader):
             raise UserError(f"{name}: {error}") from error
 
     def place(self, position: int) -> str:
-        """The second at which a vector ends."""
+        """The second at which a vector ends, and the next begins.
+
+        Its last window reaches 15 ms further: windows are longer than their shift.
+        """
         return f"{(position + 1) * self.features.stack * SHIFT_MS / 1000:.2f}"
 
 

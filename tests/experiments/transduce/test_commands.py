@@ -12,7 +12,10 @@ import numpy as np
 import pytest
 
 from attnjax.models.ctc import CTCConfig
+from attnjax.models.rnnsearch import RNNSearchConfig
 from attnjax.models.transducer import TransducerConfig
+from attnjax.parallel import make_mesh
+from experiments.datasets.readings.datasets import Entry
 from experiments.datasets.readings.made_up_words import MadeUpWords
 from experiments.datasets.tokenizers.sentences import (
     BOS,
@@ -121,6 +124,33 @@ def test_special_tokens_are_no_labels(sizes, beam_size):
     assert np.isfinite(found.log_probs).all()
 
 
+@pytest.mark.parametrize(
+    ("sizes", "beam_size", "length"),
+    [
+        (TransducerConfig(embed_dim=3, hidden_dim=5, joint_dim=4), 1, 10),
+        (TransducerConfig(embed_dim=3, hidden_dim=5, joint_dim=4), 3, 10),
+        (RNNSearchConfig(embed_dim=3, hidden_dim=5, align_dim=4, readout_dim=3), 1, 9),
+    ],
+    ids=["greedy", "beam", "rnnsearch"],
+)
+def test_a_runaway_is_cut_alike_in_any_batch(sizes, beam_size, length):
+    """Two letters and the end: 3 * 2 + 4 outputs, of which RNNSearch's EOS is one."""
+    config = dataclasses.replace(CONFIGS["smoke"][1], model=sizes)
+    alphabets = Alphabets(WordVocabulary(("a", "b")), WordVocabulary(("X", "Y")))
+    model, params = build_model(config, alphabets)
+    output = params["deep_output"] if model.kind == "rnnsearch" else params
+    output["b_output"] = output["b_output"].at[4].set(9.0)
+    search = SearchConfig(beam_size=beam_size, max_per_frame=9, max_length_ratio=2)
+    reader = BatchReader(model, search, make_mesh())
+    alone, company = (
+        reader.read(params, words)[0] for words in (["ab"], ["ab", "ab" * 10])
+    )
+    assert alone[0][0] == [4] * length
+    assert [ids for ids, _ in alone] == [ids for ids, _ in company]
+    scores = [[x for _, x in found] for found in (alone, company)]
+    np.testing.assert_allclose(*scores, rtol=1e-5)
+
+
 def test_the_beam_adds_up_paths_so_it_has_more_than_greedy(transducer):
     loaded = load_run(transducer)
     words = [entry.symbols for entry in WORDS.load("test")]
@@ -153,6 +183,53 @@ def test_rnnsearch_reads_too(rnnsearch, tmp_path):
     assert run("evaluate", tmp_path / "run", program="transduce") == 0
     found = json.loads((tmp_path / "run" / "evaluation.json").read_text())
     assert 0 < found["splits"]["validation"]["per"] < 10
+
+
+@pytest.mark.parametrize("option", ["--beam-size", "--n-best"])
+def test_a_beam_beyond_the_vocabulary_of_rnnsearch_is_named(rnnsearch, decode, option):
+    size = load_run(rnnsearch).model.alphabets.target.vocab_size
+    code, lines, err = decode(rnnsearch, "kat\n", option, 99)
+    assert (code, lines) == (2, [])
+    name = option[2:].replace("-", "_")
+    expected = f"{name}: expected at most {size} (the target vocabulary), got 99"
+    assert expected in err
+    assert len(err.splitlines()) == 1
+
+
+def test_evaluate_names_a_beam_beyond_the_vocabulary_too(rnnsearch, capsys):
+    before = contents(rnnsearch)
+    assert run("evaluate", rnnsearch, "--beam-size", 99, program="transduce") == 2
+    assert "beam_size: expected at most" in capsys.readouterr().err
+    assert contents(rnnsearch) == before
+
+
+def test_a_word_with_a_letter_not_seen_counts_as_wrong(
+    transducer, tmp_path, monkeypatch, capsys
+):
+    """With an empty output: 1 more word, and 2 edits of 2 phones, the shortest's."""
+    shutil.copytree(transducer, tmp_path / "run")
+    load = MadeUpWords.load
+    odd = Entry(("k", "ñ"), (("K", "EY", "T"), ("K", "T")))
+
+    def evaluate(*more):
+        monkeypatch.setattr(MadeUpWords, "load", lambda *x: [*more, *load(*x)])
+        options = ("--splits", "test")
+        assert run("evaluate", tmp_path / "run", *options, program="transduce") == 0
+        saved = json.loads((tmp_path / "run" / "evaluation.json").read_text())
+        return saved["splits"]["test"], capsys.readouterr().out.splitlines()[-1]
+
+    (plain, row), (found, line) = evaluate(), evaluate(odd)
+    assert (plain["unreadable"], found["unreadable"]) == (0, 1)
+    assert (plain["words"], found["words"]) == (13, 14)
+    np.testing.assert_allclose(14 * found["wer"], 13 * plain["wer"] + 1)
+    # e / n becomes (e + 2) / (n + 2): the share of right phones shrinks by n / (n + 2).
+    phones = sum(len(e.readings[0]) for e in load(WORDS, "test"))
+    kept = (1 - found["per"]) / (1 - plain["per"])
+    np.testing.assert_allclose(kept, phones / (phones + 2))
+    assert row.startswith("test ")
+    assert line == (
+        "test: words with a letter that no training word has, which count as wrong: 1"
+    )
 
 
 def test_stopped_and_resumed_it_ends_with_the_same_bits(tmp_path):

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 import pytest
 
+from experiments.datasets.spoken_digits.filterbank import num_vectors
 from experiments.transduce.loading import load_run
 from experiments.transduce.sounds import batch_reader
 from tests.experiments.commands import contents, run
@@ -120,6 +121,33 @@ def test_paths_are_seconds_of_the_sound(kind, runs, tmp_path, decode):
     assert places == sorted(places)
     assert places
     assert 0 < places[0] <= places[-1] <= len(sound) / digits.RATE + 0.06
+
+
+def test_a_place_is_where_the_next_vector_begins(runs):
+    """A sample less than fills its first window, and there is no next vector."""
+    loaded = load_run(runs / "ctc")
+    data = loaded.config.data
+    reader = batch_reader(data, loaded.model, loaded.config.search, loaded.mesh)
+    assert [reader.place(n) for n in (0, 1, 24)] == ["0.06", "0.12", "1.50"]
+    for n in (0, 1, 24):
+        full = round(float(reader.place(n)) * digits.RATE) + 25 * digits.RATE // 1000
+        counts = num_vectors([full - 1, full], digits.RATE, data.stacked_frames)
+        assert counts.tolist() == [n + 1, n + 2]
+
+
+def test_ctc_is_decoded_greedily_and_says_so(runs, tmp_path, capsys):
+    shutil.copytree(runs / "ctc", tmp_path / "run")
+    options = ("--splits", "seen", "--beam-size", 4)
+    assert run("evaluate", tmp_path / "run", *options, program="transduce") == 0
+    found = json.loads((tmp_path / "run" / "evaluation.json").read_text())
+    assert found["search"]["beam_size"] == 1
+    assert capsys.readouterr().out.splitlines()[0].endswith("beam 1")
+
+
+def test_ctc_has_one_reading_only(runs, decode):
+    code, lines, err = decode(runs / "ctc", [], "--n-best", 4)
+    assert (code, lines) == (2, [])
+    assert "n_best: expected 1 (CTC is decoded greedily), got 4" in err
 
 
 def test_stopped_and_resumed_it_ends_with_the_same_bits(raw_dir, tmp_path):
