@@ -27,7 +27,7 @@ from experiments.datasets.pairs.evaluation_batches import EvaluationBatch
 from experiments.datasets.text_files import read_pairs, require_file
 from experiments.errors import UserError
 from experiments.files import atomic_path
-from experiments.translate.alignments import Extraction, flip
+from experiments.translate.alignments import Extraction, check_words, flip
 from experiments.translate.batch_shapes import batch_pairs
 from experiments.translate.config import check_aligns
 from experiments.translate.loading import LoadedRun
@@ -90,7 +90,9 @@ def extract_weights(
     )
     words = align_batches(translator, loaded.params, encoded, batches, how)
     for n, weights in enumerate(words):
-        _check_words(n, weights, pairs[n])
+        targets, sources = weights.shape
+        check_words(n, "target", pairs[n][1], targets - 1)  # without EOS
+        check_words(n, "source", pairs[n][0], sources - 1)
     return words
 
 
@@ -120,19 +122,6 @@ def align_batches(
     ):
         words[n] = how.words(weights, *zip(tokenizers, encoded[n], strict=True))
     return words
-
-
-def _check_words(number: int, weights: np.ndarray, pair: Sequence[str]) -> None:
-    """Checks that the tokeniser's words are those of the text."""
-    for side, text, size in zip(
-        ("target", "source"), reversed(pair[:2]), weights.shape, strict=True
-    ):
-        if len(text.split()) != size - 1:  # EOS
-            raise UserError(
-                f"line {number + 1}: expected {len(text.split())} words in the {side}, "
-                f"got {size - 1} from the tokeniser (remove its characters that are "
-                "no letters, digits or signs)"
-            )
 
 
 def align_pairs(

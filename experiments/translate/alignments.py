@@ -8,6 +8,7 @@ import numpy as np
 from attnjax.align import Alignment, alignment, hard_alignment, merge_subwords
 from experiments.datasets.pairs.guided import Row
 from experiments.datasets.tokenizers.sentences import Tokenizer
+from experiments.errors import UserError
 from experiments.translate.config import Config, GuidedAlignmentConfig
 
 END = "</s>"  # the label of EOS in pictures
@@ -81,6 +82,26 @@ def word_weights(
         [*source_tokenizer.words(source_ids), [S - 1]],
         [*target_tokenizer.words(target_ids), [T - 1]],
     )
+
+
+def check_words(number: int, side: str, text: str, size: int) -> None:
+    """Checks that the tokeniser's words are those of a text.
+
+    Args:
+      number: of the line, from 0.
+      side: of the text, source or target.
+      text: a line.
+      size: number of the tokeniser's words.
+
+    Raises:
+      UserError: if the text has more or fewer.
+    """
+    words = len(text.split())
+    if words != size:
+        raise UserError(
+            f"line {number + 1}: expected {words} words in the {side}, got {size} from "
+            "the tokeniser (remove its characters that are no letters, digits or signs)"
+        )
 
 
 def word_links(weights: np.ndarray, *, on_end: OnEnd = "unlinked") -> Alignment:

@@ -16,7 +16,7 @@ from experiments.cli.outputs import check_file, check_writable
 from experiments.cli.progress_bar import ProgressBar
 from experiments.datasets.text_files import decode_lines
 from experiments.errors import UserError
-from experiments.translate.alignments import END
+from experiments.translate.alignments import END, check_words
 from experiments.translate.config import too_large
 from experiments.translate.nbest import escape
 from experiments.translate.translator import Translation, Translator
@@ -72,8 +72,9 @@ def decode_stream(
         named by its number, from 1.
 
     Raises:
-      UserError: if a line is not UTF-8 or too long, or an output cannot be written; no
-        output has been written then.
+      UserError: if a line is not UTF-8 or too long, its words cannot be aligned since
+        the tokeniser splits them, or an output cannot be written; no output has been
+        written then.
     """
     check_outputs(alignments, plot)
     if n_best < 1:
@@ -83,6 +84,10 @@ def decode_stream(
         raise too_large("n_best", n_best, vocab_size)
     lines = list(decode_lines(source, "stdin"))
     encoded = translator.tokenize_sources(lines)
+    if alignments or plot or translator.search.replace_unk:
+        tokenizer = translator.model.tokenizers.source
+        for number, (line, ids) in enumerate(zip(lines, encoded, strict=True)):
+            check_words(number, "source", line, len(tokenizer.words(ids)))
     links: list[Alignment] = []
     pictures = None if plot is None else Pictures(plot, len(lines))
     with ProgressBar("translating", len(lines)) as counter:

@@ -325,3 +325,15 @@ def test_translations_are_those_of_transformers(
         gains = logits.log_softmax(-1)[0].gather(1, found[0, 1:, None])
         assert best.log_prob == pytest.approx(float(gains.sum()), rel=1e-4)
     assert len(lengths) > 1
+
+
+@pytest.mark.parametrize("option", ["--plot", "--alignments", "--replace-unk"])
+def test_words_that_normalisation_splits_are_named(option, decode, tmp_path):
+    lines = ["a mat", "the cat\u00b4s hat"]  # NFKC: a blank, and a combining accent
+    value = [] if option == "--replace-unk" else [tmp_path / "made"]
+    code, out, err = decode(lines, option, *value)
+    assert (code, out) == (2, "")
+    assert "line 2: expected 3 words in the source, got 4 from the tokeniser" in err
+    assert not (tmp_path / "made").exists()
+    code, out, err = decode(lines)
+    assert code == 0, err
