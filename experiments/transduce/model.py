@@ -22,7 +22,7 @@ from attnjax.models.state import split
 from attnjax.models.transducer import Transducer, TransducerConfig
 from attnjax.train import Loss, Params
 from experiments.cli.exit_codes import invalid_settings
-from experiments.datasets.pairs.batching import Batch, previous_tokens
+from experiments.datasets.pairs.batching import Batch, output_limits, previous_tokens
 from experiments.datasets.readings.datasets import Entry
 from experiments.datasets.spoken_digits.spoken_digits_builder import SpokenDigits
 from experiments.datasets.tokenizers.sentences import (
@@ -123,7 +123,9 @@ class Reader:
         if self.kind == "ctc":
             path = ctc_greedy(model(source, mask), counts, suppress_labels=NO_LABELS)
             return Readings(path.labels, path.lengths, path.log_probs)
-        limits, size = _output_limits(counts, source.shape[1], search.max_length_ratio)
+        limits, size = output_limits(
+            counts, source.shape[1], ratio=search.max_length_ratio, extra=4
+        )
         memory = model.encode(source, mask)
         if self.kind == "rnnsearch":
             found = beam_search(
@@ -161,16 +163,6 @@ class Reader:
         previous = previous_tokens(target)
         _, weights = model(source, mask, previous)
         return jnp.where(real, jnp.argmax(weights, axis=-1), -1)
-
-
-def _output_limits(counts: Array, width: int, ratio: float) -> tuple[Array, int]:
-    """The longest output of each row, [B], 0 of a padding row; and of any row.
-
-    It depends on the row's own length, whatever the batch that it is padded for.
-    """
-    # Rounded here, not in float32 on the device, so that both are the same function.
-    longest = [int(count * ratio) + 4 for count in range(width + 1)]
-    return jnp.array([0, *longest[1:]], jnp.int32)[counts], longest[-1]
 
 
 def _search_transducer(

@@ -21,7 +21,7 @@ from attnjax.models.state import split
 from attnjax.models.transformer import Transformer, TransformerConfig
 from attnjax.train import Loss, Params
 from experiments.cli.exit_codes import invalid_settings
-from experiments.datasets.pairs.batching import Batch, previous_tokens
+from experiments.datasets.pairs.batching import Batch, output_limits, previous_tokens
 from experiments.datasets.tokenizers.sentences import (
     BOS,
     EOS,
@@ -142,10 +142,9 @@ class TranslationModel:
     ) -> Hypotheses:
         mask = source != PAD
         lengths = jnp.sum(mask, axis=1)
-        limit = (lengths.astype(jnp.float32) * search.max_length_ratio).astype(
-            jnp.int32
-        ) + 10
-        size = int(source.shape[1] * search.max_length_ratio) + 10
+        limits, size = output_limits(
+            lengths, source.shape[1], ratio=search.max_length_ratio, extra=10
+        )
         if self.max_positions is not None:
             size = min(size, self.max_positions)
         step, carry = self._decoding_step(params, source, mask, size)
@@ -154,7 +153,7 @@ class TranslationModel:
             carry,
             batch_size=source.shape[0],
             beam_size=max(search.beam_size, n_best),
-            max_length=jnp.where(lengths > 0, jnp.minimum(limit, size), 0),
+            max_length=limits,
             max_decode_length=size,
             bos=BOS,
             eos=EOS,

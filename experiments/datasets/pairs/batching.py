@@ -38,6 +38,25 @@ def previous_tokens(target: Array) -> Array:
     return jnp.concatenate([jnp.full_like(target[:, :1], BOS), target[:, :-1]], axis=1)
 
 
+def output_limits(
+    lengths: Array, width: int, *, ratio: float, extra: int
+) -> tuple[Array, int]:
+    """Limits each output by the length of its own source, whatever its batch.
+
+    Args:
+      lengths: of the sources, 0 of a padding row, [B].
+      width: that the sources are padded to.
+      ratio: of the longest output to the source.
+      extra: what is added to it.
+
+    Returns:
+      The limit of each row, 0 of a padding row, [B]; and that of any row, static.
+    """
+    # Rounded here: in float32, on the device, a product may fall on another integer.
+    longest = [int(length * ratio) + extra for length in range(width + 1)]
+    return jnp.array([0, *longest[1:]], jnp.int32)[lengths], longest[-1]
+
+
 def example_lengths(examples: Sequence[tuple[Ids, Ids]]) -> np.ndarray:
     """Returns the source and target lengths of all examples, without EOS, [N, 2].
 

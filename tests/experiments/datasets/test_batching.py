@@ -2,12 +2,13 @@
 
 import itertools
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experiments.datasets.pairs.batching import Batch
+from experiments.datasets.pairs.batching import Batch, output_limits
 from experiments.datasets.pairs.bucketing import (
     Shape,
     assign_buckets,
@@ -309,3 +310,13 @@ def test_sides_with_different_numbers_of_rows_are_refused():
         ValueError, match="targets: expected 2 rows as in sources, got 1"
     ):
         TokenizedPairs([[4], [5]], [[6]])
+
+
+@pytest.mark.parametrize("ratio", [0.7, 1.1, 1.4, 2.3])
+def test_the_limit_of_an_output_does_not_depend_on_its_batch(ratio):
+    # In float32 some of these products, as 1.4 * 45, are other integers.
+    for length in range(1, 101):
+        alone, most = output_limits(jnp.array([length]), length, ratio=ratio, extra=3)
+        both, _ = output_limits(jnp.array([length, 0]), 119, ratio=ratio, extra=3)
+        assert alone[0] == both[0] == most == int(length * ratio) + 3
+        assert both[1] == 0
