@@ -26,9 +26,9 @@ class Align(RunOptions):
     ensemble: tuple[Path, ...] = ()
     """Further runs of the same architecture; links are made from the mean of all their
     weights."""
-    reverse: Path | None = None
-    """Folder of a run that translates in the opposite direction; the links of both are
-    combined."""
+    reverse: tuple[Path, ...] = ()
+    """Folder of a run that translates in the opposite direction, or of several, whose
+    weights are averaged; the links of both directions are combined."""
     symmetrize: Literal[
         "intersection", "union", "grow-diag", "grow-diag-final", "grow-diag-final-and"
     ] = "grow-diag-final-and"
@@ -71,7 +71,7 @@ class Align(RunOptions):
             write_outputs,
         )
         from experiments.translate.alignments import Extraction
-        from experiments.translate.loading import load_ensemble, load_run
+        from experiments.translate.loading import load_ensemble
 
         check_file("out", self.out)
         check_file("weights_out", self.weights_out)
@@ -81,9 +81,9 @@ class Align(RunOptions):
             load_ensemble([self.run_folder, *self.ensemble], self.checkpoint),
             pairs,
             Extraction(self.layer, self.heads, self.row, self.on_end),
-            reverse=None
-            if self.reverse is None
-            else load_run(self.reverse, self.checkpoint),
+            reverse=load_ensemble(self.reverse, self.checkpoint)
+            if self.reverse
+            else None,
             method=self.symmetrize,
             grow=self.grow,
             max_source_length=self.max_source_length,

@@ -11,9 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from attnjax.align import read_pharaoh, symmetrise
 from experiments.datasets.pairs.evaluation_batches import evaluation_batches
 from experiments.datasets.pairs.tokenized import tokenize_pairs
 from experiments.datasets.tokenizers.sentences import PAD
+from experiments.translate import loading
+from experiments.translate.alignments import flip
 from experiments.translate.batch_shapes import evaluation_shapes
 from experiments.translate.config import SearchConfig
 from experiments.translate.loading import load_ensemble, load_run
@@ -129,6 +132,33 @@ def test_aligning_takes_the_mean_of_the_weights(smoke_run, other_run, tmp_path, 
         np.testing.assert_allclose(twice, one, atol=1e-5)
         np.testing.assert_allclose(both, (one + other) / 2, atol=1e-5)
         assert np.abs(one - other).max() > 1e-4
+
+
+def test_the_reverse_may_be_an_ensemble(smoke_run, other_run, tmp_path, monkeypatch):
+    """Small runs link alike, so that it is also seen which are loaded."""
+    for side, texts in zip("st", zip(*PAIRS, strict=True), strict=True):
+        (tmp_path / side).write_text("".join(f"{text}\n" for text in texts))
+    opened = []
+
+    def load(folders, checkpoint):
+        opened.append(list(folders))
+        return load_ensemble(folders, checkpoint)
+
+    monkeypatch.setattr(loading, "load_ensemble", load)
+
+    def align(source, target, *options):
+        sides = ("--source", tmp_path / source, "--target", tmp_path / target)
+        given = ("--checkpoint", "last", *options, "--out", tmp_path / "out")
+        assert run("align", smoke_run, *sides, *given) == 0
+        return read_pharaoh(tmp_path / "out")
+
+    forward, backward = align("s", "t"), align("t", "s", "--ensemble", other_run)
+    both = align("s", "t", "--reverse", smoke_run, other_run, "--symmetrize", "union")
+    assert opened == [[smoke_run], [smoke_run, other_run]] * 2
+    assert both == [
+        symmetrise(one, flip(other), method="union")
+        for one, other in zip(forward, backward, strict=True)
+    ]
 
 
 def test_runs_that_do_not_fit_are_named(smoke_run, tmp_path, capsys):
