@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from experiments.translate.config import SearchConfig
 from experiments.translate.decoding import decode_stream
 from experiments.translate.loading import load_run
 from experiments.translate.nbest import format_entry, read_nbest
@@ -113,6 +114,7 @@ class Parrot:
     model = SimpleNamespace(
         tokenizers=SimpleNamespace(target=SimpleNamespace(vocab_size=7))
     )
+    search = SearchConfig()
 
     def tokenize_sources(self, lines):
         return [[] for _ in lines]
