@@ -20,7 +20,9 @@ digits-transducer: connected spoken digits of the Free Spoken Digit Dataset.
   Run: python -m experiments.transduce train digits-transducer --data.raw-dir DIR
 
 digits-ctc: the same by CTC (Graves et al. 2006).
-  Expect: not run to its end here.
+  Expect: a digit error rate of 23 % on the speaker who is held out, of 1.6 % on other
+    recordings of the speakers in training.
+  Cost: 16 minutes of one CPU core that others share.
   Run: python -m experiments.transduce train digits-ctc --data.raw-dir DIR
 
 words-transducer, words-rnnsearch: made-up words with rules of spelling; no file needed.
