@@ -86,6 +86,19 @@ def check_seed(seed: int) -> None:
     _check("seed", seed, "seed")
 
 
+def check_hypotheses(name: str, count: int, vocab_size: int) -> None:
+    """Checks how many hypotheses beam search keeps, or is asked for.
+
+    Raises:
+      UserError: if there are more than tokens to begin them.
+    """
+    if count > vocab_size:
+        raise UserError(
+            f"{name}: expected at most {vocab_size} (the target vocabulary), got "
+            f"{count}"
+        )
+
+
 def _check(field: str, value: float, name: str) -> None:
     largest = LIMITS.get(field, LARGEST)
     if isinstance(value, int) and value > largest:

@@ -1,7 +1,6 @@
 """The settings of a language-model run: its text, its tokeniser, its model."""
 
 import dataclasses
-from pathlib import Path
 
 import tyro
 
@@ -11,13 +10,11 @@ from attnjax.models.memn2n_lm import MemN2NLMConfig
 from experiments.datasets.text.datasets import (
     PennTreebank,
     SourceCode,
-    StrippedText,
-    Text,
     TextFiles,
     TinyShakespeare,
     WikiText2,
 )
-from experiments.datasets.text.enwik8 import ByteText, Enwik8
+from experiments.datasets.text.enwik8 import Enwik8
 from experiments.datasets.tokenizers.text import TextTokenizerConfig
 from experiments.training.config import TrainingConfig
 from experiments.training.weight_noise import WeightNoiseConfig
@@ -25,18 +22,7 @@ from experiments.training.weight_noise import WeightNoiseConfig
 DataConfig = (
     TextFiles | TinyShakespeare | PennTreebank | WikiText2 | Enwik8 | SourceCode
 )
-# How a data set reads its files, if not as `Text`.
-READERS: dict[type, type[Text]] = {PennTreebank: StrippedText, Enwik8: ByteText}
 ModelConfig = GPTConfig | MemN2NLMConfig | LSTMLMConfig
-
-
-def read_as(data: DataConfig, path: Path) -> Text:
-    """Returns the text of a file, read as a data set reads its own.
-
-    Raises:
-      UserError: if the file is missing or empty.
-    """
-    return READERS.get(type(data), Text)((path,))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

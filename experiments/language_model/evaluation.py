@@ -20,7 +20,6 @@ from experiments.datasets.text.token_files import read_tokens
 from experiments.datasets.text.windows import consecutive_windows
 from experiments.errors import UserError
 from experiments.files import write_atomic
-from experiments.language_model.config import read_as
 from experiments.language_model.loading import LoadedRun
 from experiments.language_model.model import LanguageModel, check_context
 from experiments.language_model.stream_evaluation import StreamEvaluator
@@ -143,7 +142,7 @@ def evaluate(
     model, config = loaded.model, loaded.config
     why = "this run's text is no data set in a folder; name files with --text"
     data = with_raw_dir(config.data, None if texts else raw_dir, why)
-    chosen = {str(path): read_as(data, path) for path in texts}
+    chosen = {str(path): data.read_as(path) for path in texts}
     if not chosen:
         chosen = data.splits()
         del chosen["train"]

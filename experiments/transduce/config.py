@@ -8,7 +8,7 @@ import tyro
 from attnjax.models.ctc import CTCConfig
 from attnjax.models.rnnsearch import RNNSearchConfig
 from attnjax.models.transducer import TransducerConfig
-from experiments.cli.checks import check_numbers
+from experiments.cli.checks import check_hypotheses, check_numbers
 from experiments.datasets.cmudict.cmudict_builder import CMUdict
 from experiments.datasets.readings.made_up_words import MadeUpWords
 from experiments.datasets.spoken_digits.spoken_digits_builder import SpokenDigits
@@ -53,12 +53,9 @@ class SearchConfig:
             beam_size = 1
         made = dataclasses.replace(self, beam_size=beam_size)
         check_numbers(made)
-        if isinstance(model, RNNSearchConfig) and beam_size > vocab_size:
+        if isinstance(model, RNNSearchConfig):
             name = "n_best" if n_best > self.beam_size else "beam_size"
-            raise UserError(
-                f"{name}: expected at most {vocab_size} (the target vocabulary), got "
-                f"{beam_size}"
-            )
+            check_hypotheses(name, beam_size, vocab_size)
         return made
 
 

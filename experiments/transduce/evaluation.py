@@ -5,7 +5,6 @@ RUN/evaluation.json     the error rates of each split
 
 import dataclasses
 import json
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TextIO
@@ -102,5 +101,5 @@ def print_report(record: dict[str, Any], file: TextIO | None = None) -> None:
             print(
                 f"{split}: {unit} with a letter that no training word has, which count "
                 f"as wrong: {scores['unreadable']:,}",
-                file=file or sys.stdout,
+                file=file,
             )

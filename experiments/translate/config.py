@@ -12,7 +12,7 @@ from attnjax.models.rnn_encdec import RNNEncoderDecoderConfig
 from attnjax.models.rnnsearch import RNNSearchConfig
 from attnjax.models.seq2seq import Seq2SeqConfig
 from attnjax.models.transformer import TransformerConfig
-from experiments.cli.checks import check_numbers
+from experiments.cli.checks import check_hypotheses, check_numbers
 from experiments.datasets.cldr.cldr_builder import Cldr
 from experiments.datasets.multi30k.multi30k_builder import Multi30k
 from experiments.datasets.pairs.guided import Row, Unaligned
@@ -100,15 +100,7 @@ class SearchConfig:
           UserError: naming the first setting that is out of range.
         """
         check_numbers(self)
-        if self.beam_size > vocab_size:
-            raise too_large("beam_size", self.beam_size, vocab_size)
-
-
-def too_large(name: str, value: int, vocab_size: int) -> UserError:
-    """Makes the error for more hypotheses than there are tokens to begin them."""
-    return UserError(
-        f"{name}: expected at most {vocab_size} (the target vocabulary), got {value}"
-    )
+        check_hypotheses("beam_size", self.beam_size, vocab_size)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

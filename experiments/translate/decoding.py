@@ -12,12 +12,12 @@ import numpy as np
 
 from attnjax.align import Alignment, alignment, write_pharaoh
 from attnjax.train import Params
+from experiments.cli.checks import check_hypotheses
 from experiments.cli.outputs import check_file, check_writable
 from experiments.cli.progress_bar import ProgressBar
 from experiments.datasets.text_files import decode_lines
 from experiments.errors import UserError
 from experiments.translate.alignments import END, check_words
-from experiments.translate.config import too_large
 from experiments.translate.nbest import escape
 from experiments.translate.translator import Translation, Translator
 
@@ -80,8 +80,7 @@ def decode_stream(
     if n_best < 1:
         raise UserError(f"n_best: expected at least 1, got {n_best}")
     vocab_size = translator.model.tokenizers.target.vocab_size
-    if n_best > vocab_size:  # beam search keeps at least as many hypotheses
-        raise too_large("n_best", n_best, vocab_size)
+    check_hypotheses("n_best", n_best, vocab_size)
     lines = list(decode_lines(source, "stdin"))
     encoded = translator.tokenize_sources(lines)
     if alignments or plot or translator.search.replace_unk:

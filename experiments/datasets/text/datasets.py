@@ -11,6 +11,7 @@ import math
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import attnjax
 from experiments.datasets.data_dir import folder_errors, resolve_data_dir
@@ -91,6 +92,7 @@ Splits = dict[str, Text]  # "train", "validation", then test sets
 class TextDataset:
     """Settings of a data set of plain text."""
 
+    reader: ClassVar[type[Text]] = Text  # how its files are read
     data_dir: Path | None = None
     """Folder of prepared data (default: $ATTNJAX_DATA_DIR or the user's cache)."""
 
@@ -101,6 +103,14 @@ class TextDataset:
           UserError: if files are missing or empty.
         """
         raise NotImplementedError
+
+    def read_as(self, path: Path) -> Text:
+        """Returns the text of another file, read as the data set reads its own.
+
+        Raises:
+          UserError: if the file is missing or empty.
+        """
+        return self.reader((path,))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -175,13 +185,14 @@ class PennTreebank(TextDataset):
     the blanks at both ends of a line are left out, and <unk> is five characters.
     """
 
+    reader: ClassVar[type[Text]] = StrippedText
     raw_dir: Path | None = None
     """Folder with ptb.{train,valid,test}.txt, plain or gzipped."""
 
     def splits(self) -> Splits:
         """See `TextDataset`."""
         texts = _three_files(self.raw_dir, "ptb.{}.txt")
-        return {name: StrippedText(text.paths) for name, text in texts.items()}
+        return {name: self.reader(text.paths) for name, text in texts.items()}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

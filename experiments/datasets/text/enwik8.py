@@ -5,6 +5,7 @@ import functools
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 from experiments.datasets.text.datasets import Splits, Text, TextDataset
 from experiments.datasets.text_files import expand, require_folder
@@ -44,6 +45,7 @@ class Enwik8(TextDataset):
     Graves 2013 (arXiv:1308.0850), section 3.2.
     """
 
+    reader: ClassVar[type[Text]] = ByteText
     raw_dir: Path | None = None
     """Folder with the file enwik8, not compressed; a shorter file is split alike."""
 

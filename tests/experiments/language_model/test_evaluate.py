@@ -16,7 +16,7 @@ from attnjax.models.gpt import GPTConfig
 from attnjax.parallel import make_mesh
 from experiments.datasets.text.datasets import PennTreebank, TinyShakespeare
 from experiments.datasets.tokenizers.text import TextTokenizerConfig
-from experiments.language_model.config import DataConfig, read_as
+from experiments.language_model.config import DataConfig
 from experiments.language_model.configs import CONFIGS
 from experiments.language_model.evaluation import evaluate
 from experiments.language_model.loading import LoadedRun, load_run
@@ -143,7 +143,7 @@ def test_files_are_read_by_the_class_of_each_data_sets_texts(treebank):
             (folder / "input.txt").write_text("a line\n" * 9)
         data = kind(**{name: given[name] for name in fields & set(given)})
         classes = {type(text) for text in data.splits().values()}
-        assert classes == {type(read_as(data, file))}, kind
+        assert classes == {type(data.read_as(file))}, kind
 
 
 def test_windows_may_overlap_so_that_every_token_has_a_context(
