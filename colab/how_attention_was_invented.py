@@ -209,7 +209,7 @@ for name, (rebuild, params) in TRAINED.items():
 #
 # Where words move further, as in English and Japanese dates, this is not enough: there
 # the diagonal and the monotone cursor fail, and a cursor that may jump back does not
-# (`python -m experiments.lineage`).
+# (`experiments/translate/RESULTS.md`, cursors on generated phrases).
 
 # %%
 example = phrase(np.random.default_rng(3))
